@@ -1,0 +1,1 @@
+"""QQ login for a Django shop. Plug it in with `apps.OAuthConfig`, `urls` and the QQ_ settings of `conf`."""

@@ -1,0 +1,168 @@
+"""Start-up checks: a wrong setting is named here, before a shopper finds it."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.urls import NoReverseMatch, reverse
+
+from .conf import conf
+
+ENOUGH_ENTRIES = 100_000  # a cache that throws a used-up login out lets it in again
+
+
+def error(number: int, fault: str, mend: str) -> list[CheckMessage]:
+    return [Error(fault, hint=mend, id=f"oauth.E{number:03}")]
+
+
+def warning(number: int, fault: str, mend: str) -> list[CheckMessage]:
+    return [Warning(fault, hint=mend, id=f"oauth.W{number:03}")]
+
+
+@register()
+def check_client_id(**kwargs: Any) -> list[CheckMessage]:
+    if not conf.CLIENT_ID:
+        return warning(
+            1,
+            "QQ_CLIENT_ID is not set: nobody can log in with QQ.",
+            "Set it to the APP ID that QQ Connect's console shows for your application.",
+        )
+    if not isinstance(conf.CLIENT_ID, str):
+        return error(1, f"QQ_CLIENT_ID is not text: {conf.CLIENT_ID!r}.", 'Quote it, as in "101000001".')
+    return []
+
+
+@register()
+def check_client_secret(**kwargs: Any) -> list[CheckMessage]:
+    if conf.CLIENT_ID and not (isinstance(conf.CLIENT_SECRET, str) and conf.CLIENT_SECRET):
+        return error(2, "QQ_CLIENT_SECRET is not set.", "Set it to the APP Key beside the APP ID in QQ's console.")
+    return []
+
+
+@register()
+def check_redirect_uri(**kwargs: Any) -> list[CheckMessage]:
+    if not is_address(conf.REDIRECT_URI) or "#" in conf.REDIRECT_URI:
+        return error(
+            3,
+            f"QQ_REDIRECT_URI is not an address QQ can return to: {conf.REDIRECT_URI!r}.",
+            "Set the address registered with QQ, as in https://api.example.com/oauth/qq/callback/, without a #.",
+        )
+    if not conf.is_secure and not settings.DEBUG:
+        return warning(
+            2,
+            "QQ_REDIRECT_URI is http: another host of the site can plant the login's cookie.",
+            "Serve the API over https and register its https address with QQ.",
+        )
+    return []
+
+
+@register()
+def check_callback_page(**kwargs: Any) -> list[CheckMessage]:
+    if is_address(conf.CALLBACK_PAGE):
+        return []
+    return error(
+        4,
+        f"QQ_CALLBACK_PAGE is not an address: {conf.CALLBACK_PAGE!r}.",
+        "Set the address of the page that gets ?code=, as in https://www.example.com/oauth_callback.html.",
+    )
+
+
+@register()
+def check_api_url(**kwargs: Any) -> list[CheckMessage]:
+    if is_address(conf.API_URL):
+        return []
+    return error(
+        5,
+        f"QQ_API_URL is not an address: {conf.API_URL!r}.",
+        "Leave it out, or name a stand-in's: http://127.0.0.1:8001.",
+    )
+
+
+@register()
+def check_urls(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        reverse("oauth:callback")
+    except NoReverseMatch:
+        return error(
+            6,
+            "The QQ login views are not mounted.",
+            f'Add path("oauth/qq/", include("{__package__}.urls")) to {settings.ROOT_URLCONF}.',
+        )
+    return []
+
+
+@register()
+def check_account_serializer(**kwargs: Any) -> list[CheckMessage]:
+    return check_path(7, "ACCOUNT_SERIALIZER", "a DRF serializer over mobile, password and sms_code")
+
+
+@register()
+def check_login_payload(**kwargs: Any) -> list[CheckMessage]:
+    return check_path(8, "LOGIN_PAYLOAD", "a function (user, request) -> dict")
+
+
+@register()
+def check_timeout(**kwargs: Any) -> list[CheckMessage]:
+    if isinstance(conf.TIMEOUT, (int, float)) and 0 < conf.TIMEOUT <= 60:
+        return []
+    return error(9, f"QQ_TIMEOUT is not a number of seconds up to 60: {conf.TIMEOUT!r}.", "Leave it out, or try 5.")
+
+
+@register()
+def check_max_connections(**kwargs: Any) -> list[CheckMessage]:
+    if isinstance(conf.MAX_CONNECTIONS, int) and conf.MAX_CONNECTIONS >= 1:
+        return []
+    return error(
+        10,
+        f"QQ_MAX_CONNECTIONS is not a whole number from 1: {conf.MAX_CONNECTIONS!r}.",
+        "Leave it out, or set three quarters of a process's threads.",
+    )
+
+
+@register()
+def check_cache(**kwargs: Any) -> list[CheckMessage]:
+    cache, mend = caches["default"], "Use Redis, with maxmemory-policy noeviction."
+    if isinstance(cache, DummyCache):
+        return error(11, 'CACHES["default"] keeps nothing: a used-up login could be used again.', mend)
+    if isinstance(cache, LocMemCache):
+        if conf.in_production:
+            return error(12, 'CACHES["default"] is local memory: what one process used up works in the next.', mend)
+        if cache._max_entries < ENOUGH_ENTRIES:
+            return warning(
+                3,
+                f'CACHES["default"] throws entries out when it holds {cache._max_entries}, used-up logins among them.',
+                f'Set its OPTIONS to {{"MAX_ENTRIES": {ENOUGH_ENTRIES}}}.',
+            )
+    return []
+
+
+@register()
+def check_cookie(**kwargs: Any) -> list[CheckMessage]:
+    if conf.REQUIRE_COOKIE:
+        return []
+    return warning(
+        4,
+        "QQ_REQUIRE_COOKIE is off: a planted link can bind a stranger's QQ to a shopper's account.",
+        "Give the page's calls credentials (withCredentials), or serve page and API from one origin.",
+    )
+
+
+def is_address(value: Any) -> bool:
+    try:
+        address = urlsplit(value)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def check_path(number: int, name: str, what: str) -> list[CheckMessage]:
+    path = getattr(conf, name)
+    try:
+        conf.load(path)
+    except (ImportError, AttributeError) as exc:
+        return error(number, f"QQ_{name} cannot be used: {path!r}: {exc}.", f"Set it to the dotted path of {what}.")
+    return []

@@ -1,0 +1,64 @@
+"""The settings of the app: their names, their defaults, read at each use."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+T = TypeVar("T")
+
+QQ_API_URL = "https://graph.qq.com"
+
+
+class Setting(Generic[T]):
+    """`conf.NAME` reads `settings.QQ_NAME`, or the default given here."""
+
+    def __init__(self, default: T) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = f"QQ_{name}"
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
+    @overload
+    def __get__(self, instance: "Conf", owner: type) -> T: ...
+    def __get__(self, instance: "Conf | None", owner: type) -> "Setting[T] | T":
+        if instance is None:
+            return self
+        value: T = getattr(settings, self.name, self.default)
+        return value
+
+
+class Conf:
+    CLIENT_ID = Setting("")  # QQ's APP ID
+    CLIENT_SECRET = Setting("")  # QQ's APP Key
+    REDIRECT_URI = Setting("")  # registered with QQ: our callback/, or in direct mode the shop's page
+    CALLBACK_PAGE = Setting("")  # the shop's page that gets ?code= or ?error=
+    ACCOUNT_SERIALIZER = Setting("")  # dotted path: mobile, password, sms_code in; save() returns the user
+    LOGIN_PAYLOAD = Setting("")  # dotted path: (user, request) -> the dict a logged-in page gets
+    API_URL = Setting(QQ_API_URL)
+    TIMEOUT: Setting[float] = Setting(5.0)  # seconds for a whole exchange with QQ
+    MAX_CONNECTIONS = Setting(48)  # calls to QQ a process has open at once: 3/4 of 64 threads
+    REQUIRE_COOKIE = Setting(True)
+    UNIONID = Setting(False)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether QQ sends the browser back over https, so that our cookie may demand it."""
+        return urlsplit(self.REDIRECT_URI).scheme == "https"
+
+    @property
+    def in_production(self) -> bool:
+        """Whether real people log in: an application is named, QQ is the real one, and DEBUG is off."""
+        return bool(self.CLIENT_ID) and not settings.DEBUG and self.API_URL.rstrip("/") == QQ_API_URL
+
+    def load(self, path: str) -> Callable[..., Any]:
+        """Import what a dotted-path setting names."""
+        found: Callable[..., Any] = import_string(path)
+        return found
+
+
+conf = Conf()

@@ -1,0 +1,133 @@
+"""Every error the API answers: its code, its status, its sentence, and the JSON or language it goes out in."""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from django.utils.module_loading import import_string
+from django.utils.translation import get_language, gettext
+from django.utils.translation import gettext_noop as _
+from django.utils.translation.trans_real import parse_accept_lang_header
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+logger = logging.getLogger(__name__)
+
+CHINESE, ENGLISH = "zh-hans", "en"
+
+# code: (status, sentence). The sentence says what happened and what the shopper does next.
+ERRORS = {
+    "code_missing": (400, _("没有收到 QQ 的登录凭证，请在这个浏览器里再点一次 QQ 登录。")),
+    "code_invalid": (400, _("登录链接已失效，请在这个浏览器里再点一次 QQ 登录。")),
+    "state_missing": (400, _("登录链接不完整，请在这个浏览器里再点一次 QQ 登录。")),
+    "state_invalid": (400, _("登录不是在这个浏览器里开始的或已超时，请在这个浏览器里再点一次 QQ 登录。")),
+    "state_used": (400, _("登录链接已经用过，请在这个浏览器里再点一次 QQ 登录。")),
+    "user_cancelled": (400, _("您取消了 QQ 登录。")),
+    "qq_rejected": (400, _("QQ 没有通过这次登录，请再点一次 QQ 登录。")),
+    "qq_busy": (503, _("正在登录的人太多，请稍等片刻。")),
+    "qq_unavailable": (503, _("QQ 暂时没有响应，请稍后再点一次 QQ 登录。")),
+    "qq_misconfigured": (503, _("本店的 QQ 登录暂时不可用，请先用其他方式登录。")),
+    "cache_unavailable": (503, _("登录服务暂时不可用，请稍后再试。")),
+    "account_refused": (403, _("这个账号不能使用 QQ 登录，请联系客服。")),
+    "bind_token_missing": (400, _("缺少绑定凭证，请再点一次 QQ 登录。")),
+    "bind_token_invalid": (400, _("绑定凭证已失效，请在这个浏览器里再点一次 QQ 登录。")),
+    "bind_tries": (400, _("尝试次数过多，请再点一次 QQ 登录重新开始。")),
+    "already_bound": (400, _("这个 QQ 已经绑定了账号，请再点一次 QQ 登录直接进入。")),
+    "invalid": (400, _("请求内容有误，请检查后重试。")),
+    "throttled": (429, _("操作太频繁，请稍后再试。")),
+}
+
+BUSY_SECONDS = 1  # QQ mostly answers within it
+
+
+def _cache_errors() -> tuple[type[Exception], ...]:
+    """What the cache clients raise when their server is out of reach: Django gives these no common base."""
+    found: list[type[Exception]] = [ConnectionError, TimeoutError]
+    for path in (
+        "redis.exceptions.RedisError",
+        "django_redis.exceptions.ConnectionInterrupted",
+        "pymemcache.exceptions.MemcacheError",
+        "pylibmc.Error",
+    ):
+        try:
+            found.append(import_string(path))
+        except ImportError:
+            continue
+    return tuple(found)
+
+
+CACHE_ERRORS = _cache_errors()
+
+
+class QQLoginError(APIException):
+    """One of ERRORS, by its code; `status` where the table's does not fit the call."""
+
+    def __init__(self, code: str, *, status: int | None = None) -> None:
+        super().__init__(code=code)
+        self.code = code
+        self.status_code = status or ERRORS[code][0]
+
+
+class BodyTooLarge(APIException):
+    status_code = 413
+
+    def __init__(self) -> None:
+        super().__init__(translate(_("请求内容太大。")))
+
+
+def as_api_error(exc: Exception) -> APIException | None:
+    """Return the API error that `exc` is or stands for; None for a bug of ours, which must stay visible."""
+    if isinstance(exc, CACHE_ERRORS):
+        logger.error("The cache is out of reach: %s", type(exc).__name__)
+        return QQLoginError("cache_unavailable")
+    if isinstance(exc, RequestDataTooBig):  # Django's own limit was the lower one
+        return BodyTooLarge()
+    return exc if isinstance(exc, APIException) else None
+
+
+def answer_error(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn an exception into `{"message", "code", field…}`: the exception handler of the JSON views."""
+    error = as_api_error(exc)
+    if error is None:
+        return None
+    set_rollback()
+    wait: float | None = getattr(error, "wait", None)  # of DRF's Throttled
+    body: dict[str, Any] = {}
+    if isinstance(error, QQLoginError):
+        code, message = error.code, sentence(error.code)
+        wait = BUSY_SECONDS if code == "qq_busy" else None
+    else:
+        # The shop's own: its account serializer's, its limits', or DRF's.
+        if isinstance(error, ValidationError) and isinstance(error.detail, dict):
+            body = error.detail
+        code = error.default_code if error.default_code in ERRORS else "invalid"
+        message = sentence(code) if code == "throttled" else _first(error.detail) or sentence(code)
+    headers = {} if wait is None else {"Retry-After": str(int(wait) + (wait % 1 > 0))}
+    return Response({**body, "message": message, "code": code}, status=error.status_code, headers=headers)
+
+
+def sentence(code: str) -> str:
+    """Return the sentence of ERRORS for the shopper, in the language in force."""
+    return translate(ERRORS[code][1])
+
+
+def translate(text: str) -> str:
+    # The source text is Chinese. Looked up as Chinese, a shop whose LANGUAGE_CODE is English would answer in English.
+    return gettext(text) if get_language() == ENGLISH else text
+
+
+def language_of(accept_language: str) -> str:
+    """Return the first of Chinese and English in an Accept-Language header, else Chinese."""
+    for tag, _quality in parse_accept_lang_header(accept_language.lower()):
+        for language in (CHINESE, ENGLISH):
+            if tag.partition("-")[0] == language.partition("-")[0]:
+                return language
+    return CHINESE
+
+
+def _first(detail: Any) -> str:
+    """Return the first sentence of a DRF error's nested detail."""
+    while isinstance(detail, (dict, list)) and detail:
+        detail = next(iter(detail.values())) if isinstance(detail, dict) else detail[0]
+    return str(detail) if isinstance(detail, str) else ""

@@ -1,0 +1,213 @@
+"""One attempt to log in: its cookie, the sealed code, the bind token, and what the cache keeps of it.
+
+All that is signed is signed here. A flow begins at login/ with a state for QQ and a key for the browser; everything
+handed out later names the flow and carries the key's hash, so that it is worth nothing in another browser.
+"""
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.crypto import constant_time_compare, salted_hmac
+from itsdangerous import BadData, BadSignature, SignatureExpired, URLSafeTimedSerializer
+from rest_framework.request import Request
+
+from .conf import conf
+from .qq import QQIdentity
+from .throttling import client_address, count
+
+# Seconds.
+STATE_LIFE = 10 * 60  # QQ's own code lives no longer
+SEALED_LIFE = 2 * 60  # time for the page to load and call
+COOKIELESS_SEALED_LIFE = 30
+BIND_LIFE = 10 * 60  # time to get an SMS and fill in the form
+RETURNED_LIFE = SEALED_LIFE + BIND_LIFE  # of the cookie, once the browser is back from QQ
+CLOCK_TOLERANCE = 60  # between the clocks of two servers
+KEPT = RETURNED_LIFE + 2 * CLOCK_TOLERANCE  # how long the cache remembers: past the last value that can ask
+CODE_KEPT = SEALED_LIFE + 2 * CLOCK_TOLERANCE
+
+MAX_FLOWS = 10  # in one browser: as many tabs as a person opens
+MAX_COOKIES = 3072  # bytes, all flows' cookies together: a request's header has 8 KiB in most servers
+MAX_SIGNED = 3072  # bytes, looked at before any work is done on them
+MAX_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flow:
+    id: str
+    next: str
+    key_hash: str
+    key: str | None = None  # None where the browser sent no cookie
+    state: str | None = None  # None once QQ has sent it back
+
+    @classmethod
+    def begin(cls, next: str) -> "Flow":
+        state, key = secrets.token_urlsafe(32), secrets.token_urlsafe(16)
+        return cls(id=flow_id(state), next=next, key=key, key_hash=_hash(key), state=state)
+
+    @classmethod
+    def find(cls, request: HttpRequest | Request, id: str) -> "Flow | None":
+        """Return the flow whose cookie this browser sent, if it is ours and not too old."""
+        try:
+            held, age = _open("flow", request.COOKIES.get(cookie_name(id), ""))
+        except BadData:
+            return None
+        if held["id"] != id or age > (STATE_LIFE if held["state"] else RETURNED_LIFE):
+            return None
+        return cls(id=id, next=held["next"], key=held["key"], key_hash=_hash(held["key"]), state=held["state"])
+
+    def returned(self) -> "Flow":
+        """The flow once its state is used up."""
+        return replace(self, state=None)
+
+    def set_cookie(self, response: HttpResponseBase) -> None:
+        response.set_cookie(
+            cookie_name(self.id),
+            self._cookie(),
+            max_age=STATE_LIFE if self.state else RETURNED_LIFE,
+            path="/",
+            secure=conf.is_secure,
+            httponly=True,
+            samesite="Lax",
+        )
+
+    def make_room(self, request: HttpRequest | Request, response: HttpResponseBase) -> None:
+        """Drop the browser's oldest flows so that this one's cookie fits in beside the rest."""
+        dated = []
+        for name, value in request.COOKIES.items():
+            if name.startswith(cookie_name("")):
+                try:
+                    dated.append((_open("flow", value)[1], name, value))
+                except BadData:
+                    _delete_cookie(response, name)
+        dated.sort()  # the youngest first
+        room = MAX_COOKIES - len(cookie_name(self.id)) - len(self._cookie())
+        for place, (_age, name, value) in enumerate(dated, start=2):
+            room -= len(name) + len(value)
+            if place > MAX_FLOWS or room < 0:
+                _delete_cookie(response, name)
+
+    def end(self, response: HttpResponseBase) -> None:
+        _delete_cookie(response, cookie_name(self.id))
+
+    def seal_code(self, request: HttpRequest | Request) -> str:
+        """Return the handle the page gets in place of QQ's code, which stays in the cache."""
+        return _sign("code", {"flow": self.id, "key": self.key_hash, "client": _client(request)})
+
+    def make_bind_token(self, identity: QQIdentity, request: HttpRequest | Request) -> str:
+        """Return the signed proof that this browser's person owns the openid."""
+        held = {"flow": self.id, "key": self.key_hash, "client": _client(request), "openid": identity.openid}
+        return _sign("bind", held | ({"unionid": identity.unionid} if identity.unionid else {}))
+
+    # What the cache keeps of a flow, so that one flow does each thing once, in whatever worker.
+
+    def add(self, what: str, value: Any, seconds: int = KEPT) -> bool:
+        """Remember `what`; False if it was remembered already, by any worker."""
+        return cache.add(self._kept(what), value, seconds)
+
+    def put(self, what: str, value: Any, seconds: int = KEPT) -> None:
+        cache.set(self._kept(what), value, seconds)
+
+    def get(self, what: str) -> Any:
+        return cache.get(self._kept(what))
+
+    def claims(self, code: str) -> bool:
+        """Whether this flow, and no other before it, is the one to take QQ's code to QQ."""
+        return cache.add(f"qq-login:code:{hash_code(code)}", self.id, STATE_LIFE + 2 * CLOCK_TOLERANCE)
+
+    def count_try(self) -> int:
+        return count(self._kept("tries"), KEPT)
+
+    def _kept(self, what: str) -> str:
+        return f"qq-login:{self.id}:{what}"
+
+    def _cookie(self) -> str:
+        return _sign("flow", {"id": self.id, "key": self.key, "next": self.next, "state": self.state})
+
+
+def open_sealed_code(request: Request, sealed: str) -> Flow:
+    """Return the flow of a sealed code; raises BadData if it is bent, late or another browser's."""
+    held, age = _open("code", sealed)
+    flow = _holder(request, held)
+    if age > (SEALED_LIFE if flow.key else COOKIELESS_SEALED_LIFE):
+        raise SignatureExpired("sealed code")
+    return flow
+
+
+def open_bind_token(request: Request, bind_token: str) -> tuple[Flow, QQIdentity]:
+    """Return what a bind token proves; raises BadData if it is bent, late or another browser's."""
+    held, age = _open("bind", bind_token)
+    if age > BIND_LIFE:
+        raise SignatureExpired("bind token")
+    return _holder(request, held), QQIdentity(openid=held["openid"], unionid=held.get("unionid"))
+
+
+def _holder(request: Request, held: dict[str, str]) -> Flow:
+    """Return the flow a signed value belongs to, if it came from the browser that began it."""
+    flow = Flow.find(request, held["flow"])
+    if flow is not None and constant_time_compare(flow.key_hash, held["key"]):
+        return flow
+    # A shop may have pages whose calls carry no cookie at all. A cookie of another flow shows that this one's do.
+    with_cookies = any(name.startswith(cookie_name("")) for name in request.COOKIES)
+    if conf.REQUIRE_COOKIE or with_cookies or not constant_time_compare(_client(request), held["client"]):
+        raise BadSignature("another browser's")
+    stranger = Flow(id=held["flow"], next="/", key_hash=held["key"])
+    return replace(stranger, next=stranger.get("next") or "/")
+
+
+def flow_id(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()[:12]
+
+
+def cookie_name(id: str) -> str:
+    # A browser takes a __Host- cookie only over https, and from no other host: a sibling cannot plant it.
+    return f"__Host-qq_flow_{id}" if conf.is_secure else f"qq_flow_{id}"
+
+
+def hash_code(code: str) -> str:
+    return salted_hmac("qq-login.seen-code", code, algorithm="sha256").hexdigest()
+
+
+def _client(request: HttpRequest | Request) -> str:
+    """A keyed hash of whoever calls, for shops whose pages send no cookie."""
+    who = f"{client_address(request)}\n{request.META.get('HTTP_USER_AGENT', '')}"
+    return salted_hmac("qq-login.client", who, algorithm="sha256").hexdigest()[:32]
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _delete_cookie(response: HttpResponseBase, name: str) -> None:
+    response.delete_cookie(name, path="/", samesite="Lax")
+
+
+def _serializer(purpose: str) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(
+        [*reversed(settings.SECRET_KEY_FALLBACKS), settings.SECRET_KEY],  # itsdangerous signs with the last
+        salt=f"qq-login.{purpose}.v1",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
+
+
+def _sign(purpose: str, held: dict[str, Any]) -> str:
+    signed = _serializer(purpose).dumps(held)
+    return signed if isinstance(signed, str) else signed.decode()
+
+
+def _open(purpose: str, signed: str) -> tuple[dict[str, Any], int]:
+    """Return what was signed for `purpose`, and its age in seconds; raises BadData."""
+    if len(signed) > MAX_SIGNED:
+        raise BadSignature("too long")
+    # The library's own max_age refuses a value from a clock a second ahead of ours.
+    held, signed_at = _serializer(purpose).loads(signed, return_timestamp=True)
+    age = int(time.time()) - int(signed_at.timestamp())
+    if age < -CLOCK_TOLERANCE:
+        raise SignatureExpired("from the future")
+    return held, age

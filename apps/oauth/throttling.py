@@ -1,0 +1,30 @@
+"""Atomic counters in the cache, and the client address they may be kept by."""
+
+from django.core.cache import cache
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.settings import api_settings
+
+
+def count(key: str, seconds: int) -> int:
+    """Add one to the counter `key` and return it. A counter lives `seconds` from its first use.
+
+    Right for any number of processes: `add` and `incr` are atomic where the cache is shared.
+    """
+    cache.add(key, 0, seconds)
+    try:
+        return cache.incr(key)
+    except ValueError:  # it expired between the two
+        cache.add(key, 0, seconds)
+        return cache.incr(key)
+
+
+def client_address(request: HttpRequest | Request) -> str:
+    """Return the address of whoever calls, behind as many proxies as REST_FRAMEWORK's NUM_PROXIES says.
+
+    Each proxy adds the address it was called from on the right; what stands further left is the caller's own word.
+    """
+    address: str = request.META.get("REMOTE_ADDR", "")
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    proxies = api_settings.NUM_PROXIES or 0
+    return hops[-proxies].strip() if 0 < proxies <= len(hops) and hops[-proxies].strip() else address
