@@ -1,0 +1,60 @@
+"""Every error is JSON with `message`, one sentence a shopper can read."""
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import JsonResponse
+from django.utils.translation import gettext_lazy as _
+from redis.exceptions import RedisError
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.views import exception_handler as drf_exception_handler
+
+
+class ServiceUnavailable(APIException):
+    status_code = 503
+    default_detail = _("服务暂时不可用，请稍后再试")
+    default_code = "unavailable"
+
+
+class TooLarge(APIException):
+    status_code = 413
+    default_detail = _("请求内容过大")
+    default_code = "too_large"
+
+
+def exception_handler(exc, context):
+    """
+    Return the answer to an error: DRF's status and headers, `message`, and for a wrong field DRF's key beside it.
+
+    A Redis that does not answer is 503, a body over DATA_UPLOAD_MAX_MEMORY_SIZE 413. Returns None, as DRF's handler
+    does, for what is a bug of ours.
+    """
+    if isinstance(exc, RedisError):
+        exc = ServiceUnavailable()
+    elif isinstance(exc, RequestDataTooBig):
+        exc = TooLarge()
+    response = drf_exception_handler(exc, context)
+    if response is None:
+        return None
+    fields = {}
+    if isinstance(exc, ValidationError):
+        fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
+    response.data = {"message": first_sentence(response.data)} | fields
+    return response
+
+
+def first_sentence(detail):
+    """Return the first text in DRF's nested error details."""
+    while isinstance(detail, (dict, list)):
+        detail = next(iter(detail.values() if isinstance(detail, dict) else detail))
+    return detail
+
+
+def bad_request(request, exception):
+    return JsonResponse({"message": str(_("请求不正确"))}, status=400)
+
+
+def not_found(request, exception):
+    return JsonResponse({"message": str(_("没有找到"))}, status=404)
+
+
+def server_error(request):
+    return JsonResponse({"message": str(_("服务器出错了，请稍后再试"))}, status=500)

@@ -1,0 +1,59 @@
+from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .mobiles import validate_mobile, validate_not_mobile
+
+
+class User(AbstractUser):
+    """A shopper. Staff made on the command line may be without a mobile number."""
+
+    username = models.CharField(
+        _("用户名"),
+        max_length=150,
+        unique=True,
+        validators=[UnicodeUsernameValidator(), validate_not_mobile],
+        error_messages={"unique": _("该用户名已被使用")},
+    )
+    mobile = models.CharField(
+        _("手机号"),
+        max_length=11,
+        unique=True,
+        null=True,
+        blank=True,
+        validators=[validate_mobile],
+        error_messages={"unique": _("该手机号已注册")},
+    )
+    email_active = models.BooleanField(_("邮箱已验证"), default=False)
+    token_generation = models.PositiveIntegerField(_("令牌代次"), default=0, editable=False)
+
+    class Meta:
+        db_table = "tb_users"
+        verbose_name = _("用户")
+        verbose_name_plural = verbose_name
+
+    def set_unusable_password(self):
+        super().set_unusable_password()
+        self._password = ""  # the mark of a changed password, which Django sets in set_password() only
+
+    def save(self, *args, update_fields=None, **kwargs):
+        """
+        Save; a changed password also raises `token_generation`, so that every login token of before is dead.
+
+        `_password` is Django's own mark of a password set and not yet saved. A better hash of the same password,
+        made in check_password(), does not carry it.
+        """
+        mark = self._password
+        password_is_saved = update_fields is None or "password" in update_fields
+        raises = mark is not None and password_is_saved and not self._state.adding
+        if raises:
+            # Counted by the database: two changes at once must not end on the same number.
+            self.token_generation = models.F("token_generation") + 1
+            if update_fields is not None:
+                update_fields = {*update_fields, "token_generation"}
+        super().save(*args, update_fields=update_fields, **kwargs)
+        if raises:
+            self.refresh_from_db(fields=["token_generation"])
+        if not password_is_saved:
+            self._password = mark  # Django forgets it although the password was not among the saved fields

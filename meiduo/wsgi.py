@@ -1,0 +1,10 @@
+import io
+
+from django.core.management import call_command
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
+
+# gunicorn runs no system checks of its own: without this a wrong setting would show at the first shopper's login.
+# What is found goes to stderr; only the line "no issues" is left out.
+call_command("check", stdout=io.StringIO())
