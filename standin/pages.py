@@ -1,0 +1,125 @@
+"""The pages a person sees. Everything that comes from outside goes through `escape`."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+from starlette.responses import HTMLResponse
+
+STYLE = """
+* { box-sizing: border-box }
+body { margin: 0; padding: 16px; background: #eef3f8; color: #1d2733; line-height: 1.5;
+       font-family: system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif }
+main { max-width: 420px; margin: 4vh auto; padding: 24px 20px; background: #fff; border-radius: 14px;
+       box-shadow: 0 4px 24px #0a2a4a1f; overflow-wrap: anywhere }
+h1 { margin: 0 0 4px; font-size: 1.35rem }
+h2 { margin: 24px 0 8px; font-size: 1rem }
+[lang=en] { color: #56657a; font-size: .85rem }
+h1 [lang=en], h2 [lang=en] { font-weight: normal }
+.note { margin: 0 0 20px; padding: 10px 12px; border-left: 4px solid #d98200; border-radius: 4px; background: #fff5e2 }
+.note [lang=en] { display: block }
+code { font-size: .9em }
+button, input[type=text] { width: 100%; min-height: 48px; padding: 8px 14px; font: inherit; color: inherit;
+       border: 1px solid #c3cfdc; border-radius: 10px; background: #fff }
+button { cursor: pointer; margin-top: 8px; text-align: left }
+button:hover { background: #f2f8ff; border-color: #0b76d1 }
+button:focus-visible, input:focus-visible { outline: 3px solid #0b76d1; outline-offset: 1px }
+button.go { background: #0869bd; border-color: #0869bd; color: #fff; text-align: center }
+button.go:hover { background: #07579d }
+button.go [lang=en] { color: #fff }
+button.cancel { text-align: center; margin-top: 24px }
+ul { margin: 4px 0; padding-left: 20px }
+"""
+
+NOTE = """<p class="note">这是开发用的替身，不是腾讯的 QQ，不要输入真实密码。
+<span lang="en">A stand-in for development, not Tencent's QQ. Never type a real password.</span></p>"""
+
+
+def _page(title: str, english: str, content: str) -> HTMLResponse:
+    return HTMLResponse(
+        f"""<!DOCTYPE html>
+<html lang="zh-CN">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} · QQ 替身</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+<h1>{title} <span lang="en">{english}</span></h1>
+{NOTE}
+{content}
+</main>
+</body>
+</html>
+""",
+        headers={"cache-control": "no-store"},
+    )
+
+
+def _list(callbacks: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li><code>{escape(callback)}</code></li>" for callback in callbacks) + "</ul>"
+
+
+def login(query: Iterable[tuple[str, str]], people: Mapping[str, str], client_id: str) -> HTMLResponse:
+    """Offer the people; each form sends the query of /oauth2.0/authorize back with the decision."""
+    hidden = "\n".join(f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in query)
+    buttons = "\n".join(
+        f'<button name="person" value="{escape(person)}">{escape(person)}'
+        + ("" if nickname else ' <span lang="en">nickname is empty</span>')
+        + "</button>"
+        for person, nickname in people.items()
+    )
+    return _page(
+        "QQ 登录",
+        "Sign in",
+        f"""<p>应用 <code>{escape(client_id)}</code> 想知道您是谁。
+<span lang="en">This app asks who you are.</span></p>
+<form method="post" action="/oauth2.0/authorize">
+{hidden}
+<h2>选一个人 <span lang="en">Choose a person</span></h2>
+{buttons}
+<button class="cancel" name="cancel" value="1">取消 <span lang="en">Cancel</span></button>
+</form>
+<form method="post" action="/oauth2.0/authorize">
+{hidden}
+<h2><label for="other">或者任何人 <span lang="en">Or anybody</span></label></h2>
+<input type="text" id="other" name="person" required autocomplete="off" placeholder="名字">
+<button class="go">登录 <span lang="en">Sign in</span></button>
+</form>""",
+    )
+
+
+def error(message: str, redirect_uri: str, callbacks: Iterable[str]) -> HTMLResponse:
+    return _page(
+        "登录出错",
+        "Error",
+        f"""<p role="alert"><strong>{escape(message)}</strong></p>
+<h2>请求的回调地址 <span lang="en">Callback asked for</span></h2>
+<p><code>{escape(redirect_uri) or "–"}</code></p>
+<h2>已登记的回调地址 <span lang="en">Registered callbacks</span></h2>
+{_list(callbacks)}""",
+    )
+
+
+def closed() -> HTMLResponse:
+    return _page(
+        "已取消",
+        "Cancelled",
+        """<p>QQ 的登录页在这里关闭，不会回到网站。 <span lang="en">QQ's page closes here; nothing goes back to the
+site.</span></p>""",
+    )
+
+
+def index(client_id: str, callbacks: Iterable[str]) -> HTMLResponse:
+    return _page(
+        "QQ 替身",
+        "Pretend graph.qq.com",
+        f"""<p>请从网站的 QQ 按钮开始。 <span lang="en">Start at the QQ button of your site.</span></p>
+<h2>应用 <span lang="en">Application</span></h2>
+<p><code>{escape(client_id)}</code></p>
+<h2>已登记的回调地址 <span lang="en">Registered callbacks</span></h2>
+{_list(callbacks)}
+<h2>收到的请求 <span lang="en">Requests so far</span></h2>
+<p><a href="/_standin/requests"><code>/_standin/requests</code></a></p>""",
+    )

@@ -1,0 +1,129 @@
+"""Runs the stand-in in a thread, and lets a test talk to it."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .app import CALLBACKS, CLIENT_ID, CLIENT_SECRET, StandIn, openid_of
+
+
+class Connection(H11Protocol):
+    """Hands its transport to the app as `request.state.transport`: some faults break HTTP itself."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {"transport": transport}
+        # asyncio leaves Nagle's algorithm on for a listener handed to it: 40 ms a call on a connection kept open.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+
+
+class Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End at once: a hanging call has no end that one could wait for."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        while self.server_state.tasks:  # each notices that its client is gone
+            await asyncio.sleep(0.01)
+
+
+class QQ:
+    """A running stand-in, as a test sees it: its address, its switches, and the person at the browser."""
+
+    def __init__(self, url: str, client_id: str, client_secret: str) -> None:
+        self.url = url
+        self.client_id = client_id
+        self.client_secret = client_secret
+
+    def behave(self, **changes: Any) -> None:
+        """Change the behaviour, e.g. `behave(token={"fault": "slow", "seconds": 3}, errors="jsonp")`."""
+        status, _, body = self._call("PUT", "/_standin/behaviour", json.dumps(changes))
+        if status != 200:
+            raise ValueError(json.loads(body)["message"])
+
+    def requests(self, path: str | None = None) -> list[dict[str, Any]]:
+        """What was asked of the stand-in, oldest first; `path` picks one address."""
+        recorded: list[dict[str, Any]] = json.loads(self._call("GET", "/_standin/requests")[2])
+        return [request for request in recorded if path in (None, request["path"])]
+
+    def reset(self) -> None:
+        """Forget codes, tokens, the record and the behaviour."""
+        self._call("DELETE", "/_standin")
+
+    def openid(self, person: str) -> str:
+        return openid_of(person)
+
+    def sign_in(self, authorize_address: str, person: str) -> str:
+        """Open the address, choose the person, return where QQ sends the browser: the callback or its error page."""
+        return self._decide(authorize_address, person=person)
+
+    def cancel(self, authorize_address: str) -> str | None:
+        """Open the address and cancel; None where QQ sends the browser to no callback."""
+        location = self._decide(authorize_address, cancel="1")
+        return None if location.startswith(f"{self.url}/oauth2.0/show?") else location
+
+    def _decide(self, authorize_address: str, **decision: str) -> str:
+        if not authorize_address.startswith(f"{self.url}/oauth2.0/authorize?"):
+            raise ValueError(f"not an address of this stand-in: {authorize_address}")
+        _, page, _ = self._call("GET", authorize_address.removeprefix(self.url))
+        if "?which=error&" in page:
+            return page
+        self._call("GET", page.removeprefix(self.url))
+        query = parse_qsl(urlsplit(authorize_address).query, keep_blank_values=True)
+        _, location, _ = self._call("POST", "/oauth2.0/authorize", urlencode([*query, *decision.items()]))
+        return location
+
+    def _call(self, method: str, path: str, body: str | None = None) -> tuple[int, str, bytes]:
+        with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)) as connection:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.headers.get("location", ""), answer.read()
+
+
+@contextmanager
+def running(
+    *,
+    callbacks: Iterable[str] = CALLBACKS,
+    client_id: str = CLIENT_ID,
+    client_secret: str = CLIENT_SECRET,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> Iterator[QQ]:
+    """Serve a stand-in from a thread while the block runs; port 0 takes a free one."""
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    server = Server(
+        uvicorn.Config(
+            StandIn(callbacks, client_id, client_secret),
+            http=Connection,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,  # the logging of a test's process is not ours to set up
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=60,  # a person may look at the login page before the shop calls again
+        )
+    )
+    thread = threading.Thread(target=server.run, args=([listener],), name="QQ stand-in", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("the stand-in did not start")
+            time.sleep(0.01)
+        bound_port = listener.getsockname()[1]
+        yield QQ(f"http://{f'[{host}]' if ':' in host else host}:{bound_port}", client_id, client_secret)
+    finally:
+        server.should_exit = True
+        thread.join()
