@@ -1,0 +1,48 @@
+import { call, describeFailure, forgetLogin, storedToken } from "./api.js";
+
+const byId = (id) => document.getElementById(id);
+
+function show(name) {
+  for (const section of document.querySelectorAll("[data-face]")) {
+    section.hidden = section.dataset.face !== name;
+  }
+}
+
+function mask(mobile) {
+  return mobile ? mobile.replace(/^(\d{3})\d+(\d{4})$/, "$1****$2") : "未填写 not given";
+}
+
+async function showAccount() {
+  const token = storedToken();
+  if (!token) {
+    show("guest");
+    return;
+  }
+  const answer = await call("/user/", { token });
+  if (answer.ok) {
+    byId("account-username").textContent = answer.data.username;
+    byId("account-mobile").textContent = mask(answer.data.mobile);
+    byId("account-initial").textContent = [...answer.data.username][0].toUpperCase();
+    show("member");
+  } else if (answer.status === 401 || answer.status === 403) {
+    forgetLogin();
+    show("guest");
+  } else {
+    byId("failure-text").textContent = describeFailure(answer);
+    show("failure");
+  }
+}
+
+byId("logout").addEventListener("click", () => {
+  forgetLogin();
+  show("guest");
+  byId("guest-heading").focus();
+});
+byId("retry").addEventListener("click", () => {
+  show("waiting");
+  showAccount();
+});
+
+// Also when this page comes back by "back", or another tab logs in or out.
+addEventListener("pageshow", showAccount);
+addEventListener("storage", showAccount);

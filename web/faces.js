@@ -1,0 +1,111 @@
+// Every state of the callback page: what happened, what it means, and the next step. Chinese first, English beneath.
+// Steps: "restart" goes through QQ again, "repeat" makes the same call again, "login" opens the login page.
+
+const expired = {
+  heading: ["这次登录没有完成", "This login was not completed"],
+  text: [
+    "登录链接已失效、已用过，或者不是在这个浏览器里开始的。请在这个浏览器里再点一次 QQ 登录。",
+    "The link has expired, was used already, or began in another browser. Please click QQ login once more in this browser.",
+  ],
+  step: "restart",
+};
+
+export const faces = {
+  __proto__: null, // the key may come from the address: "constructor" is not a state
+
+  waiting: {
+    heading: ["正在登录…", "Logging you in…"],
+    text: ["正在向 QQ 确认，通常只要一两秒。", "Checking with QQ. This usually takes a second or two."],
+  },
+  leaving: {
+    heading: ["正在前往 QQ…", "Going to QQ…"],
+    text: ["马上打开 QQ 的登录页面。", "QQ's login page opens in a moment."],
+  },
+  done: {
+    heading: ["登录成功", "You are logged in"],
+    text: ["正在回到商城…", "Taking you back to the shop…"],
+  },
+  nothing: {
+    heading: ["这里没有要完成的登录", "Nothing to do here"],
+    text: ["想登录的话，请从登录页开始。", "To log in, please start at the login page."],
+    step: "login",
+  },
+
+  user_cancelled: {
+    heading: ["您取消了 QQ 登录", "QQ login was cancelled"],
+    text: ["没关系，可以再来一次，也可以用账号密码登录。", "No problem: try again, or use your password."],
+    step: "restart",
+  },
+  code_missing: expired,
+  code_invalid: expired,
+  state_missing: expired,
+  state_invalid: expired,
+  state_used: expired,
+  qq_rejected: expired,
+  bind_token_missing: expired,
+  bind_token_invalid: expired,
+  invalid: expired,
+  bind_tries: {
+    heading: ["试的次数太多了", "Too many tries"],
+    text: ["为了账号安全，这次绑定已停止。请重新用 QQ 登录。", "To protect your account this attempt was stopped. Please begin again with QQ login."],
+    step: "restart",
+  },
+  already_bound: {
+    heading: ["这个 QQ 已经绑定好了", "This QQ is already bound"],
+    text: ["再点一次 QQ 登录就能直接进入。", "Click QQ login once more and you get straight in."],
+    step: "restart",
+  },
+  account_refused: {
+    heading: ["这个账号不能用 QQ 登录", "This account cannot use QQ login"],
+    text: ["请换一种方式登录，或联系客服。", "Please log in another way, or contact the shop."],
+    step: "login",
+  },
+  qq_busy: {
+    heading: ["现在登录的人有点多", "Many people are logging in"],
+    text: ["请稍等片刻，再试一次。", "Please wait a moment and try again."],
+    step: "repeat",
+  },
+  qq_unavailable: {
+    heading: ["QQ 暂时没有回应", "QQ is not answering"],
+    text: ["请稍等片刻，再用 QQ 登录一次。", "Please wait a moment, then try QQ login again."],
+    step: "restart",
+  },
+  qq_misconfigured: {
+    heading: ["QQ 登录暂时不可用", "QQ login is out of order"],
+    text: ["问题在我们这边，正在处理。请先用账号密码登录。", "The fault is ours. Please use your password for now."],
+    step: "login",
+  },
+  cache_unavailable: {
+    heading: ["网站暂时有点忙", "The shop has a hiccup"],
+    text: ["请稍等片刻再试。", "Please wait a moment and try again."],
+    step: "repeat",
+  },
+  throttled: {
+    heading: ["操作太频繁了", "Too many requests"],
+    text: ["请休息一下再试。", "Please take a short break, then try again."],
+    step: "repeat",
+  },
+  network: {
+    heading: ["网络好像断了", "No connection"],
+    text: ["没有收到网站的回应。请检查网络，再试一次。", "The shop did not answer. Please check your connection and try again."],
+    step: "repeat",
+  },
+  failure: {
+    heading: ["网站暂时出了点问题", "Something went wrong"],
+    text: ["请稍后再试一次。", "Please try again in a moment."],
+    step: "repeat",
+  },
+  storage_blocked: {
+    heading: ["浏览器不让本站保存登录", "Your browser keeps no data for this site"],
+    text: ["请允许本站使用 Cookie 和网站数据，再登录一次。", "Please allow cookies and site data for this shop, then log in again."],
+    step: "login",
+  },
+};
+
+export const repeatingText = ["正在自动重试，请不要关闭页面。", "Trying again by itself. Please keep this page open."];
+
+export const steps = {
+  restart: ["再用 QQ 登录", "QQ login again"],
+  repeat: ["再试一次", "Try again"],
+  login: ["去登录页", "Go to the login page"],
+};
