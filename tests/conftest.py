@@ -1,0 +1,147 @@
+"""The shop as its users meet it: a browser with its cookies, a stand-in for QQ, a shopper with a phone."""
+
+import json
+import logging
+from pathlib import Path
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from uuid import uuid4
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+import standin
+
+CALLBACK = "http://testserver/oauth/qq/callback/"
+PAGE = "http://testserver/oauth_callback.html"
+MOBILE, PASSWORD = "13812345678", "correct horse"
+
+
+class Browser:
+    """One person's browser: keeps cookies, follows QQ's redirects, and does what the callback page does."""
+
+    def __init__(self, qq, **client_options):
+        self.qq = qq
+        self.client = Client(**client_options)
+
+    def get(self, path, **options):
+        return self.client.get(path, **options)
+
+    def start(self, next="/cart"):
+        """Press the QQ button; return the address of QQ it leads to."""
+        return self.get(f"/oauth/qq/login/?{urlencode({'next': next})}")["Location"]
+
+    def sign_in(self, person="小明", next="/cart"):
+        """Press the button and sign in at QQ; return the address QQ sends the browser to."""
+        return self.qq.sign_in(self.start(next), person)
+
+    def come_back(self, address):
+        """Follow QQ's redirect to callback/; return the parameters the page gets."""
+        return page_query(self.get(address))
+
+    def arrive(self, person="小明", next="/cart"):
+        """Go the whole way to the page; return the sealed code it gets."""
+        return self.come_back(self.sign_in(person, next))["code"]
+
+    def collect(self, code, **options):
+        return self.get("/oauth/qq/users/", data={"code": code}, **options)
+
+    def get_bind_token(self, person="小明"):
+        return self.collect(self.arrive(person)).json()["access_token"]
+
+    def bind(self, form, **options):
+        return self.client.post("/oauth/qq/users/", form, content_type="application/json", **options)
+
+
+def page_query(response):
+    assert response.status_code == 302
+    return dict(parse_qsl(urlsplit(response["Location"]).query, keep_blank_values=True))
+
+
+def query_of(address):
+    return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+
+
+class Phone:
+    """A shopper's phone: asks for SMS codes through the image code, as the page does, and reads them."""
+
+    def __init__(self, var: Path, client: Client):
+        self.var = var
+        self.client = client
+
+    def ask_for_code(self, mobile=MOBILE):
+        image_code_id = str(uuid4())
+        self.client.get(f"/image_codes/{image_code_id}/")
+        text = self.last_line("captcha.log")["text"]
+        return self.client.get(f"/sms_codes/{mobile}/", {"text": text, "image_code_id": image_code_id})
+
+    def receive_code(self, mobile=MOBILE):
+        assert self.ask_for_code(mobile).json() == {"message": "OK"}
+        return "".join(char for char in self.last_line("sms.log")["text"].split("，")[0] if char.isdigit())
+
+    def last_line(self, name):
+        return json.loads((self.var / name).read_text().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def qq_server():
+    with standin.running(callbacks=[CALLBACK, PAGE, CALLBACK.replace("http:", "https:")]) as server:
+        logging.getLogger("uvicorn.access").disabled = True  # it stands for another company's machine
+        yield server
+
+
+@pytest.fixture
+def qq(qq_server):
+    qq_server.reset()
+    return qq_server
+
+
+@pytest.fixture(autouse=True)
+def shop(settings, qq_server, tmp_path):
+    """The shop's settings, pointed at the stand-in by the address alone, on an empty cache."""
+    settings.QQ_API_URL = qq_server.url
+    settings.QQ_CLIENT_ID = qq_server.client_id
+    settings.QQ_CLIENT_SECRET = qq_server.client_secret
+    settings.QQ_REDIRECT_URI = CALLBACK
+    settings.QQ_CALLBACK_PAGE = PAGE
+    settings.SMS_LOG = str(tmp_path / "sms.log")
+    settings.CAPTCHA_LOG = str(tmp_path / "captcha.log")
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the slow ones cost minutes here
+    settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
+    cache.clear()
+    return settings
+
+
+@pytest.fixture
+def browser(qq, db):
+    return Browser(qq)
+
+
+@pytest.fixture
+def other_browser(qq, db):
+    return Browser(qq)
+
+
+@pytest.fixture
+def phone(tmp_path):
+    return Phone(tmp_path, Client())
+
+
+@pytest.fixture
+def form(browser, phone):
+    """The page's form, filled in right by somebody new."""
+    bind_token = browser.get_bind_token()
+    return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
+
+
+@pytest.fixture
+def account(db, django_user_model):
+    """An account the shop had before."""
+    return django_user_model.objects.create_user("zhang3", password=PASSWORD, mobile=MOBILE)
+
+
+@pytest.fixture
+def binding(account, qq):
+    from apps.oauth.models import OAuthQQUser
+
+    return OAuthQQUser.objects.create(user=account, openid=qq.openid("小明"))

@@ -1,0 +1,9 @@
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+
+
+class Person(AbstractBaseUser):
+    email = models.EmailField(unique=True)
+
+    USERNAME_FIELD = "email"
+    objects = BaseUserManager()

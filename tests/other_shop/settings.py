@@ -1,0 +1,37 @@
+import os
+
+SECRET_KEY = "a key of the other shop, for its tests only"
+ROOT_URLCONF = "other_shop.urls"
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "oauth",
+    "other_shop.people",
+]
+MIDDLEWARE: list[str] = []
+ALLOWED_HOSTS = ["127.0.0.1"]
+AUTH_USER_MODEL = "people.Person"
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["OTHER_SHOP_DATABASE"]}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
+}
+LANGUAGE_CODE = "en-us"
+USE_TZ = True
+
+# What this shop wants of every other view; the login must not mind.
+REST_FRAMEWORK = {
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.FormParser"],
+}
+
+QQ_CLIENT_ID = "101000001"
+QQ_CLIENT_SECRET = os.environ["QQ_CLIENT_SECRET"]
+QQ_API_URL = os.environ["QQ_API_URL"]
+QQ_REDIRECT_URI = os.environ["QQ_REDIRECT_URI"]
+QQ_CALLBACK_PAGE = "http://127.0.0.1/after-qq/"
+QQ_ACCOUNT_SERIALIZER = "other_shop.people.serializers.PersonSerializer"
+QQ_LOGIN_PAYLOAD = "other_shop.people.serializers.token_payload"

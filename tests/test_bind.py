@@ -1,0 +1,397 @@
+"""POST users/: binding an openid to an account."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import time_machine
+from django.contrib.auth import authenticate, get_user_model
+from django.core.cache import cache
+from django.db import IntegrityError, connection
+from rest_framework.exceptions import APIException, Throttled, ValidationError
+from rest_framework.serializers import CharField, Serializer
+
+from apps.oauth.models import OAuthQQUser
+from apps.oauth.signals import qq_bound, qq_logged_in
+from tests.conftest import MOBILE, PASSWORD
+
+
+def refusal(response, code, status=400):
+    """Check status and code; return the rest."""
+    body = response.json()
+    assert (response.status_code, body.pop("code")) == (status, code)
+    assert body.pop("message")
+    return body
+
+
+@pytest.fixture
+def users(django_user_model):
+    return django_user_model.objects
+
+
+def test_a_new_shopper_gets_an_account_and_is_logged_in(browser, form, users, qq):
+    response = browser.bind(form)
+    body = response.json()
+    token = body.pop("token")
+    user = users.get(mobile=MOBILE)
+    assert response.status_code == 200
+    assert body == {"user_id": user.pk, "id": user.pk, "username": user.username, "next": "/cart"}
+    assert browser.get("/user/", headers={"authorization": f"JWT {token}"}).json()["id"] == user.pk
+    assert authenticate(username=MOBILE, password=PASSWORD) == user
+    assert MOBILE not in user.username
+    assert qq.openid("小明") not in user.username
+    (binding,) = OAuthQQUser.objects.all()
+    assert (binding.user_id, binding.openid, binding.unionid) == (user.pk, qq.openid("小明"), None)
+    assert str(binding) == f"{qq.openid('小明')[:6]}…"
+
+
+def test_the_second_login_goes_straight_in(browser, other_browser, form, users):
+    browser.bind(form)
+    response = other_browser.collect(other_browser.arrive())
+    assert response.json()["user_id"] == users.get().pk
+
+
+def test_an_account_of_before_is_bound_with_its_password(browser, account, form, users):
+    assert browser.bind(form).json()["user_id"] == account.pk
+    assert users.count() == 1
+
+
+def test_an_account_may_have_several_qqs(browser, binding, account, phone):
+    bind_token = browser.get_bind_token("小红")
+    form = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
+    assert browser.bind(form).status_code == 200
+    assert OAuthQQUser.objects.filter(user=account).count() == 2
+
+
+def test_the_unionid_is_kept_where_it_was_asked_for(browser, shop, form, qq):
+    shop.QQ_UNIONID = True
+    form["access_token"] = browser.get_bind_token()
+    browser.bind(form)
+    assert OAuthQQUser.objects.get().unionid.startswith("UID_")
+
+
+def test_both_signals_are_heard_once(browser, form, users):
+    heard = []
+
+    def hear(signal, sender, request, user, response, **kwargs):
+        heard.append((signal is qq_bound, user.pk, response.data["user_id"]))
+
+    qq_bound.connect(hear)
+    qq_logged_in.connect(hear)
+    try:
+        browser.bind(form)
+    finally:
+        qq_bound.disconnect(hear)
+        qq_logged_in.disconnect(hear)
+    assert heard == [(True, users.get().pk, users.get().pk), (False, users.get().pk, users.get().pk)]
+
+
+@pytest.mark.parametrize(
+    ("bind_token", "code"),
+    [
+        (None, "bind_token_missing"),
+        ("", "bind_token_missing"),
+        ("made.up.token", "bind_token_invalid"),
+        (7, "bind_token_invalid"),
+        (["a"], "bind_token_invalid"),
+        ({"a": "b"}, "bind_token_invalid"),
+        (True, "bind_token_invalid"),
+        ("x" * 10_000, "bind_token_invalid"),
+        ("\x00", "bind_token_invalid"),
+        ("\ud800", "bind_token_invalid"),
+        ("车" * 10, "bind_token_invalid"),
+    ],
+)
+def test_a_bind_token_that_is_none_is_refused(browser, form, bind_token, code, users):
+    form["access_token"] = bind_token
+    assert refusal(browser.bind(form), code) == {}
+    del form["access_token"]
+    assert refusal(browser.bind(form | {"openid": "A" * 32}), "bind_token_missing") == {}
+    assert users.count() == 0
+
+
+def test_a_bind_token_with_any_letter_changed_is_refused(browser, form, users):
+    whole = form["access_token"]
+    for place in range(len(whole) - 1):  # the last letter of base64 carries bits that mean nothing
+        form["access_token"] = whole[:place] + ("A" if whole[place] != "A" else "B") + whole[place + 1 :]
+        refusal(browser.bind(form), "bind_token_invalid")
+    assert users.count() == 0
+
+
+def test_a_bind_token_of_another_browser_is_refused_and_stays_good_in_its_own(browser, other_browser, form):
+    refusal(other_browser.bind(form), "bind_token_invalid")
+    other_browser.arrive()
+    refusal(other_browser.bind(form), "bind_token_invalid")
+    assert browser.bind(form).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "accepted"), [(600, True), (601, False), (-60, True), (-61, False)])
+def test_a_bind_token_lives_ten_minutes(browser, phone, seconds, accepted, db):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        bind_token = browser.get_bind_token()
+        clock.shift(seconds)
+        form = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
+        response = browser.bind(form)
+        assert response.status_code == 200 if accepted else refusal(response, "bind_token_invalid") == {}
+
+
+def test_no_signed_value_serves_for_another(browser, form):
+    cookie = next(value.value for value in browser.client.cookies.values() if value.key.startswith("qq_flow_"))
+    sealed = browser.arrive("小红")
+    for value in (cookie, sealed):
+        refusal(browser.bind(form | {"access_token": value}), "bind_token_invalid")
+    for value in (cookie, form["access_token"]):
+        assert browser.collect(value).json()["code"] == "code_invalid"
+    name = next(iter(browser.client.cookies))
+    for value in (sealed, form["access_token"]):
+        browser.client.cookies[name] = value
+        refusal(browser.bind(form), "bind_token_invalid")
+
+
+def test_values_of_before_a_key_change_are_good_while_the_old_key_is_listed(browser, form, shop):
+    old = shop.SECRET_KEY
+    shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = "n" * 50, ["unrelated" * 6, old]
+    code = browser.arrive("小红")  # signed with the new key
+    shop.SECRET_KEY_FALLBACKS = []
+    assert browser.collect(code).status_code == 200
+    refusal(browser.bind(form), "bind_token_invalid")
+    shop.SECRET_KEY_FALLBACKS = [old]
+    assert browser.bind(form).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sms_code", "000000"),
+        ("sms_code", ""),
+        ("sms_code", None),
+        ("sms_code", 123456.5),
+        ("password", "wrong password"),
+        ("password", ""),
+        ("mobile", "12345"),
+        ("mobile", "１３８１２３４５６７８"),
+        ("mobile", MOBILE + "\n"),
+        ("mobile", ["13812345678"]),
+        ("mobile", {"a": 1}),
+        ("mobile", "\x00"),
+        ("mobile", "\ud800"),
+        ("password", "\ud800" * 8),
+    ],
+)
+def test_a_wrong_field_is_named_and_nothing_is_lost(browser, account, form, field, value):
+    if form["sms_code"] == value:
+        value = "111111"
+    rest = refusal(browser.bind(form | {field: value}), "invalid")
+    assert list(rest) == [field]
+    assert browser.bind(form).status_code == 200  # the same SMS code, the same bind token
+
+
+def test_an_sms_code_is_good_for_one_bind(browser, form, phone):
+    assert browser.bind(form).status_code == 200
+    again = form | {"access_token": browser.get_bind_token("小红")}
+    assert list(refusal(browser.bind(again), "invalid")) == ["sms_code"]
+
+
+def test_an_sms_code_of_another_mobile_does_not_count(browser, form, users):
+    assert list(refusal(browser.bind(form | {"mobile": "13900000000"}), "invalid")) == ["sms_code"]
+    assert users.count() == 0
+
+
+def test_five_failed_tries_end_the_flow_with_all_its_bind_tokens(browser, form, qq, users):
+    sealed = browser.arrive("小红")
+    tokens = [browser.collect(sealed).json()["access_token"] for _ in range(6)]
+    for bind_token in tokens[:5]:
+        refusal(browser.bind(form | {"access_token": bind_token, "password": ""}), "invalid")
+    assert refusal(browser.bind(form | {"access_token": tokens[5]}), "bind_tries") == {}
+    assert users.count() == 0
+    assert browser.bind(form).status_code == 200  # another flow of the same browser
+
+
+def test_what_never_reaches_the_form_is_no_try(browser, form):
+    for _ in range(10):
+        refusal(browser.bind(form | {"access_token": "bent"}), "bind_token_invalid")
+        refusal(browser.client.post("/oauth/qq/users/", b"{", content_type="application/json"), "invalid")
+    assert browser.bind(form).status_code == 200
+
+
+def test_a_bound_openid_is_not_bound_again(browser, other_browser, form, users, phone):
+    late = other_browser.get_bind_token()
+    assert browser.bind(form).status_code == 200
+    refusal(browser.bind(form), "already_bound")
+    other = form | {"access_token": late, "mobile": "13900000000", "sms_code": phone.receive_code("13900000000")}
+    assert refusal(other_browser.bind(other), "already_bound") == {}
+    assert (users.count(), OAuthQQUser.objects.count()) == (1, 1)
+
+
+@pytest.mark.parametrize("fields", [{"is_active": False}, {"is_staff": True}, {"is_superuser": True}])
+def test_a_disabled_or_staff_account_is_not_bound(browser, account, form, fields):
+    for name, value in fields.items():
+        setattr(account, name, value)
+    account.save()
+    assert refusal(browser.bind(form), "account_refused") == {}
+    assert OAuthQQUser.objects.count() == 0
+
+
+def test_fields_that_are_not_asked_for_change_nothing(browser, form, users):
+    extra = {"is_staff": True, "is_superuser": True, "username": "root", "user_id": 1, "openid": "B" * 32, "id": 7}
+    assert browser.bind(form | extra).status_code == 200
+    user = users.get()
+    assert (user.is_staff, user.is_superuser) == (False, False)
+    assert user.username != "root"
+    assert OAuthQQUser.objects.get().openid != "B" * 32
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[]", 400),
+        (b"7", 400),
+        (b'"text"', 400),
+        (b"null", 400),
+        (b"\xff\xfe{\x00}\x00", 400),
+        (b'{"access_token": "\xff"}', 400),
+        (b"[" * 5000, 400),
+        (b'{"a":' * 2000, 400),
+        (b'{"access_token": "' + b"a" * 1_000_000 + b'"}', 413),
+        (b'{"mobile": "' + b"1" * 20_000 + b'"}', 413),
+    ],
+    ids=lambda value: repr(value[:12]) if isinstance(value, bytes) else None,
+)
+def test_a_body_that_is_no_short_json_object_is_refused(browser, db, body, status):
+    response = browser.client.post("/oauth/qq/users/", body, content_type="application/json")
+    code = "bind_token_missing" if body == b"" else "invalid"
+    assert refusal(response, code, status) == {}
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx", ""],
+)
+def test_only_json_is_read(browser, form, content_type):
+    response = browser.client.post("/oauth/qq/users/", json.dumps(form), content_type=content_type)
+    assert refusal(response, "invalid", 415) == {}
+    good = browser.client.post("/oauth/qq/users/", json.dumps(form), content_type="Application/JSON; charset=utf-8")
+    assert good.status_code == 200
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete", "head"])
+def test_other_methods_are_refused(browser, db, method):
+    assert getattr(browser.client, method)("/oauth/qq/users/").status_code == 405
+
+
+# What a shop's own account serializer may raise
+
+
+class Impatient(Serializer):
+    mobile = CharField()
+
+    def validate(self, attrs):
+        raise {
+            "throttled": Throttled(wait=6.2),
+            "down": ServiceDown("短信服务不可用"),
+            "list": ValidationError(["第一句", "第二句"]),
+            "nested": ValidationError({"mobile": {"deep": ["里面的一句"]}}),
+            "redis": ConnectionError("redis"),
+        }[attrs["mobile"]]
+
+
+class ServiceDown(APIException):
+    status_code = 503
+
+
+@pytest.mark.parametrize(
+    ("mobile", "status", "code", "message"),
+    [
+        ("throttled", 429, "throttled", "操作太频繁，请稍后再试。"),
+        ("down", 503, "invalid", "短信服务不可用"),
+        ("list", 400, "invalid", "第一句"),
+        ("nested", 400, "invalid", "里面的一句"),
+        ("redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
+    ],
+)
+def test_an_error_of_the_shops_serializer_has_the_same_shape(browser, form, shop, mobile, status, code, message):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Impatient"
+    response = browser.bind(form | {"mobile": mobile})
+    body = response.json()
+    assert (response.status_code, body["code"], body["message"]) == (status, code, message)
+    assert response.headers.get("Retry-After") == ("7" if mobile == "throttled" else None)
+
+
+class Clashing(Serializer):
+    """A shop whose save() fails on a constraint of its own."""
+
+    def save(self):
+        raise IntegrityError("a clash of the shop's own")
+
+
+def test_a_clash_of_the_shops_own_is_not_called_already_bound(browser, form, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Clashing"
+    with pytest.raises(Exception, match="the shop's own"):
+        browser.bind(form)
+
+
+class Rival(Serializer):
+    """A shop where somebody else binds the openid while this bind is under way."""
+
+    def save(self):
+        with ThreadPoolExecutor(1) as elsewhere:
+            elsewhere.submit(self.bind_elsewhere).result()
+        return get_user_model().objects.create_user("loser")
+
+    def bind_elsewhere(self):
+        winner = get_user_model().objects.create_user("winner")
+        OAuthQQUser.objects.create(openid=self.initial_data["openid"], user=winner)
+        connection.close()
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_who_loses_the_race_for_an_openid_is_told_so_and_leaves_nothing(browser, form, shop, qq, users):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Rival"
+    assert refusal(browser.bind(form | {"openid": qq.openid("小明")}), "already_bound") == {}
+    assert [user.username for user in users.all()] == ["winner"]
+    assert OAuthQQUser.objects.get().user.username == "winner"
+
+
+# Languages
+
+
+@pytest.mark.parametrize(
+    ("accept_language", "chinese"),
+    [
+        ("", True),
+        ("zh-CN,zh;q=0.9,en;q=0.8", True),
+        ("en-US,en;q=0.9,zh;q=0.8", False),
+        ("fr,en;q=0.5", False),
+        ("fr", True),
+        ("x" * 5000, True),
+        ("zh;q=0.1,en;q=0.2", False),
+    ],
+)
+@pytest.mark.parametrize("shop_language", ["zh-hans", "en-us"])
+def test_the_sentence_is_in_the_shoppers_language(browser, shop, db, accept_language, chinese, shop_language):
+    shop.LANGUAGE_CODE = shop_language
+    response = browser.bind({}, headers={"accept-language": accept_language})
+    chinese_text, english_text = (
+        "缺少绑定凭证，请再点一次 QQ 登录。",
+        "The proof of your QQ login is missing. Please press QQ login once more.",
+    )
+    assert response.json() == {"code": "bind_token_missing", "message": chinese_text if chinese else english_text}
+
+
+def test_field_errors_are_in_the_shoppers_language_too(browser, form):
+    chinese = browser.bind(form | {"mobile": ""}).json()
+    english = browser.bind(form | {"mobile": ""}, headers={"accept-language": "en"}).json()
+    assert chinese["message"] == chinese["mobile"][0]
+    assert english["message"] == english["mobile"][0]
+    assert english["message"].isascii()
+
+
+# The cache
+
+
+def test_a_flow_the_cache_has_forgotten_opens_nothing(browser, form):
+    cache.clear()
+    assert list(refusal(browser.bind(form), "invalid")) == ["sms_code"]

@@ -1,0 +1,85 @@
+"""Start-up checks: each number, and that good settings pass."""
+
+import pytest
+from django.core.checks import run_checks
+
+NUMBERS = ("oauth.",)
+
+
+def found(*settings_changes):
+    return {message.id for message in run_checks() if message.id.startswith("oauth.")}
+
+
+@pytest.fixture
+def https(shop):
+    shop.QQ_REDIRECT_URI = "https://testserver/oauth/qq/callback/"
+
+
+def test_good_settings_pass(https):
+    assert found() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "number"),
+    [
+        ("QQ_CLIENT_ID", "", "oauth.W001"),
+        ("QQ_CLIENT_ID", 101000001, "oauth.E001"),
+        ("QQ_CLIENT_SECRET", "", "oauth.E002"),
+        ("QQ_CLIENT_SECRET", None, "oauth.E002"),
+        ("QQ_REDIRECT_URI", "", "oauth.E003"),
+        ("QQ_REDIRECT_URI", "/oauth/qq/callback/", "oauth.E003"),
+        ("QQ_REDIRECT_URI", "ftp://shop.example/", "oauth.E003"),
+        ("QQ_REDIRECT_URI", "https://shop.example/#/back", "oauth.E003"),
+        ("QQ_REDIRECT_URI", "http://shop.example/oauth/qq/callback/", "oauth.W002"),
+        ("QQ_CALLBACK_PAGE", "", "oauth.E004"),
+        ("QQ_CALLBACK_PAGE", "oauth_callback.html", "oauth.E004"),
+        ("QQ_CALLBACK_PAGE", "http://[", "oauth.E004"),
+        ("QQ_CALLBACK_PAGE", None, "oauth.E004"),
+        ("QQ_API_URL", "graph.qq.com", "oauth.E005"),
+        ("QQ_API_URL", "http://127.0.0.1:0", "oauth.E005"),
+        ("ROOT_URLCONF", "apps.users.urls", "oauth.E006"),
+        ("QQ_ACCOUNT_SERIALIZER", "", "oauth.E007"),
+        ("QQ_ACCOUNT_SERIALIZER", "nowhere.Serializer", "oauth.E007"),
+        ("QQ_ACCOUNT_SERIALIZER", None, "oauth.E007"),
+        ("QQ_LOGIN_PAYLOAD", "apps.users.tokens.nothing", "oauth.E008"),
+        ("QQ_TIMEOUT", 0, "oauth.E009"),
+        ("QQ_TIMEOUT", 61, "oauth.E009"),
+        ("QQ_TIMEOUT", "5", "oauth.E009"),
+        ("QQ_MAX_CONNECTIONS", 0, "oauth.E010"),
+        ("QQ_MAX_CONNECTIONS", "48", "oauth.E010"),
+        ("QQ_REQUIRE_COOKIE", False, "oauth.W004"),
+        ("CACHES", {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}, "oauth.E011"),
+        ("CACHES", {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}, "oauth.W003"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_mend(https, shop, name, value, number):
+    setattr(shop, name, value)
+    assert found() == {number}
+    (message,) = (message for message in run_checks() if message.id == number)
+    assert message.hint
+    if name.startswith("QQ_"):
+        assert name in message.msg
+
+
+def test_http_is_fine_while_developing(shop):
+    shop.DEBUG = True
+    shop.QQ_REDIRECT_URI = "http://testserver/oauth/qq/callback/"
+    assert found() == set()
+
+
+def test_local_memory_is_an_error_in_production(https, shop):
+    shop.QQ_API_URL = "https://graph.qq.com"
+    shop.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 10**6}}
+    }
+    assert found() == {"oauth.E012"}
+    shop.DEBUG = True
+    assert found() == set()
+
+
+def test_a_redis_is_fine_in_production(https, shop):
+    shop.QQ_API_URL = "https://graph.qq.com"
+    shop.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
+    }
+    assert found() == set()

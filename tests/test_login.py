@@ -1,0 +1,492 @@
+"""From the QQ button to a login: authorization/, login/, callback/, GET users/."""
+
+from urllib.parse import quote, urlsplit
+
+import pytest
+import time_machine
+from django.contrib.auth.signals import user_logged_in
+from django.core.cache import cache
+from django.test import Client
+
+from apps.oauth.models import OAuthQQUser
+from apps.oauth.signals import qq_bound, qq_logged_in
+from tests.conftest import MOBILE, PAGE, Browser, page_query, query_of
+
+LOGIN = "http://testserver/oauth/qq/login/?next="
+
+
+def token_requests(qq):
+    return len(qq.requests("/oauth2.0/token"))
+
+
+def error_of(response, status=400):
+    assert response.status_code == status, response.content
+    assert set(response.json()) == {"message", "code"}
+    return response.json()["code"]
+
+
+# The button
+
+
+@pytest.mark.parametrize("path", ["authorization/", "authorizations/", "statues/"])
+@pytest.mark.parametrize("name", ["next", "state"])
+def test_the_page_learns_the_address_under_every_name_it_may_read(browser, path, name):
+    response = browser.get(f"/oauth/qq/{path}", data={name: "/cart?a=1&b=车#top"})
+    address = f"{LOGIN}/cart?a=1%26b=%E8%BD%A6%23top"
+    names = ("login_url", "auth_url", "oauth_url", "url", "qq_login_url")
+    assert (response.status_code, response.json()) == (200, dict.fromkeys(names, address))
+
+
+def test_the_address_does_not_follow_the_host_of_the_request(browser, shop):
+    shop.QQ_REDIRECT_URI = "https://api.shop.example/oauth/qq/callback/"
+    response = browser.get("/oauth/qq/authorization/", headers={"host": "127.0.0.1"})
+    assert response.json()["login_url"] == "https://api.shop.example/oauth/qq/login/?next=/"
+
+
+def test_login_sends_the_browser_to_qq_with_a_state_and_a_cookie(browser, qq, shop):
+    response = browser.get("/oauth/qq/login/?next=/cart", headers={"user-agent": "Mozilla/5.0 (X11; Linux)"})
+    assert response.status_code == 302
+    query = query_of(response["Location"])
+    assert len(query.pop("state")) == 43
+    assert query == {
+        "response_type": "code",
+        "client_id": qq.client_id,
+        "redirect_uri": shop.QQ_REDIRECT_URI,
+        "scope": "get_user_info",
+    }
+    (cookie,) = response.cookies.values()
+    assert cookie.key.startswith("qq_flow_")
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["max-age"]) == (True, "Lax", "/", 600)
+    assert (cookie["secure"], cookie["domain"]) == ("", "")
+
+
+def test_over_https_the_cookie_is_a_secure_host_cookie_and_no_other_name_counts(qq, shop, db):
+    shop.QQ_REDIRECT_URI = "https://testserver/oauth/qq/callback/"
+    browser = Browser(qq, headers={"x-forwarded-proto": "https"})
+    address = browser.sign_in()
+    (cookie,) = browser.client.cookies.values()
+    assert cookie.key.startswith("__Host-qq_flow_")
+    assert (cookie["secure"], cookie["domain"], cookie["path"]) == (True, "", "/")
+    planted = Client()
+    planted.cookies[cookie.key.removeprefix("__Host-")] = cookie.value
+    assert page_query(planted.get(address)) == {"error": "state_invalid"}
+    assert set(browser.come_back(address)) == {"code", "state"}
+
+
+def test_a_phone_gets_the_phone_layout(browser):
+    phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
+    response = browser.get("/oauth/qq/login/", headers={"user-agent": phone})
+    assert query_of(response["Location"])["display"] == "mobile"
+
+
+def test_every_login_has_a_state_of_its_own(browser):
+    states = {query_of(browser.start())["state"] for _ in range(5)}
+    assert len(states) == 5
+
+
+def test_the_oldest_of_eleven_flows_is_dropped(browser):
+    addresses = []
+    with time_machine.travel(0, tick=False) as clock:
+        for _ in range(11):
+            addresses.append(browser.sign_in())
+            clock.shift(1)
+        live = [cookie for cookie in browser.client.cookies.values() if cookie.value]
+        assert len(live) == 10
+        assert browser.come_back(addresses[0]) == {"error": "state_invalid"}
+        for address in addresses[1:]:
+            assert set(browser.come_back(address)) == {"code", "state"}
+
+
+def test_the_cookies_of_all_flows_stay_small_however_long_next_is(browser):
+    with time_machine.travel(0, tick=False) as clock:
+        for number in range(10):
+            browser.start(next=f"/{number}" + quote("车辆" * 20) + "x1y2z3" * 10)
+            clock.shift(1)
+            sent = "; ".join(
+                f"{name}={cookie.value}" for name, cookie in browser.client.cookies.items() if cookie.value
+            )
+            assert len(sent) <= 3072 + 2 * 10
+    newest = max(browser.client.cookies.items(), key=lambda item: item[1].get("expires", ""))
+    assert newest[1].value
+
+
+def test_a_foreign_flow_cookie_is_cleared_away(browser):
+    browser.client.cookies["qq_flow_0123456789ab"] = "planted"
+    response = browser.get("/oauth/qq/login/")
+    assert response.cookies["qq_flow_0123456789ab"]["max-age"] == 0
+
+
+def test_without_an_application_the_page_says_so(browser, shop):
+    shop.QQ_CLIENT_ID = ""
+    assert page_query(browser.get("/oauth/qq/login/?next=/cart")) == {"error": "qq_misconfigured", "state": "/cart"}
+
+
+# Back from QQ
+
+
+def test_the_page_gets_a_sealed_code_and_the_target_path(browser, qq):
+    address = browser.sign_in(next="/cart?a=1&b=2#车")
+    response = browser.get(address)
+    assert response["Location"].startswith(f"{PAGE}?code=")
+    assert response["Location"].endswith("&state=/cart?a=1%26b=2%23%E8%BD%A6")
+    assert query_of(address)["code"] not in response["Location"]
+    (cookie,) = response.cookies.values()
+    assert cookie["max-age"] == 12 * 60
+    assert token_requests(qq) == 0
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("https://shop.example/back?lang=zh", "https://shop.example/back?lang=zh&error=state_missing"),
+        ("https://shop.example/#/qq", "https://shop.example/?error=state_missing#/qq"),
+        ("https://shop.example/?a=1#/qq", "https://shop.example/?a=1&error=state_missing#/qq"),
+    ],
+)
+def test_a_page_with_its_own_query_or_fragment_keeps_both(browser, shop, page, expected):
+    shop.QQ_CALLBACK_PAGE = page
+    assert browser.get("/oauth/qq/callback/")["Location"] == expected
+
+
+def test_qq_may_come_back_without_the_final_slash(qq, shop, db):
+    shop.QQ_REDIRECT_URI = shop.QQ_REDIRECT_URI.rstrip("/")
+    browser = Browser(qq)
+    state = query_of(browser.start())["state"]
+    response = browser.get(f"/oauth/qq/callback?code=C0DE&state={state}")
+    assert set(page_query(response)) == {"code", "state"}
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("code=C", "state_missing"),
+        ("code=C&state=", "state_missing"),
+        ("code=C&state=null", "state_missing"),
+        ("code=C&state=%20", "state_invalid"),
+        ("code=C&state=" + "s" * 43, "state_invalid"),
+        ("code=C&state=" + "s" * 44, "state_invalid"),
+        ("code=C&state=" + "车" * 43, "state_invalid"),
+        ("code=C&state=" + "s" * 43 + "&state=" + "s" * 43, "state_invalid"),
+    ],
+)
+def test_a_state_that_is_none_is_refused_without_asking_qq(browser, qq, query, error):
+    browser.start()
+    assert page_query(browser.get(f"/oauth/qq/callback/?{query}")) == {"error": error}
+    assert token_requests(qq) == 0
+
+
+def test_a_state_works_only_in_the_browser_that_began_it(browser, other_browser, qq):
+    address = browser.sign_in()
+    assert other_browser.come_back(address) == {"error": "state_invalid"}  # no cookie
+    other_browser.start()
+    assert other_browser.come_back(address) == {"error": "state_invalid"}  # a cookie of its own
+    name, cookie = next(iter(other_browser.client.cookies.items()))
+    stolen_name = next(iter(browser.client.cookies))
+    other_browser.client.cookies[stolen_name] = cookie.value
+    assert other_browser.come_back(address) == {"error": "state_invalid"}  # under the other flow's name
+    assert set(browser.come_back(address)) == {"code", "state"}  # and it is not used up by all that
+    assert name != stolen_name
+
+
+def test_a_state_works_once(browser, qq):
+    address = browser.sign_in()
+    assert set(browser.come_back(address)) == {"code", "state"}
+    assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
+
+
+def test_a_state_works_once_even_with_the_cookie_of_before(browser):
+    address = browser.sign_in()
+    cookies = {name: cookie.value for name, cookie in browser.client.cookies.items()}
+    browser.come_back(address)
+    for name, value in cookies.items():
+        browser.client.cookies[name] = value
+    assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
+
+
+@pytest.mark.parametrize(("seconds", "accepted"), [(600, True), (601, False), (-60, True), (-61, False)])
+def test_a_state_lives_ten_minutes_by_clocks_that_differ_a_minute(browser, seconds, accepted):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        address = browser.sign_in()
+        clock.shift(seconds)
+        assert browser.come_back(address).get("error") == (None if accepted else "state_invalid")
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("usercancel=1", "user_cancelled"),
+        ("usercancel=2&code=C", "user_cancelled"),
+        ("error=access_denied&error_description=x", "user_cancelled"),
+        ("error=<script>alert(1)</script>", "qq_rejected"),
+        ("error=100010&code=C", "qq_rejected"),
+        ("", "code_missing"),
+        ("code=", "code_missing"),
+        ("code=null", "code_missing"),
+        ("code=a%20b", "code_invalid"),
+        ("code=a&code=b", "code_invalid"),
+        ("code=" + "a" * 513, "code_invalid"),
+    ],
+)
+def test_whatever_comes_in_place_of_a_code_uses_the_state_up(browser, qq, query, error):
+    address = browser.sign_in()
+    state = query_of(address)["state"]
+    assert page_query(browser.get(f"/oauth/qq/callback/?state={state}&{query}")) == {"error": error, "state": "/cart"}
+    assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
+    assert token_requests(qq) == 0
+
+
+def test_a_code_beside_usercancel_zero_is_a_code(browser):
+    assert set(browser.come_back(browser.sign_in() + "&usercancel=0")) == {"code", "state"}
+
+
+def test_cancelling_on_a_phone_comes_back_as_cancelled(browser, qq):
+    start = browser.get("/oauth/qq/login/?next=/cart", headers={"user-agent": "Mobile"})["Location"]
+    assert browser.come_back(qq.cancel(start)) == {"error": "user_cancelled", "state": "/cart"}
+
+
+@pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender", "prefetch;anonymous-client-ip"])
+def test_a_look_ahead_changes_nothing(browser, purpose):
+    address = browser.sign_in()
+    ahead = browser.get(address, headers={"sec-purpose": purpose})
+    assert (ahead.status_code, ahead.content, len(ahead.cookies)) == (503, b"", 0)
+    head = browser.client.head(address)
+    assert (head.status_code, len(head.cookies)) == (405, 0)
+    assert set(browser.come_back(address)) == {"code", "state"}
+
+
+def test_a_browser_never_gets_json(browser):
+    for method in (browser.client.post, browser.client.put, browser.client.head):
+        for path in ("login/", "callback/"):
+            response = method(f"/oauth/qq/{path}")
+            assert (response.status_code, response.content) == (405, b"")
+            assert "GET" in response["Allow"]
+
+
+def test_a_bug_of_the_shop_stays_visible_to_its_developer(browser, shop):
+    shop.QQ_API_URL = None
+    with pytest.raises(AttributeError):
+        browser.get("/oauth/qq/login/")
+
+
+# The page's call
+
+
+@pytest.mark.parametrize("path", ["users/", "user/"])
+def test_a_bound_shopper_is_logged_in_by_one_request_to_qq(browser, qq, account, binding, path):
+    code = browser.arrive()
+    response = browser.get(f"/oauth/qq/{path}", data={"code": code})
+    body = response.json()
+    token = body.pop("token")
+    assert (response.status_code, body) == (200, {"user_id": account.pk, "username": "zhang3", "next": "/cart"})
+    profile = browser.get("/user/", headers={"authorization": f"JWT {token}"}).json()
+    assert (profile["id"], profile["mobile"]) == (account.pk, MOBILE)
+    assert token_requests(qq) == 1
+    assert qq.requests("/oauth2.0/me") == []
+
+
+def test_an_unknown_openid_gets_a_bind_token_and_nothing_else(browser):
+    response = browser.collect(browser.arrive())
+    assert response.status_code == 200
+    assert set(response.json()) == {"access_token", "next"}
+    assert response.json()["next"] == "/cart"
+
+
+def test_a_login_is_one_look_up_and_djangos_note_of_it(browser, binding, django_assert_num_queries):
+    code = browser.arrive()
+    with django_assert_num_queries(2):
+        browser.collect(code)
+
+
+def test_an_openid_is_compared_letter_by_letter(browser, qq, account):
+    OAuthQQUser.objects.create(user=account, openid=qq.openid("小明").lower())
+    assert set(browser.collect(browser.arrive()).json()) == {"access_token", "next"}
+
+
+def test_a_repeat_in_the_same_flow_gets_an_equal_answer(browser, qq, binding):
+    code = browser.arrive()
+    first, second = browser.collect(code).json(), browser.collect(code).json()
+    assert first.keys() == second.keys()
+    assert {**first, "token": ""} == {**second, "token": ""}
+    assert token_requests(qq) == 1
+
+
+def test_a_repeat_of_a_refusal_gets_the_same_refusal(browser, qq):
+    qq.behave(token={"fault": "error", "number": 100019})
+    code = browser.arrive()
+    assert error_of(browser.collect(code)) == "qq_rejected"
+    qq.behave(token=None)
+    assert error_of(browser.collect(code)) == "qq_rejected"
+    assert token_requests(qq) == 1
+
+
+def test_tabs_finish_each_with_its_own_target(browser, binding):
+    first, second = browser.sign_in(next="/one"), browser.sign_in(next="/two")
+    second, first = browser.come_back(second), browser.come_back(first)
+    assert browser.collect(first["code"]).json()["next"] == first["state"] == "/one"
+    assert browser.collect(second["code"]).json()["next"] == second["state"] == "/two"
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("", "code_missing"),
+        ("code=", "code_missing"),
+        ("code=null", "code_missing"),
+        ("code=undefined", "code_missing"),
+        ("state=/cart", "code_missing"),
+        ("code=made.up.code", "code_invalid"),
+        ("code=a&code=b", "code_invalid"),
+        ("code=9A5F0123456789ABCDEF0123456706AF", "code_invalid"),
+        ("code=" + "a" * 5000, "code_invalid"),
+        ("code=%00", "code_invalid"),
+        ("code=%ff%fe", "code_invalid"),
+        ("access_token=A&openid=B&unionid=C", "code_missing"),
+    ],
+)
+def test_a_code_that_is_none_is_refused_without_asking_qq(browser, qq, query, error):
+    browser.arrive()
+    assert error_of(browser.get(f"/oauth/qq/users/?{query}")) == error
+    assert token_requests(qq) == 0
+
+
+def test_qqs_own_code_is_no_code_for_the_page(browser, qq):
+    address = browser.sign_in()
+    query = query_of(address)
+    assert error_of(browser.get("/oauth/qq/users/", data=query)) == "code_invalid"
+    assert token_requests(qq) == 0
+
+
+def test_a_sealed_code_is_refused_in_another_browser(browser, other_browser, qq):
+    code = browser.arrive()
+    assert error_of(other_browser.collect(code)) == "code_invalid"
+    other_browser.arrive()
+    assert error_of(other_browser.collect(code)) == "code_invalid"
+    assert browser.collect(code).status_code == 200
+    assert token_requests(qq) == 1
+
+
+@pytest.mark.parametrize(("seconds", "accepted"), [(120, True), (121, False), (-60, True), (-61, False)])
+def test_a_sealed_code_lives_two_minutes(browser, seconds, accepted):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        code = browser.arrive()
+        clock.shift(seconds)
+        response = browser.collect(code)
+        assert response.status_code == 200 if accepted else error_of(response) == "code_invalid"
+
+
+def test_a_sealed_code_with_any_letter_changed_is_refused(browser, qq):
+    code = browser.arrive()
+    for place in range(len(code)):
+        bent = code[:place] + ("A" if code[place] != "A" else "B") + code[place + 1 :]
+        response = browser.collect(bent)
+        if response.status_code == 200:  # the last letter of base64 carries bits that mean nothing
+            assert place == len(code) - 1
+        else:
+            assert error_of(response) == "code_invalid"
+
+
+def test_a_code_goes_to_qq_once_in_whatever_flow(browser, other_browser, qq):
+    stolen = query_of(browser.sign_in())["code"]
+    state = query_of(other_browser.sign_in("小红"))["state"]
+    thief = other_browser.come_back(f"/oauth/qq/callback/?code={stolen}&state={state}")
+    assert "access_token" in other_browser.collect(thief["code"]).json()  # before its owner: QQ has no defence either
+    again = query_of(other_browser.sign_in("小红"))["state"]
+    thief = other_browser.come_back(f"/oauth/qq/callback/?code={stolen}&state={again}")
+    assert error_of(other_browser.collect(thief["code"])) == "code_invalid"
+    assert token_requests(qq) == 1
+
+
+def test_a_code_the_cache_has_let_go_is_refused(browser, qq):
+    code = browser.arrive()
+    cache.clear()
+    assert error_of(browser.collect(code)) == "code_invalid"
+    assert token_requests(qq) == 0
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "code", "logged"),
+    [
+        ({"token": {"fault": "error", "number": 100020}}, 400, "qq_rejected", "100020"),
+        ({"token": {"fault": "error", "number": 100009}}, 503, "qq_misconfigured", "100009"),
+        ({"token": {"fault": "error", "number": 100017}}, 503, "qq_unavailable", "100017"),
+        ({"token": {"fault": "html"}}, 503, "qq_unavailable", "unreadable"),
+        ({"ignore_need_openid": True, "client_id": "101000002"}, 503, "qq_unavailable", "client_id"),
+    ],
+)
+def test_qqs_failures_have_each_an_answer_without_qqs_words(browser, qq, behaviour, status, code, logged, caplog):
+    qq.behave(**behaviour)
+    response = browser.collect(browser.arrive())
+    assert error_of(response, status) == code
+    assert logged in caplog.text
+    assert "illegal" not in response.content.decode()
+
+
+@pytest.mark.parametrize("fields", [{"is_active": False}, {"is_staff": True}, {"is_superuser": True}])
+def test_a_disabled_or_staff_account_does_not_get_in(browser, account, binding, fields):
+    for name, value in fields.items():
+        setattr(account, name, value)
+    account.save()
+    assert error_of(browser.collect(browser.arrive()), 403) == "account_refused"
+
+
+def test_a_deleted_account_takes_its_binding_along(browser, account, binding):
+    account.delete()
+    assert "access_token" in browser.collect(browser.arrive()).json()
+
+
+def test_a_broken_authorization_header_does_not_break_a_login(browser, binding):
+    response = browser.collect(browser.arrive(), headers={"authorization": "JWT expired"})
+    assert response.status_code == 200
+
+
+def test_whatever_the_client_would_accept_it_gets_json(browser, binding):
+    for accept in ("text/html", "application/xml;q=0.9", "x", ""):
+        response = browser.collect(browser.arrive(), headers={"accept": accept})
+        assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+
+
+def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
+    heard = []
+
+    def merge_cart(sender, request, user, response, **kwargs):
+        response.delete_cookie("cart")
+        heard.append((sender, request.COOKIES.get("cart"), user.pk))
+
+    def note(sender, request, user, **kwargs):
+        heard.append(type(request).__name__)
+
+    qq_logged_in.connect(merge_cart)
+    qq_bound.connect(merge_cart)
+    user_logged_in.connect(note)
+    try:
+        browser.client.cookies["cart"] = "3 pears"
+        response = browser.collect(browser.arrive())
+    finally:
+        qq_logged_in.disconnect(merge_cart)
+        qq_bound.disconnect(merge_cart)
+        user_logged_in.disconnect(note)
+    assert heard == [(type(account), "3 pears", account.pk), "WSGIRequest"]
+    assert response.cookies["cart"]["max-age"] == 0
+
+
+def test_no_answer_is_kept_by_anybody(browser, binding):
+    address = browser.sign_in()
+    responses = [
+        browser.get("/oauth/qq/authorization/"),
+        browser.get("/oauth/qq/login/"),
+        browser.get(address),
+        browser.get(address),
+        browser.collect(browser.arrive()),
+        browser.collect("bent"),
+        browser.bind({}),
+        browser.client.delete("/oauth/qq/users/"),
+    ]
+    for response in responses:
+        assert (response["Cache-Control"], response["Referrer-Policy"]) == ("no-store", "no-referrer")
+        assert not response.has_header("ETag")
+
+
+def test_the_registered_address_is_the_settings_own(browser, qq):
+    response = browser.get("/oauth/qq/login/?redirect_uri=http://evil.example/", headers={"host": "127.0.0.1"})
+    assert query_of(response["Location"])["redirect_uri"] == "http://testserver/oauth/qq/callback/"
+    assert urlsplit(response["Location"]).netloc == urlsplit(qq.url).netloc

@@ -1,0 +1,83 @@
+"""`next`: only ever a path of the shop."""
+
+import pytest
+
+from tests.conftest import PAGE
+
+HOSTILE = [
+    "", "cart", "?a", "#a", "//evil.example", "///evil.example", "////evil.example", "/\\evil.example", "\\\\evil.example",
+    "\\/evil.example", "/\t/evil.example", "/\n/evil.example", "/\r\nSet-Cookie:a=b", "\t//evil.example", " //evil.example",
+    " /cart", "/cart\x00", "/cart\x7f", "/cart\u0085", "/cart\u2028", "/cart\u2029", "\x01/cart", "http:evil.example",
+    "https:evil.example", "http:/evil.example", "http:///evil.example", "https://evil.example", "https://evil.example/cart",
+    "//evil.example/cart", "HTTP://EVIL.EXAMPLE", "ftp://testserver/cart", "javascript:alert(1)", "JaVaScRiPt:alert(1)",
+    "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "mailto:a@b", "http://testserver@evil.example/",
+    "http://evil.example#@testserver/", "http://evil.example\\@testserver/", "http://testserver.evil.example/",
+    "http://evil.example/testserver", "http://testserver:81/cart", "https://testserver/cart", "http://testserver:x/",
+    "http://testserver:99999/", "//[", "http://[::1", "http://[evil]/", "http://", "http:", "//", "///", "/\\", "\\",
+    "%2f%2fevil.example", "/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%5Cevil.example", "/%252fevil.example",
+    "/%255cevil.example", "/%09/evil.example", "/%0d%0aSet-Cookie:a=b", "/%250d%250aX", "/%00", "/%2500", "http://testserver//evil.example",
+    "http://testserver/%2fevil.example", "http://testserver/\\evil.example", "/" + "a" * 512, "/" + "车" * 60, "/a" * 10_000,
+    "x" * 20_000,
+]  # fmt: skip
+
+FRIENDLY = {
+    "/": "/",
+    "/cart": "/cart",
+    "/cart/": "/cart/",
+    "/cart?a=1&b=2#top": "/cart?a=1&b=2#top",
+    "/goods//3": "/goods//3",
+    "/车?颜色=红": "/车?颜色=红",
+    "/a%20b": "/a%20b",
+    "/%E8%BD%A6": "/%E8%BD%A6",
+    "/100%": "/100%",
+    "/go?to=http://evil.example/": "/go?to=http://evil.example/",
+    "/?next=//evil.example": "/?next=//evil.example",
+    "/" + "a" * 511: "/" + "a" * 511,
+    "http://testserver": "/",
+    "http://testserver/": "/",
+    "http://testserver/cart?a=1#b": "/cart?a=1#b",
+    "http://TESTSERVER:80/cart": "/cart",
+    "http://testserver?a=1": "/?a=1",
+    "http://user@testserver/cart": "/cart",
+}
+
+
+def flow_next(browser, value):
+    """What the whole way to the page makes of `next`."""
+    return browser.collect(browser.arrive(next=value)).json()["next"]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:40])
+def test_what_is_no_path_of_the_shop_becomes_its_front_page(browser, value):
+    response = browser.get("/oauth/qq/authorization/", data={"next": value})
+    assert response.json()["login_url"] == "http://testserver/oauth/qq/login/?next=/"
+    assert flow_next(browser, value) == "/"
+
+
+@pytest.mark.parametrize("value", FRIENDLY, ids=lambda value: ascii(value)[:40])
+def test_a_path_of_the_shop_comes_back_as_it_was(browser, value):
+    assert flow_next(browser, value) == FRIENDLY[value]
+
+
+def test_broken_text_is_no_reason_to_fail(browser):
+    for query in ("next=%ff%fe", "next=%ed%a0%80", "next=/a&next=//evil.example", "next=/a&next=/b"):
+        response = browser.get(f"/oauth/qq/login/?{query}")
+        assert response.status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("path", "state"),
+    [
+        ("/a?b=c:d@e,f;g", "/a?b=c:d@e,f;g"),
+        ("/a&b", "/a%26b"),
+        ("/a+b", "/a%2Bb"),
+        ("/a%20b", "/a%2520b"),
+        ("/a#b", "/a%23b"),
+        ("/a'\"()*!$[]{}|^`<>", "/a%27%22%28%29%2A%21%24%5B%5D%7B%7D%7C%5E%60%3C%3E"),
+        ("/-_.~", "/-_.~"),
+    ],
+)
+def test_the_page_gets_it_as_old_pages_can_read_it(browser, path, state):
+    location = browser.get(browser.sign_in(next=path))["Location"]
+    assert location.startswith(PAGE)
+    assert location.rpartition("&state=")[2] == state

@@ -1,0 +1,403 @@
+"""The QQ protocol: what OAuthQQ sends, and what it makes of each answer."""
+
+import logging
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from apps.oauth.qq import (
+    MISCONFIGURED,
+    REJECTED,
+    Connections,
+    OAuthQQ,
+    QQBusy,
+    QQError,
+    QQIdentity,
+    QQMisconfigured,
+    QQRejected,
+    QQUnavailable,
+    read_answer,
+)
+from tests.conftest import CALLBACK, query_of
+
+STATE = "s" * 43
+OPENID = "0123456789ABCDEF0123456789ABCDEF"
+# 公共返回码说明: numbers and who can mend them.
+BY_SHOPPER = [100013, 100014, 100015, 100016, 100019, 100020, 100030, 110201]
+BY_OPERATOR = [
+    *range(100000, 100013), 100028, 100029, 100031, 100044, 100048, 110401, 110404, 110406, 110407,
+]  # fmt: skip
+BY_QQ = [100017, 100018, *range(100021, 100028), 110405, *range(110500, 110505), -30001, 6000, 9999, 123456]
+
+
+def make_client(qq, **options):
+    connections = Connections(options.pop("url", qq.url), options.pop("maximum", 4))
+    return OAuthQQ(
+        client_id=qq.client_id,
+        client_secret=options.pop("client_secret", qq.client_secret),
+        redirect_uri=CALLBACK,
+        connections=connections,
+        **{"timeout": 2.0} | options,
+    )
+
+
+@pytest.fixture
+def client(qq):
+    return make_client(qq)
+
+
+@pytest.fixture
+def code(qq, client):
+    return query_of(qq.sign_in(client.get_authorization_url(STATE), "小明"))["code"]
+
+
+def asked(qq):
+    return [request["path"] for request in qq.requests() if not request["path"].endswith(("authorize", "show"))]
+
+
+def test_authorization_url_has_what_qq_documents(qq, client):
+    address = client.get_authorization_url(STATE)
+    assert address.startswith(f"{qq.url}/oauth2.0/authorize?")
+    expected = {
+        "response_type": "code",
+        "client_id": qq.client_id,
+        "redirect_uri": CALLBACK,
+        "state": STATE,
+        "scope": "get_user_info",
+    }
+    assert query_of(address) == expected
+    assert query_of(client.get_authorization_url(STATE, mobile=True)) == expected | {"display": "mobile"}
+
+
+def test_a_person_is_identified_by_one_request(qq, client, code):
+    assert client.identify(code) == QQIdentity(openid=qq.openid("小明"))
+    (request,) = (request for request in qq.requests() if request["path"] == "/oauth2.0/token")
+    assert request["method"] == "GET"
+    assert request["query"] == {
+        "grant_type": "authorization_code",
+        "client_id": qq.client_id,
+        "client_secret": qq.client_secret,
+        "code": code,
+        "redirect_uri": CALLBACK,
+        "fmt": "json",
+        "need_openid": "1",
+    }
+    assert request["headers"]["user-agent"] == "meiduo-qq-login"
+    assert request["headers"]["accept-encoding"] == "identity"
+    assert asked(qq) == ["/oauth2.0/token"]
+
+
+def test_the_two_steps_of_the_protocol_work_alone(qq, client, code):
+    access_token = client.get_access_token(code)
+    assert client.get_openid(access_token) == qq.openid("小明")
+    me = qq.requests("/oauth2.0/me")
+    assert [request["query"] for request in me] == [{"access_token": access_token, "fmt": "json"}]
+
+
+def test_me_is_asked_when_the_token_answer_has_no_openid(qq, client, code):
+    qq.behave(ignore_need_openid=True)
+    assert client.identify(code) == QQIdentity(openid=qq.openid("小明"))
+    assert asked(qq) == ["/oauth2.0/token", "/oauth2.0/me"]
+
+
+def test_unionid_is_asked_for_at_me(qq, code):
+    identity = make_client(qq, unionid=True).identify(code)
+    assert identity.openid == qq.openid("小明")
+    assert identity.unionid is not None
+    assert identity.unionid.startswith("UID_")
+    assert qq.requests("/oauth2.0/me")[0]["query"]["unionid"] == "1"
+
+
+@pytest.mark.parametrize(("ignore_need_openid", "requests_to_me"), [(False, 1), (True, 2)])
+def test_without_the_unionid_right_the_openid_is_enough(qq, code, ignore_need_openid, requests_to_me):
+    qq.behave(unionid="no_right", ignore_need_openid=ignore_need_openid)
+    assert make_client(qq, unionid=True).identify(code) == QQIdentity(openid=qq.openid("小明"))
+    assert len(qq.requests("/oauth2.0/me")) == requests_to_me
+
+
+def test_another_refusal_of_the_unionid_request_is_not_swallowed(qq, code):
+    qq.behave(me={"fault": "error", "number": 100031})
+    with pytest.raises(QQMisconfigured):
+        make_client(qq, unionid=True).identify(code)
+
+
+def test_two_different_openids_for_one_code_name_nobody(qq, client, code):
+    other = OPENID
+    qq.behave(me={"fault": "body", "body": f'{{"client_id":"{qq.client_id}","openid":"{other}"}}'})
+    with pytest.raises(QQUnavailable, match="two different"):
+        make_client(qq, unionid=True).identify(code)
+
+
+def test_a_malformed_unionid_names_nobody(qq, code):
+    body = f'{{"client_id":"{qq.client_id}","openid":"{qq.openid("小明")}","unionid":"a b"}}'
+    qq.behave(me={"fault": "body", "body": body})
+    with pytest.raises(QQUnavailable, match="unionid"):
+        make_client(qq, unionid=True).identify(code)
+
+
+@pytest.mark.parametrize("client_id", ['"101000002"', '" 101000001"', "101000001", '["101000001"]', "null", None])
+def test_a_token_of_another_application_names_nobody(qq, client, code, client_id, caplog):
+    told = "" if client_id is None else f'"client_id":{client_id},'
+    qq.behave(ignore_need_openid=True, me={"fault": "body", "body": f'{{{told}"openid":"{OPENID}"}}'})
+    with pytest.raises(QQUnavailable, match="another client_id"):
+        client.identify(code)
+    assert "another client_id" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "openid",
+    [
+        '""',
+        "null",
+        "[]",
+        "{}",
+        "7",
+        '"ABC"',
+        f'"{OPENID}0"',
+        f'"{OPENID} "',
+        f'"{OPENID[:-1]}\\u0000"',
+        f'"{OPENID[:-1]}０"',
+    ],
+)
+def test_a_malformed_openid_is_nobody(qq, client, code, openid):
+    qq.behave(
+        ignore_need_openid=True, me={"fault": "body", "body": f'{{"client_id":"{qq.client_id}","openid":{openid}}}'}
+    )
+    with pytest.raises(QQUnavailable, match="proper openid"):
+        client.identify(code)
+
+
+@pytest.mark.parametrize("token", ['"A&openid=B"', '"A#"', '"A\\r\\nB"', '""', "null", "7", f'"{"A" * 513}"'])
+def test_a_token_that_could_reshape_the_next_request_is_refused(qq, client, code, token):
+    qq.behave(token={"fault": "body", "body": f'{{"access_token":{token},"expires_in":"1"}}'})
+    with pytest.raises(QQUnavailable, match="proper access_token"):
+        client.identify(code)
+    assert qq.requests("/oauth2.0/me") == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "error"), [(BY_SHOPPER, QQRejected), (BY_OPERATOR, QQMisconfigured), (BY_QQ, QQUnavailable)]
+)
+@pytest.mark.parametrize("shape", ["json", "jsonp"])
+def test_each_error_number_says_who_can_mend_it(qq, client, code, numbers, error, shape):
+    for number in numbers:
+        qq.behave(errors=shape, token={"fault": "error", "number": number})
+        with pytest.raises(QQError) as caught:
+            client.identify(code)
+        assert (type(caught.value), caught.value.number) == (error, number)
+    assert len(asked(qq)) == len(numbers)
+
+
+def test_the_tables_of_numbers_are_those_of_the_document():
+    assert (sorted(REJECTED), sorted(MISCONFIGURED)) == (BY_SHOPPER, BY_OPERATOR)
+
+
+GOOD = {"client_id": "101000001", "openid": OPENID}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"client_id":"101000001","openid":"{OPENID}"}}',
+        f'callback( {{"client_id":"101000001","openid":"{OPENID}"}} );\n',
+        f'callback({{"client_id":"101000001","openid":"{OPENID}"}})',
+        f' \r\ncallback( {{"client_id":"101000001",\n"openid":"{OPENID}"}} ) ; ',
+        f"client_id=101000001&openid={OPENID}",
+        f"client_id=101000001&openid={OPENID}\n",
+    ],
+)
+def test_all_three_formats_are_read(text):
+    assert read_answer(text) == GOOD
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}', '{"a":1,"a":2}',
+        '{"a":NaN}', '{"a":Infinity}', '{"a":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
+        'callback( {"a":1}', 'callback( {"a":1,} );', 'callback( ["a"] );', 'Callback( {"a":1} );', "a=1&a=2", "a=1&&b=2",
+        "a", "<html><body>502 Bad Gateway</body></html>", '<a href="x">', "{" * 5000, '{"a":' * 5000, "[" * 5000,
+        '{"error":true}', '{"error":null}', '{"error":"x"}', '{"error":[1]}', '{"error":' + "9" * 5000 + "}", "error=",
+    ],
+)  # fmt: skip
+def test_anything_else_is_no_answer(text):
+    try:
+        answer = read_answer(text)
+    except QQUnavailable:
+        return
+    # A scrap of HTML may look like a form of one odd name; nothing is ever read from it.
+    assert not {"access_token", "openid", "client_id", "error"} & set(answer)
+
+
+@pytest.mark.parametrize("number", [100020, "100020"])
+def test_an_error_counts_in_every_format(number):
+    for text in (f'{{"error":{number!r}}}'.replace("'", '"'), f"error={number}&error_description=x"):
+        with pytest.raises(QQRejected):
+            read_answer(text)
+
+
+def test_a_form_answer_to_a_json_question_logs_in(qq, client, code):
+    qq.behave(token={"fault": "body", "body": f"access_token=A&expires_in=1&openid={OPENID}"})
+    assert client.identify(code) == QQIdentity(openid=OPENID)
+
+
+def test_a_jsonp_answer_to_a_json_question_logs_in(qq, client, code):
+    qq.behave(token={"fault": "body", "body": f'callback( {{"access_token":"A","openid":"{OPENID}"}} );\n'})
+    assert client.identify(code) == QQIdentity(openid=OPENID)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"fault": "empty"},
+        {"fault": "cut", "at": 20},
+        {"fault": "html"},
+        {"fault": "502"},
+        {"fault": "redirect"},
+        {"fault": "reset"},
+        {"fault": "huge"},
+        {"fault": "body", "body": "\udcff".encode("utf-8", "surrogateescape").decode("latin-1")},
+    ],
+    ids=lambda fault: fault["fault"],
+)
+def test_a_broken_answer_is_unavailable_and_the_code_is_not_sent_again(qq, client, code, fault):
+    qq.behave(token=fault)
+    with pytest.raises(QQUnavailable):
+        client.identify(code)
+    assert asked(qq) == ["/oauth2.0/token"]
+    qq.behave(token=None)
+    assert client.get_authorization_url(STATE)
+    again = query_of(qq.sign_in(client.get_authorization_url(STATE), "小明"))["code"]
+    assert client.identify(again).openid == qq.openid("小明")  # the pool is none the worse
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip", "drip_headers", "slow"])
+def test_the_whole_exchange_ends_on_time(qq, code, fault):
+    qq.behave(token={"fault": fault, "seconds": 0.3 if fault.startswith("drip") else 30})
+    began = time.monotonic()
+    with pytest.raises(QQUnavailable):
+        make_client(qq, timeout=1.0).identify(code)
+    assert time.monotonic() - began < 2.0  # the contract's own bound: the time-out and a second
+    assert asked(qq) == ["/oauth2.0/token"]
+
+
+def test_the_budget_is_one_for_both_requests(qq, code):
+    qq.behave(ignore_need_openid=True, token={"fault": "slow", "seconds": 0.7}, me={"fault": "slow", "seconds": 0.7})
+    began = time.monotonic()
+    with pytest.raises(QQUnavailable):
+        make_client(qq, timeout=1.0).identify(code)
+    assert time.monotonic() - began < 2.0
+
+
+def test_me_is_asked_a_second_time_and_no_third(qq, client, code):
+    qq.behave(ignore_need_openid=True, me={"fault": "502", "times": 1})
+    assert client.identify(code).openid == qq.openid("小明")
+    assert asked(qq) == ["/oauth2.0/token", "/oauth2.0/me", "/oauth2.0/me"]
+    qq.reset()
+    qq.behave(ignore_need_openid=True, me={"fault": "502"})
+    code = query_of(qq.sign_in(client.get_authorization_url(STATE), "小明"))["code"]
+    with pytest.raises(QQUnavailable):
+        client.identify(code)
+    assert asked(qq) == ["/oauth2.0/token", "/oauth2.0/me", "/oauth2.0/me"]
+
+
+def test_an_error_number_of_me_is_final(qq, client, code):
+    qq.behave(ignore_need_openid=True, me={"fault": "error", "number": 100017})
+    with pytest.raises(QQUnavailable):
+        client.identify(code)
+    assert asked(qq) == ["/oauth2.0/token", "/oauth2.0/me"]
+
+
+def test_the_connection_is_kept_alive(qq, client):
+    for _ in range(3):
+        client.identify(query_of(qq.sign_in(client.get_authorization_url(STATE), "小明"))["code"])
+    assert client._connections.pool.num_connections == 1
+
+
+def test_calls_past_the_limit_are_turned_away_before_anything_is_sent(qq, code):
+    client = make_client(qq, maximum=1)
+    with client.exchange(), client.exchange():  # one exchange may go on inside itself
+        caught = []
+
+        def call():
+            try:
+                client.identify(code)
+            except QQBusy as exc:
+                caught.append(exc)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        assert len(caught) == 1
+    assert asked(qq) == []
+    assert client.identify(code).openid == qq.openid("小明")
+
+
+def test_an_address_nobody_listens_at_is_unavailable(qq):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        client = make_client(qq, url=f"http://127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(QQUnavailable):
+            client.identify("C")
+    with pytest.raises(QQUnavailable):
+        make_client(qq, url="http://nowhere.invalid").identify("C")
+
+
+@contextmanager
+def deaf_listener():
+    """An address whose queue of connections is full, so that a further one gets no answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+        for one in waiting:
+            one.close()
+
+
+def test_connecting_has_a_shorter_limit_than_the_exchange(qq):
+    with deaf_listener() as port:
+        began = time.monotonic()
+        with pytest.raises(QQUnavailable):
+            make_client(qq, url=f"http://127.0.0.1:{port}", timeout=30.0).identify("C")
+        assert time.monotonic() - began < 6.0
+        began = time.monotonic()
+        with pytest.raises(QQUnavailable):
+            make_client(qq, url=f"http://127.0.0.1:{port}", timeout=0.5).identify("C")
+        assert time.monotonic() - began < 1.5
+
+
+def test_proxies_of_the_environment_are_not_used(qq, client, code, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert client.identify(code).openid == qq.openid("小明")
+
+
+@pytest.mark.parametrize("fault", ["reset", "empty", "cut", "redirect", "hang", "error"])
+def test_key_code_and_token_reach_no_log_and_no_error_text(qq, code, fault, caplog):
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="urllib3")
+    secret = "key-canary-0123456789"
+    client = make_client(qq, client_secret=secret, timeout=0.5)
+    qq.behave(token={"fault": fault} | ({"number": 100009} if fault == "error" else {}))
+    with pytest.raises(QQError) as caught:
+        client.identify(code)
+    for text in (caplog.text, str(caught.value), repr(caught.value), repr(client)):
+        assert secret not in text
+        assert code not in text
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_the_debug_line_of_the_http_library_has_no_query(qq, client, code, caplog):
+    caplog.set_level(logging.DEBUG, logger="urllib3")
+    client.identify(code)
+    assert '"GET /oauth2.0/token HTTP/1.1" 200' in caplog.text
+    assert qq.client_secret not in caplog.text
+    assert code not in caplog.text

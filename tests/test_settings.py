@@ -1,0 +1,331 @@
+"""The shop's settings: each start is a process of its own, with nothing in its environment but what the test gives it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRET = "Zk3vQ9xW2mB7nL5pR8tY4uI6oA1sD0fG-hJcVbNqEwXr"
+JWT_KEY = "pL0oK9iJ8uH7yG6tF5rD4eS3wA2qZ1xC-vBnMgTyUiOp"
+PRODUCTION = {
+    "QQ_CLIENT_ID": "101000001",
+    "QQ_CLIENT_SECRET": "3f1b7c9d2e4a6b8c0d1e2f3a4b5c6d7e",
+    "QQ_REDIRECT_URI": "https://api.shop.test/oauth/qq/callback/",
+    "QQ_CALLBACK_PAGE": "https://www.shop.test/oauth_callback.html",
+    "SECRET_KEY": SECRET * 2,
+    "JWT_SIGNING_KEY": JWT_KEY,
+    "CACHE_URL": "redis://127.0.0.1:6379/0",
+    "SMS_BACKEND": "builtins.print",
+    "ALLOWED_HOSTS": "api.shop.test",
+}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start Python with the given environment and arguments, and wait for it to end."""
+
+    def start(*arguments, env=None, wait=True):
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path / "var"), "PYTHONDONTWRITEBYTECODE": "1"}
+            | {"DJANGO_SETTINGS_MODULE": "meiduo.settings"}
+            | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if wait:
+            process.out, process.err = process.communicate(timeout=60)
+        return process
+
+    return start
+
+
+@pytest.fixture
+def read_settings(start):
+    """Return settings as a process with the given environment sees them."""
+
+    def read_settings(*names, env=None):
+        code = (
+            "import json, sys; from meiduo import settings;"
+            "json.dump({name: getattr(settings, name, None) for name in sys.argv[1:]}, sys.stdout, default=str)"
+        )
+        process = start("-c", code, *names, env=env)
+        assert process.returncode == 0, process.err
+        return json.loads(process.out)
+
+    return read_settings
+
+
+def test_with_nothing_set_the_shop_starts(start, tmp_path):
+    process = start("manage.py", "migrate")
+    assert process.returncode == 0, process.err
+    assert {file.name for file in (tmp_path / "var").iterdir()} == {"db.sqlite3", "secret_key", "jwt_signing_key"}
+
+
+def test_keys_of_its_own_making_are_kept_from_others_and_from_change(read_settings, tmp_path):
+    first = read_settings("SECRET_KEY", "JWT_SIGNING_KEY")
+    assert first["SECRET_KEY"] != first["JWT_SIGNING_KEY"]
+    assert all(len(key) >= 50 for key in first.values())
+    assert read_settings("SECRET_KEY", "JWT_SIGNING_KEY") == first
+    assert (tmp_path / "var").stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "var").iterdir()} == {0o600}
+
+
+def test_processes_that_start_at_once_agree_on_the_keys(start):
+    code = "from meiduo import settings; print(settings.SECRET_KEY, settings.JWT_SIGNING_KEY)"
+    processes = [start("-c", code, wait=False) for _ in range(12)]
+    results = [process.communicate(timeout=60) for process in processes]
+    assert {error for _, error in results} == {""}
+    assert len({output for output, _ in results}) == 1
+
+
+def test_half_a_key_is_refused(start, tmp_path):
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "secret_key").write_text("half")
+    process = start("manage.py", "check")
+    assert process.returncode != 0
+    assert "secret_key holds no whole key. Delete the file" in process.err
+
+
+def test_what_is_not_set_has_a_default(read_settings, tmp_path):
+    defaults = {
+        "DEBUG": False,
+        "ALLOWED_HOSTS": ["127.0.0.1", "localhost", "[::1]"],
+        "CORS_ALLOWED_ORIGINS": [],
+        "CORS_ALLOW_CREDENTIALS": True,
+        "NUM_PROXIES": 0,
+        "CAPTCHA_LOG": "",
+        "SMS_LOG": str(tmp_path / "var" / "sms.log"),
+        "ADMIN_PATH": "",
+        "PRODUCTION": False,
+        "QQ_REDIRECT_URI": "http://127.0.0.1:8000/oauth/qq/callback/",
+        "QQ_CALLBACK_PAGE": "http://127.0.0.1:8000/oauth_callback.html",
+        "QQ_CLIENT_ID": None,
+        "QQ_CLIENT_SECRET": None,
+        "QQ_API_URL": None,
+        "QQ_TIMEOUT": None,
+        "QQ_MAX_CONNECTIONS": None,
+        "QQ_REQUIRE_COOKIE": None,
+        "QQ_UNIONID": None,
+    }
+    assert read_settings(*defaults) == defaults
+
+
+def test_environment_is_passed_on(read_settings):
+    env = {
+        "DEBUG": "yes",
+        "ALLOWED_HOSTS": "api.shop.test, www.shop.test",
+        "CORS_ALLOWED_ORIGINS": "https://www.shop.test",
+        "SECRET_KEY_FALLBACKS": "newer,older",
+        "NUM_PROXIES": "2",
+        "CAPTCHA_LOG": "/tmp/captcha.log",
+        "ADMIN_PATH": "/back-office",
+        "QQ_CLIENT_SECRET": "$not-a-reference",
+        "QQ_API_URL": "http://127.0.0.1:8001",
+        "QQ_TIMEOUT": "2.5",
+        "QQ_MAX_CONNECTIONS": "7",
+        "QQ_REQUIRE_COOKIE": "false",
+        "QQ_UNIONID": "on",
+    }
+    assert read_settings(*env, env=env) == {
+        "DEBUG": True,
+        "ALLOWED_HOSTS": ["api.shop.test", "www.shop.test"],
+        "CORS_ALLOWED_ORIGINS": ["https://www.shop.test"],
+        "SECRET_KEY_FALLBACKS": ["newer", "older"],
+        "NUM_PROXIES": 2,
+        "CAPTCHA_LOG": "/tmp/captcha.log",
+        "ADMIN_PATH": "back-office/",
+        "QQ_CLIENT_SECRET": "$not-a-reference",
+        "QQ_API_URL": "http://127.0.0.1:8001",
+        "QQ_TIMEOUT": 2.5,
+        "QQ_MAX_CONNECTIONS": 7,
+        "QQ_REQUIRE_COOKIE": False,
+        "QQ_UNIONID": True,
+    }
+
+
+def test_mysql_and_redis_come_from_their_addresses(read_settings):
+    env = {"DATABASE_URL": "mysql://shop:s%40fe@db.test:3307/meiduo", "CACHE_URL": "redis://:pass@cache.test:6380/1"}
+    answer = read_settings("DATABASES", "CACHES", env=env)
+    assert answer["DATABASES"]["default"] == {
+        "ENGINE": "django.db.backends.mysql",
+        "NAME": "meiduo",
+        "USER": "shop",
+        "PASSWORD": "s@fe",
+        "HOST": "db.test",
+        "PORT": 3307,
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "charset": "utf8mb4",
+            "connect_timeout": 3,
+            "init_command": "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
+        },
+        "TEST": {"CHARSET": "utf8mb4"},
+    }
+    assert answer["CACHES"]["default"] == {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": "redis://:pass@cache.test:6380/1",
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEBUG", "ture"),
+        ("QQ_REQUIRE_COOKIE", "nope"),
+        ("QQ_TIMEOUT", "five"),
+        ("QQ_TIMEOUT", "nan"),
+        ("QQ_MAX_CONNECTIONS", "2.5"),
+        ("NUM_PROXIES", "-1"),
+        ("DATABASE_URL", "nonsense"),
+        ("CACHE_URL", "dummycache://"),
+    ],
+)
+def test_value_that_cannot_be_read_is_refused_by_name(start, name, value):
+    process = start("manage.py", "check", env={name: value})
+    assert process.returncode != 0
+    assert f"ImproperlyConfigured: {name} " in process.err
+
+
+# Production
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY is not set."),
+        ({"JWT_SIGNING_KEY": ""}, "JWT_SIGNING_KEY is not set."),
+        ({"SECRET_KEY": SECRET[:31]}, "SECRET_KEY is too short"),
+        ({"JWT_SIGNING_KEY": JWT_KEY[:31]}, "JWT_SIGNING_KEY is too short"),
+        ({"SECRET_KEY": f"django-insecure-{SECRET}"}, "SECRET_KEY looks like a sample"),
+        ({"JWT_SIGNING_KEY": "changeme" * 8}, "JWT_SIGNING_KEY looks like a sample"),
+        ({"JWT_SIGNING_KEY": "x" * 64}, "JWT_SIGNING_KEY looks like a sample"),
+        ({"JWT_SIGNING_KEY": f"-----BEGIN PRIVATE KEY-----{JWT_KEY}"}, "JWT_SIGNING_KEY is a PEM or JWK text"),
+        ({"JWT_SIGNING_KEY": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"SECRET_KEY_FALLBACKS": "short"}, "SECRET_KEY_FALLBACKS is too short"),
+        ({"SECRET_KEY_FALLBACKS": JWT_KEY}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"CACHE_URL": ""}, "CACHE_URL is not set"),
+        ({"CACHE_URL": "locmemcache://"}, "CACHE_URL is not set"),
+        ({"SMS_BACKEND": ""}, "SMS_BACKEND is the development one"),
+        ({"SMS_BACKEND": "apps.users.development.send_sms"}, "SMS_BACKEND is the development one"),
+        ({"CAPTCHA_LOG": "captcha.log"}, "CAPTCHA_LOG writes the answers"),
+    ],
+)
+def test_production_refuses_to_start(start, tmp_path, change, fault):
+    process = start("manage.py", "check", env=PRODUCTION | change)
+    assert process.returncode != 0
+    assert f"ImproperlyConfigured: {fault}" in process.err
+    assert not (tmp_path / "var" / "secret_key").exists()
+    assert all(len(value) < 20 or value not in process.err for value in (PRODUCTION | change).values())
+
+
+@pytest.mark.parametrize(
+    "change", [{"DEBUG": "on"}, {"QQ_API_URL": "http://127.0.0.1:8001"}, {"QQ_CLIENT_ID": ""}], ids=str
+)
+def test_what_is_not_production_starts_without_keys(start, change):
+    env = PRODUCTION | {"SECRET_KEY": "", "JWT_SIGNING_KEY": "", "CACHE_URL": "", "SMS_BACKEND": ""} | change
+    process = start("manage.py", "check", env=env)
+    assert process.returncode == 0, process.err
+
+
+def test_production_passes_the_deployment_checks(start):
+    process = start("-W", "error", "manage.py", "check", "--deploy", "--fail-level", "WARNING", env=PRODUCTION)
+    assert process.returncode == 0, process.err
+    assert "System check identified no issues" in process.out
+
+
+def test_https_is_forced_where_the_shop_is_https(read_settings):
+    names = (
+        "SECURE_SSL_REDIRECT",
+        "SECURE_HSTS_SECONDS",
+        "SESSION_COOKIE_SECURE",
+        "CSRF_COOKIE_SECURE",
+        "SECURE_PROXY_SSL_HEADER",
+    )
+    forced = dict(zip(names, [True, 365 * 24 * 3600, True, True, None], strict=True))
+    proxied = forced | {"SECURE_PROXY_SSL_HEADER": ["HTTP_X_FORWARDED_PROTO", "https"]}
+    assert read_settings(*names, env=PRODUCTION) == forced
+    assert read_settings(*names, env=PRODUCTION | {"NUM_PROXIES": "1"}) == proxied
+    plain = PRODUCTION | {"QQ_REDIRECT_URI": "http://shop.test/oauth/qq/callback/"}
+    assert read_settings(*names, env=plain) == dict.fromkeys(names)
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"JWT_SIGNING_KEY": ""}, "JWT_SIGNING_KEY is not set."),
+        ({"SMS_BACKEND": "no.such.function"}, "users.E001"),
+    ],
+)
+def test_gunicorn_stops_on_a_wrong_setting(start, port, change, fault):
+    process = start("-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "meiduo.wsgi", env=PRODUCTION | change)
+    assert process.returncode != 0
+    assert fault in process.err
+
+
+@pytest.fixture
+def server(start, port):
+    """The shop as `manage.py runserver` serves it: its address, and what it wrote when it is stopped."""
+    assert start("manage.py", "migrate").returncode == 0
+    process = start("manage.py", "runserver", "--noreload", f"127.0.0.1:{port}", wait=False)
+    deadline = time.monotonic() + 30
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_query_of_a_call_is_in_no_log(server, port):
+    from urllib3 import request
+
+    answer = request("GET", f"http://127.0.0.1:{port}/mobiles/1/count/?code=CANARY&state=CANARY")
+    assert answer.status == 400
+    server.terminate()
+    written = "".join(server.communicate(timeout=30))
+    assert "/mobiles/1/count/" in written
+    assert "CANARY" not in written
+
+
+def test_pages_are_served_so_that_a_change_is_seen(client, db):
+    response = client.get("/")
+    assert response.status_code == 200
+    assert b"".join(response.streaming_content) == (ROOT / "web" / "index.html").read_bytes()
+    assert {name: response[name] for name in ("Cache-Control", "X-Frame-Options", "Referrer-Policy")} == {
+        "Cache-Control": "max-age=0, public",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+    }
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_admin_is_mounted_only_where_it_is_asked_for(start):
+    code = (
+        "import django; django.setup(); from django.test import Client;"
+        "c = Client(HTTP_HOST='localhost');"
+        "print(c.get('/back-office/').status_code, c.get('/static/admin/css/base.css').status_code)"
+    )
+    assert start("-c", code, env={"ADMIN_PATH": "back-office"}).out == "302 200\n"
+    assert start("-c", code).out == "404 404\n"

@@ -1,0 +1,841 @@
+"""The shop's own accounts: registering, logging in, tokens, SMS and image codes, and what is refused."""
+
+import base64
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from threading import Barrier
+from uuid import uuid4
+
+import jwt
+import pytest
+import time_machine
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.core.checks import run_checks
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+from PIL import Image
+
+from apps.users import image_codes, sms
+from apps.users.serializers import AccountSerializer
+from tests.conftest import MOBILE, PASSWORD
+
+SMS_CODE_WRONG = "短信验证码错误或已过期"
+IMAGE_CODE_WRONG = "图形验证码错误或已过期"
+LOGIN_ENDED = "登录已失效，请重新登录"
+HOUR = 3600
+
+
+@pytest.fixture
+def users(django_user_model):
+    return django_user_model.objects
+
+
+@pytest.fixture
+def registration(phone, db):
+    """The registration form, filled in right."""
+    return {
+        "username": "xiaoming",
+        "password": PASSWORD,
+        "password2": PASSWORD,
+        "mobile": MOBILE,
+        "sms_code": phone.receive_code(),
+        "allow": True,
+    }
+
+
+@pytest.fixture
+def proof(phone, db):
+    """What the account serializer gets from somebody who holds the phone."""
+    return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}
+
+
+@pytest.fixture
+def token(client, account):
+    return log_in(client)["token"]
+
+
+def post(client, path, data, **headers):
+    return client.post(path, data, content_type="application/json", headers=headers)
+
+
+def log_in(client, username=MOBILE, password=PASSWORD):
+    return post(client, "/authorizations/", {"username": username, "password": password}).json()
+
+
+def get_user(client, token):
+    return client.get("/user/", headers={"Authorization": f"JWT {token}"})
+
+
+def other_code(code):
+    return f"{(int(code) + 1) % 10**6:06}"
+
+
+def refusal(serializer):
+    assert not serializer.is_valid()
+    return serializer.errors
+
+
+# Registering
+
+
+def test_registration_makes_an_account_and_logs_it_in(client, registration, users):
+    response = post(client, "/users/", registration)
+    user = users.get()
+    assert response.status_code == 201
+    assert response["Cache-Control"] == "no-store"
+    answer = response.json()
+    assert get_user(client, answer.pop("token")).status_code == 200
+    assert answer == {"id": user.pk, "username": "xiaoming", "mobile": MOBILE}
+    assert user.check_password(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "sentence"),
+    [
+        ({"username": ""}, "username", "请输入用户名"),
+        ({"username": None}, "username", "请输入用户名"),
+        ({"username": "four"}, "username", "用户名应为5到20个字符，可以用文字、数字和 @ . + - _"),
+        ({"username": "x" * 21}, "username", "用户名应为5到20个字符，可以用文字、数字和 @ . + - _"),
+        ({"username": "xiao ming"}, "username", "用户名应为5到20个字符，可以用文字、数字和 @ . + - _"),
+        ({"username": "13900000000"}, "username", "用户名不能是手机号"),
+        ({"username": "１３９００００００００"}, "username", "用户名不能是手机号"),
+        ({"password": "short"}, "password", "密码长度应为8到128个字符"),
+        ({"password": "x" * 129}, "password", "密码长度应为8到128个字符"),
+        ({"password": ["correct horse"]}, "password", "密码长度应为8到128个字符"),
+        ({"password2": ""}, "password2", "请再次输入密码"),
+        ({"password2": f"{PASSWORD} "}, "password2", "两次输入的密码不一致"),
+        ({"mobile": ""}, "mobile", "请输入手机号"),
+        ({"mobile": "12345678901"}, "mobile", "手机号格式不正确"),
+        ({"mobile": f"{MOBILE}\n"}, "mobile", "手机号格式不正确"),
+        ({"mobile": f" {MOBILE}"}, "mobile", "手机号格式不正确"),
+        ({"mobile": f"+86{MOBILE}"}, "mobile", "手机号格式不正确"),
+        ({"mobile": "1381234567٨"}, "mobile", "手机号格式不正确"),
+        ({"sms_code": ""}, "sms_code", "请输入短信验证码"),
+        ({"sms_code": "12345"}, "sms_code", "短信验证码是6位数字"),
+        ({"sms_code": "12345６"}, "sms_code", "短信验证码是6位数字"),
+        ({"allow": False}, "allow", "请阅读并同意用户协议"),
+        ({"allow": None}, "allow", "请阅读并同意用户协议"),
+        ({"allow": {}}, "allow", "请阅读并同意用户协议"),
+        ({"password": "12345678", "password2": "12345678"}, "password", "这个密码太常见了。"),
+    ],
+)
+def test_wrong_field_is_refused_with_its_own_sentence(client, registration, users, change, field, sentence):
+    response = post(client, "/users/", registration | change)
+    assert response.status_code == 400
+    assert response.json() == {"message": sentence, field: [sentence]}
+    assert not users.exists()
+
+
+def test_missing_fields_are_all_named(client, db):
+    response = post(client, "/users/", {})
+    assert response.status_code == 400
+    assert response.json() == {
+        "message": "请输入用户名",
+        "username": ["请输入用户名"],
+        "password": ["请输入密码"],
+        "password2": ["请再次输入密码"],
+        "mobile": ["请输入手机号"],
+        "sms_code": ["请输入短信验证码"],
+        "allow": ["请阅读并同意用户协议"],
+    }
+
+
+def test_mistake_in_the_form_costs_no_new_sms(client, registration):
+    post(client, "/users/", registration | {"password": "12345678", "password2": "12345678"})
+    assert post(client, "/users/", registration).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "sentence"),
+    [
+        ({"username": "zhang3"}, "username", "该用户名已被使用"),
+        ({}, "mobile", "该手机号已注册"),
+    ],
+)
+def test_taken_name_or_number_is_refused(client, account, registration, users, change, field, sentence):
+    response = post(client, "/users/", registration | change)
+    assert response.status_code == 400
+    assert response.json() == {"message": sentence, field: [sentence]}
+    assert users.get() == account
+
+
+def test_taken_number_is_not_told_without_the_sms_code(client, account, registration):
+    wrong = registration | {"sms_code": other_code(registration["sms_code"])}
+    response = post(client, "/users/", wrong)
+    assert response.status_code == 400
+    assert response.json() == {"message": SMS_CODE_WRONG, "sms_code": [SMS_CODE_WRONG]}
+
+
+def test_fields_nobody_asked_for_are_ignored(client, registration, users):
+    extra = {"is_staff": True, "is_superuser": True, "id": 77, "email_active": True, "token_generation": 9}
+    assert post(client, "/users/", registration | extra).status_code == 201
+    user = users.get()
+    assert (user.is_staff, user.is_superuser, user.email_active, user.token_generation) == (False, False, False, 0)
+    assert user.pk != 77
+
+
+def test_username_that_looks_like_a_mobile_is_refused_by_the_model(django_user_model):
+    with pytest.raises(ValidationError) as refused:
+        django_user_model(username="13900000000", password="x").full_clean()
+    assert refused.value.message_dict == {"username": ["用户名不能是手机号"]}
+
+
+def test_staff_may_be_without_a_mobile(users, client, db):
+    users.create_superuser("boss", password=PASSWORD)
+    users.create_superuser("boss2", password=PASSWORD)
+    token = log_in(client, "boss")["token"]
+    assert get_user(client, token).json() == {
+        "id": users.get(username="boss").pk,
+        "username": "boss",
+        "mobile": None,
+        "email": "",
+        "email_active": False,
+    }
+
+
+# Logging in
+
+
+@pytest.mark.parametrize("name", ["zhang3", MOBILE])
+def test_login_by_username_or_mobile(client, account, name):
+    response = post(client, "/authorizations/", {"username": name, "password": PASSWORD})
+    assert response.status_code == 200
+    assert response["Cache-Control"] == "no-store"
+    answer = response.json()
+    assert get_user(client, answer.pop("token")).status_code == 200
+    assert answer == {"user_id": account.pk, "username": "zhang3"}
+    account.refresh_from_db()
+    assert account.last_login is not None
+
+
+class CountingHasher(PBKDF2PasswordHasher):
+    iterations = 1000
+    hashed = 0
+
+    def encode(self, password, salt, iterations=None):
+        type(self).hashed += 1
+        return super().encode(password, salt, iterations)
+
+
+@pytest.mark.parametrize("name", ["zhang3", MOBILE, "nobody", "13900000000", "disabled", "13700000000"])
+def test_refused_login_tells_nothing_and_works_the_same(client, settings, users, db, name):
+    settings.PASSWORD_HASHERS = [f"{__name__}.CountingHasher"]
+    users.create_user("zhang3", password=PASSWORD, mobile=MOBILE)
+    users.create_user("disabled", password="another horse", mobile="13700000000", is_active=False)
+    CountingHasher.hashed = 0
+    response = post(client, "/authorizations/", {"username": name, "password": "another horse"})
+    assert response.status_code == 400
+    assert response.json() == {"message": "用户名或密码不正确", "non_field_errors": ["用户名或密码不正确"]}
+    assert CountingHasher.hashed == 1
+
+
+def test_huge_password_is_not_hashed(client, settings, account):
+    settings.PASSWORD_HASHERS = [f"{__name__}.CountingHasher"]
+    CountingHasher.hashed = 0
+    response = post(client, "/authorizations/", {"username": "zhang3", "password": "x" * 60_000})
+    assert response.status_code == 400
+    assert response.json() == {"message": "用户名或密码不正确", "non_field_errors": ["用户名或密码不正确"]}
+    assert CountingHasher.hashed == 0
+
+
+def test_spaces_at_the_edges_belong_to_the_password(client, users, db):
+    users.create_user("zhang3", password=f" {PASSWORD} ")
+    assert "token" in log_in(client, "zhang3", f" {PASSWORD} ")
+    assert "token" not in log_in(client, "zhang3", PASSWORD)
+
+
+def test_old_token_does_not_get_in_the_way_of_a_login(client, account):
+    form = {"username": MOBILE, "password": PASSWORD}
+    assert post(client, "/authorizations/", form, Authorization="JWT spoiled").status_code == 200
+
+
+def test_profile_belongs_to_the_token(client, account, token):
+    response = get_user(client, token)
+    assert response.status_code == 200
+    assert response["Cache-Control"] == "no-store"
+    assert response.json() == {
+        "id": account.pk,
+        "username": "zhang3",
+        "mobile": MOBILE,
+        "email": "",
+        "email_active": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/usernames/zhang3/count/", {"username": "zhang3", "count": 1}),
+        ("/usernames/li4/count/", {"username": "li4", "count": 0}),
+        ("/usernames/小明/count/", {"username": "小明", "count": 0}),
+        (f"/mobiles/{MOBILE}/count/", {"mobile": MOBILE, "count": 1}),
+        ("/mobiles/13900000000/count/", {"mobile": "13900000000", "count": 0}),
+    ],
+)
+def test_count_says_whether_a_name_or_number_is_taken(client, account, path, answer):
+    response = client.get(path)
+    assert response.status_code == 200
+    assert response.json() == answer
+
+
+@pytest.mark.parametrize("mobile", ["123", "1381234567%D9%A8", f"{MOBILE}%0A", "%00"])
+def test_count_of_what_is_no_number_is_refused(client, db, mobile):
+    response = client.get(f"/mobiles/{mobile}/count/")
+    assert response.status_code == 400
+    assert response.json() == {"message": "手机号格式不正确", "mobile": ["手机号格式不正确"]}
+
+
+# Tokens
+
+
+def test_token_holds_these_claims_and_no_others(account, token, settings):
+    claims = jwt.decode(token, settings.SIMPLE_JWT["SIGNING_KEY"], algorithms=["HS256"])
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
+    assert claims == {
+        "user_id": account.pk,
+        "username": "zhang3",
+        "gen": 0,
+        "iat": claims["iat"],
+        "exp": claims["iat"] + 24 * HOUR,
+        "jti": claims["jti"],
+    }
+    assert claims["iat"] == pytest.approx(time.time(), abs=60)
+    assert len(claims["jti"]) == 32
+
+
+def assert_refused(response, message=LOGIN_ENDED):
+    assert response.status_code == 401
+    assert response["WWW-Authenticate"] == 'JWT realm="api"'
+    assert response.json() == {"message": message}
+
+
+def test_token_ends_on_its_second(client, account):
+    start = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    with time_machine.travel(start, tick=False) as clock:
+        token = log_in(client)["token"]
+        clock.move_to(start + timedelta(hours=24, seconds=-1))
+        assert get_user(client, token).status_code == 200
+        clock.move_to(start + timedelta(hours=24))
+        assert_refused(get_user(client, token))
+
+
+def test_token_of_a_server_whose_clock_is_ahead_is_taken(client, account):
+    start = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    with time_machine.travel(start, tick=False) as clock:
+        token = log_in(client)["token"]
+        clock.move_to(start - timedelta(seconds=30))
+        assert get_user(client, token).status_code == 200
+
+
+@pytest.mark.parametrize("fields", [None, ["password"], {"password", "email"}])
+def test_changed_password_ends_every_token_of_before(client, account, token, fields):
+    account.set_password("another horse")
+    account.save(update_fields=fields)
+    assert_refused(get_user(client, token))
+    assert get_user(client, log_in(client, password="another horse")["token"]).status_code == 200
+
+
+def test_password_saved_later_than_the_rest_ends_the_tokens(client, account, token):
+    account.set_password("another horse")
+    account.save(update_fields=["email"])
+    assert get_user(client, token).status_code == 200
+    account.save(update_fields=["password"])
+    assert_refused(get_user(client, token))
+
+
+def test_password_taken_away_ends_the_tokens(client, account, token):
+    account.set_unusable_password()
+    account.save()
+    assert_refused(get_user(client, token))
+
+
+def test_two_password_changes_from_one_copy_each_raise_the_generation(account, users):
+    copies = [users.get(), users.get()]
+    for number, copy in enumerate(copies):
+        copy.set_password(f"horse number {number}")
+        copy.save()
+    assert [copy.token_generation for copy in copies] == [1, 2]
+
+
+def test_saving_something_else_leaves_the_tokens_alive(client, account, token):
+    account.email = "zhang3@example.com"
+    account.save()
+    assert get_user(client, token).status_code == 200
+
+
+def test_better_hash_of_the_same_password_leaves_the_tokens_alive(client, account, token, settings):
+    settings.PASSWORD_HASHERS = [f"{__name__}.CountingHasher", *settings.PASSWORD_HASHERS]
+    before = account.password
+    log_in(client)
+    account.refresh_from_db()
+    assert account.password != before
+    assert get_user(client, token).status_code == 200
+
+
+def test_token_of_a_disabled_account_is_refused(client, account, token):
+    account.is_active = False
+    account.save()
+    assert_refused(get_user(client, token))
+
+
+def test_token_of_a_deleted_account_is_refused(client, account, token):
+    account.delete()
+    assert_refused(get_user(client, token))
+
+
+def test_without_a_token_there_is_no_profile(client, db):
+    assert_refused(client.get("/user/"), "身份认证信息未提供。")
+
+
+def encode(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "JWT",
+        "JWT a b",
+        "JWT .",
+        "JWT ..",
+        "JWT a.b.c",
+        "JWT é.é.é",
+        "JWT ☃",
+        "JWT " + "x" * 8000,
+        "JWT " + encode(b"[" * 6000) + ".e30.AAAA",
+        "JWT " + encode(b"1") + ".e30.AAAA",
+        "JWT " + encode(b'{"alg": ["HS256"]}') + ".e30.AAAA",
+        "JWT " + encode(b'{"alg": "HS256", "n": ' + b"1" * 5000 + b"}") + ".e30.AAAA",
+    ],
+    ids=range(12),
+)
+def test_garbled_header_is_refused(client, db, header):
+    assert_refused(client.get("/user/", headers={"Authorization": header}))
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "algorithm", "header"),
+    [
+        ({}, "another key of thirty-two bytes and more", "HS256", {}),
+        ({}, None, "none", {}),
+        ({}, "the shop's", "HS512", {}),
+        ({}, "the shop's", "HS256", {"crit": ["unknown"]}),
+        ({"gen": 1}, "the shop's", "HS256", {}),
+        ({"gen": None}, "the shop's", "HS256", {}),
+        ({"user_id": None}, "the shop's", "HS256", {}),
+        ({"exp": None}, "the shop's", "HS256", {}),
+        ({"jti": None}, "the shop's", "HS256", {}),
+        ({"exp": 1_000_000_000}, "the shop's", "HS256", {}),
+    ],
+)
+def test_forged_token_is_refused(client, token, settings, change, key, algorithm, header):
+    claims = jwt.decode(token, options={"verify_signature": False}) | change
+    claims = {name: value for name, value in claims.items() if value is not None}
+    if key == "the shop's":
+        key = settings.SIMPLE_JWT["SIGNING_KEY"]
+    if algorithm == "HS512":
+        key = key.ljust(64, "x")  # the library would warn of a shorter one
+    assert_refused(get_user(client, jwt.encode(claims, key, algorithm=algorithm, headers=header)))
+
+
+# Bodies that nobody's form sends
+
+
+@pytest.mark.parametrize("path", ["/authorizations/", "/users/"])
+@pytest.mark.parametrize(
+    "body", ["[" * 5000, '{"a":' * 5000, "{", "", "NaN", b"\xff\xfe", '{"username": ' + "1" * 5000 + "}"]
+)
+def test_body_that_is_no_json_is_refused(client, db, path, body):
+    response = post(client, path, body)
+    assert response.status_code == 400
+    if body:
+        assert response.json() == {"message": "请求内容不是有效的JSON"}
+
+
+@pytest.mark.parametrize("body", ["[]", "1", "null", '"text"', "true"])
+def test_body_that_is_no_object_is_refused(client, db, body):
+    response = post(client, "/users/", body)
+    assert response.status_code == 400
+    assert set(response.json()) >= {"message"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"a\\u0000b"', '"\\ud800"', "[]", "{}", "true", "[" * 980 + "]" * 980],
+    ids=["nul", "half a character", "list", "object", "boolean", "deep list"],
+)
+def test_values_of_the_wrong_kind_are_refused(client, db, value):
+    fields = ("username", "password", "password2", "mobile", "sms_code", "allow")
+    for field in fields:
+        assert post(client, "/users/", f'{{"{field}": {value}}}').status_code == 400
+        assert post(client, "/authorizations/", f'{{"{field}": {value}}}').status_code == 400
+
+
+def test_huge_body_is_refused(client, db):
+    response = post(client, "/authorizations/", json.dumps({"username": "x" * 10**6, "password": PASSWORD}))
+    assert response.status_code == 413
+    assert response.json() == {"message": "请求内容过大"}
+
+
+def test_body_that_is_not_called_json_is_refused(client, db):
+    response = client.post(
+        "/authorizations/", "username=a&password=b", content_type="application/x-www-form-urlencoded"
+    )
+    assert response.status_code == 415
+    assert set(response.json()) == {"message"}
+
+
+def test_unknown_address_is_answered_in_json(client, db):
+    response = client.get("/nowhere/")
+    assert response.status_code == 404
+    assert response.json() == {"message": "没有找到"}
+
+
+def test_method_nobody_offers_is_answered_in_json(client, db):
+    response = client.delete("/authorizations/", headers={"Accept": "text/html"})
+    assert response.status_code == 405
+    assert response.json() == {"message": "方法 “DELETE” 不被允许。"}
+
+
+def test_errors_are_english_for_those_who_ask(client, account):
+    response = post(client, "/authorizations/", {"username": "zhang3", "password": "x"}, **{"Accept-Language": "en"})
+    sentence = "The username or the password is wrong."
+    assert response.json() == {"message": sentence, "non_field_errors": [sentence]}
+
+
+# Image codes
+
+
+def test_image_code_is_a_picture_that_nobody_keeps(client, phone):
+    response = client.get(f"/image_codes/{uuid4()}/", headers={"Accept": "image/png"})
+    assert response.status_code == 200
+    assert response["Content-Type"] == "image/png"
+    assert response["Cache-Control"] == "no-store"
+    assert response.content.startswith(b"\x89PNG")
+
+
+def test_image_code_is_readable_by_a_picture_library(client, tmp_path):
+    path = tmp_path / "code.png"
+    path.write_bytes(client.get(f"/image_codes/{uuid4()}/").content)
+    with Image.open(path) as image:
+        assert image.size == (160, 60)
+
+
+@pytest.fixture
+def image_code(client, phone):
+    """An image code the shopper has read: its id and its text."""
+    image_code_id = str(uuid4())
+    client.get(f"/image_codes/{image_code_id}/")
+    line = phone.last_line("captcha.log")
+    assert line == {"id": image_code_id, "text": line["text"], "time": line["time"]}
+    assert datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0)
+    return {"image_code_id": image_code_id, "text": line["text"]}
+
+
+def ask_for_sms(client, image_code, mobile=MOBILE):
+    return client.get(f"/sms_codes/{mobile}/", image_code)
+
+
+def assert_image_code_refused(response):
+    assert response.status_code == 400
+    assert response.json() == {"message": IMAGE_CODE_WRONG, "text": [IMAGE_CODE_WRONG]}
+
+
+def test_answers_are_written_down_only_where_asked(client, settings, tmp_path):
+    settings.CAPTCHA_LOG = ""
+    client.get(f"/image_codes/{uuid4()}/")
+    assert not (tmp_path / "captcha.log").exists()
+
+
+def test_letters_of_an_image_code_may_be_small(client, image_code):
+    response = ask_for_sms(client, image_code | {"text": image_code["text"].lower()})
+    assert response.status_code == 200
+    assert response.json() == {"message": "OK"}
+
+
+def test_wrong_image_code_spends_it(client, image_code, tmp_path):
+    assert_image_code_refused(ask_for_sms(client, image_code | {"text": "0000"}))
+    assert_image_code_refused(ask_for_sms(client, image_code))
+    assert not (tmp_path / "sms.log").exists()
+
+
+def test_right_image_code_spends_it(client, image_code):
+    assert ask_for_sms(client, image_code).status_code == 200
+    assert_image_code_refused(ask_for_sms(client, image_code, "13900000000"))
+
+
+def test_image_code_lasts_five_minutes(client, phone):
+    start = datetime.now(timezone.utc)
+    for age, status in [(299, 200), (300, 400)]:
+        with time_machine.travel(start, tick=False) as clock:
+            image_code_id = str(uuid4())
+            client.get(f"/image_codes/{image_code_id}/")
+            text = phone.last_line("captcha.log")["text"]
+            clock.shift(age)
+            mobile = f"1390000{age:04}"
+            assert ask_for_sms(client, {"image_code_id": image_code_id, "text": text}, mobile).status_code == status
+
+
+def test_image_code_is_checked_once_however_many_ask(client, image_code):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: image_codes.check(image_code["image_code_id"], image_code["text"]), range(8)))
+    assert sorted(answers) == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "sentence"),
+    [
+        ({"text": ""}, "text", "请输入图形验证码"),
+        ({"text": "x" * 1000}, "text", IMAGE_CODE_WRONG),
+        ({"text": "a\0b"}, "text", IMAGE_CODE_WRONG),
+        ({"image_code_id": "no id"}, "image_code_id", IMAGE_CODE_WRONG),
+        ({"image_code_id": ""}, "image_code_id", IMAGE_CODE_WRONG),
+    ],
+)
+def test_sms_is_refused_for_a_garbled_image_code(client, image_code, query, field, sentence):
+    response = ask_for_sms(client, image_code | query)
+    assert response.status_code == 400
+    assert response.json() == {"message": sentence, field: [sentence]}
+
+
+def test_sms_is_refused_for_what_is_no_number(client, image_code):
+    response = ask_for_sms(client, image_code, "123")
+    assert response.status_code == 400
+    assert response.json() == {"message": "手机号格式不正确", "mobile": ["手机号格式不正确"]}
+
+
+# SMS codes
+
+
+def test_development_back_end_prints_the_message_and_writes_a_line(phone, capsys):
+    code = phone.receive_code()
+    line = phone.last_line("sms.log")
+    text = f"【美多商城】您的验证码是{code}，5分钟内有效，请勿告诉他人。"
+    assert line == {"mobile": MOBILE, "text": text, "time": line["time"]}
+    assert datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0)
+    assert re.fullmatch("[0-9]{6}", code)
+    assert text in capsys.readouterr().out
+    assert (phone.var / "sms.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_second_sms_has_to_wait_a_minute(phone):
+    sentence = "获取短信验证码过于频繁，请一分钟后再试"
+    with time_machine.travel(datetime.now(timezone.utc), tick=False) as clock:
+        phone.receive_code()
+        clock.shift(59)
+        response = phone.ask_for_code()
+        assert response.status_code == 400
+        assert response.json() == {"message": sentence, "mobile": [sentence]}
+        clock.shift(1)
+        assert phone.ask_for_code().json() == {"message": "OK"}
+
+
+def test_wait_of_one_number_is_not_that_of_another(phone):
+    phone.receive_code()
+    assert phone.ask_for_code("13900000000").json() == {"message": "OK"}
+
+
+def test_one_sms_is_sent_however_many_ask(shop):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: sms.send_code(MOBILE), range(8)))
+    assert sorted(answers) == [False] * 7 + [True]
+
+
+def test_new_code_kills_the_old(phone, proof):
+    with time_machine.travel(time.time() + 61):
+        code = phone.receive_code()
+    while code == proof["sms_code"]:  # one time in a million
+        with time_machine.travel(time.time() + 61):
+            code = phone.receive_code()
+    assert refusal(AccountSerializer(data=proof)) == {"sms_code": [SMS_CODE_WRONG]}
+    assert AccountSerializer(data=proof | {"sms_code": code}).is_valid()
+
+
+def refuse_message(mobile, code, minutes):
+    raise sms.SMSError("the provider says no")
+
+
+def test_provider_that_fails_is_told_to_the_shopper(phone, settings):
+    settings.SMS_BACKEND = f"{__name__}.refuse_message"
+    response = phone.ask_for_code()
+    assert response.status_code == 503
+    assert response.json() == {"message": "短信发送失败，请稍后再试"}
+
+
+@pytest.mark.parametrize("path", ["no.such.function", "apps.users.sms.LIFETIME", "nonsense"])
+def test_back_end_that_is_no_function_is_found_at_the_start(settings, path):
+    settings.SMS_BACKEND = path
+    assert [error.id for error in run_checks() if error.id.startswith("users.")] == ["users.E001"]
+
+
+# The account behind a number
+
+
+def test_new_number_gets_an_account_with_an_unguessable_name(proof, users):
+    serializer = AccountSerializer(data=proof)
+    assert serializer.is_valid()
+    user = serializer.save()
+    assert users.get() == user
+    assert user.mobile == MOBILE
+    assert user.check_password(PASSWORD)
+    assert re.fullmatch("user_[0-9a-f]{16}", user.username)
+    assert (user.is_active, user.is_staff) == (True, False)
+
+
+def test_known_number_gets_its_account(account, proof, users):
+    serializer = AccountSerializer(data=proof)
+    assert serializer.is_valid()
+    assert serializer.save() == account
+    assert users.get() == account
+
+
+@pytest.mark.parametrize("flag", [{"is_active": False}, {"is_staff": True}])
+def test_whether_an_account_may_go_on_is_left_to_the_caller(account, proof, users, flag):
+    users.update(**flag)
+    serializer = AccountSerializer(data=proof)
+    assert serializer.is_valid()
+    assert serializer.save() == account
+
+
+def test_wrong_sms_code_tells_nothing_of_the_account(account, proof):
+    wrong = proof | {"sms_code": other_code(proof["sms_code"])}
+    expected = {"sms_code": [SMS_CODE_WRONG]}
+    assert refusal(AccountSerializer(data=wrong)) == expected
+    assert refusal(AccountSerializer(data=wrong | {"password": "another horse"})) == expected
+    assert refusal(AccountSerializer(data=wrong | {"mobile": "13900000000"})) == expected
+
+
+def test_wrong_password_costs_no_new_sms(account, proof):
+    wrong = proof | {"password": "another horse"}
+    for _ in range(6):
+        assert refusal(AccountSerializer(data=wrong)) == {"password": ["手机号或密码不正确"]}
+    assert AccountSerializer(data=proof).is_valid()
+
+
+def test_common_password_is_refused_for_a_new_account(proof, users):
+    assert refusal(AccountSerializer(data=proof | {"password": "password1"})) == {"password": ["这个密码太常见了。"]}
+    assert AccountSerializer(data=proof).is_valid()
+
+
+def test_sms_code_works_once(account, proof):
+    assert AccountSerializer(data=proof).is_valid()
+    assert refusal(AccountSerializer(data=proof)) == {"sms_code": [SMS_CODE_WRONG]}
+
+
+def test_sms_code_is_used_up_by_one_however_many_try(proof):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: sms.use_up_code(MOBILE), range(8)))
+    assert sorted(answers) == [False] * 7 + [True]
+
+
+def test_sms_code_of_another_number_does_not_count(proof, phone):
+    other = phone.receive_code("13900000000")
+    if other != proof["sms_code"]:
+        assert refusal(AccountSerializer(data=proof | {"sms_code": other})) == {"sms_code": [SMS_CODE_WRONG]}
+
+
+def test_sms_code_dies_of_five_wrong_tries(account, proof):
+    wrong = proof | {"sms_code": other_code(proof["sms_code"])}
+    for _ in range(5):
+        refusal(AccountSerializer(data=wrong))
+    assert refusal(AccountSerializer(data=proof)) == {"sms_code": [SMS_CODE_WRONG]}
+
+
+def test_sms_code_survives_four_wrong_tries(account, proof):
+    wrong = proof | {"sms_code": other_code(proof["sms_code"])}
+    for _ in range(4):
+        refusal(AccountSerializer(data=wrong))
+    assert AccountSerializer(data=proof).is_valid()
+
+
+def test_sms_code_lasts_five_minutes(account, phone):
+    for age, holds in [(299, True), (300, False)]:
+        with time_machine.travel(time.time() + 1000 * age, tick=False) as clock:
+            data = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}
+            clock.shift(age)
+            assert AccountSerializer(data=data).is_valid() is holds
+
+
+def test_save_may_be_repeated_after_a_rollback(proof, users):
+    serializer = AccountSerializer(data=proof)
+    assert serializer.is_valid()
+
+    class Undone(Exception):
+        pass
+
+    with pytest.raises(Undone), transaction.atomic():
+        serializer.save()
+        raise Undone
+    assert not users.exists()
+    assert serializer.save() == users.get()
+    assert serializer.save() == users.get()
+
+
+def test_account_made_meanwhile_with_the_same_password_is_taken(proof, users):
+    serializer = AccountSerializer(data=proof)
+    assert serializer.is_valid()
+    account = users.create_user("zhang3", password=PASSWORD, mobile=MOBILE)
+    with transaction.atomic():
+        assert serializer.save() == account
+    assert users.get() == account
+
+
+def test_account_made_meanwhile_with_another_password_is_not_taken(proof, users):
+    serializer = AccountSerializer(data=proof)
+    assert serializer.is_valid()
+    account = users.create_user("zhang3", password="another horse", mobile=MOBILE)
+    with transaction.atomic(), pytest.raises(Exception, match="手机号或密码不正确"):
+        serializer.save()
+    assert users.get() == account
+
+
+# The cache is down
+
+
+@pytest.mark.parametrize("path", [f"/image_codes/{uuid4()}/", f"/sms_codes/{MOBILE}/?text=a&image_code_id={uuid4()}"])
+def test_cache_that_is_down_is_503(client, settings, path):
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:9"}
+    }
+    response = client.get(path)
+    assert response.status_code == 503
+    assert response.json() == {"message": "服务暂时不可用，请稍后再试"}
+
+
+# The admin
+
+
+def test_admin_shows_numbers_masked(rf, account, users):
+    from django.contrib.admin import site
+
+    admin = site.get_model_admin(type(account))
+    assert admin.masked_mobile(account) == "138****5678"
+    assert "mobile" not in str(admin.get_fieldsets(rf.get("/"), account)).replace("masked_mobile", "")
+    assert admin.masked_mobile(type(account)()) == ""
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_two_new_accounts_on_one_number_at_once_become_one(phone, users):
+    serializers = []
+    for minute in range(2):  # each with an SMS code of its own, both before there is an account
+        with time_machine.travel(time.time() + 61 * minute):
+            data = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}
+            serializers.append(AccountSerializer(data=data))
+            assert serializers[-1].is_valid()
+    both_inside = Barrier(2, timeout=10)
+
+    def save(serializer):
+        try:
+            with transaction.atomic():
+                users.exists()  # a transaction that has already looked must see what another one commits
+                both_inside.wait()
+                return serializer.save().pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(save, serializers)) == [users.get().pk] * 2
