@@ -1,8 +1,10 @@
 import io
+import os
 
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "meiduo.settings")
 application = get_wsgi_application()
 
 # gunicorn runs no system checks of its own: without this a wrong setting would show at the first shopper's login.

@@ -490,3 +490,10 @@ def test_the_registered_address_is_the_settings_own(browser, qq):
     response = browser.get("/oauth/qq/login/?redirect_uri=http://evil.example/", headers={"host": "127.0.0.1"})
     assert query_of(response["Location"])["redirect_uri"] == "http://testserver/oauth/qq/callback/"
     assert urlsplit(response["Location"]).netloc == urlsplit(qq.url).netloc
+
+
+def test_a_cookie_too_long_to_be_ours_is_not_looked_into(browser):
+    address = browser.sign_in()
+    name = next(iter(browser.client.cookies))
+    browser.client.cookies[name] = browser.client.cookies[name].value + "A" * 3072
+    assert browser.come_back(address) == {"error": "state_invalid"}

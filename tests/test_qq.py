@@ -2,11 +2,15 @@
 
 import logging
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import trustme
 
 from apps.oauth.qq import (
     MISCONFIGURED,
@@ -371,6 +375,79 @@ def test_connecting_has_a_shorter_limit_than_the_exchange(qq):
         with pytest.raises(QQUnavailable):
             make_client(qq, url=f"http://127.0.0.1:{port}", timeout=0.5).identify("C")
         assert time.monotonic() - began < 1.5
+
+
+def test_a_spent_budget_sends_nothing_more(qq, code):
+    client = make_client(qq, timeout=0.3)
+    qq.behave(token={"fault": "hang", "times": 1})
+    with client.exchange():
+        for _ in range(2):
+            with pytest.raises(QQUnavailable):
+                client.identify(code)
+    assert asked(qq) == ["/oauth2.0/token"]
+
+
+@pytest.fixture
+def authority():
+    return trustme.CA()
+
+
+@contextmanager
+def tls_server(certificate):
+    """QQ over TLS, with this certificate; yields its address and what it was asked."""
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.path.partition("?")[0])
+            body = f'{{"access_token":"A","openid":"{OPENID}"}}'.encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.handle_error = lambda *args: None  # the refused handshakes
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_port}", seen
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def trust(authority, tmp_path, monkeypatch):
+    bundle = tmp_path / "trusted.pem"
+    authority.cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+
+
+def test_over_tls_a_trusted_certificate_is_good(qq, authority, tmp_path, monkeypatch):
+    trust(authority, tmp_path, monkeypatch)
+    with tls_server(authority.issue_cert("127.0.0.1")) as (url, seen):
+        assert make_client(qq, url=url).identify("C") == QQIdentity(openid=OPENID)
+    assert seen == ["/oauth2.0/token"]
+
+
+@pytest.mark.parametrize("fault", ["self-signed", "another host's", "expired"])
+def test_over_tls_any_other_certificate_is_refused_before_the_key_is_sent(qq, authority, tmp_path, monkeypatch, fault):
+    if fault != "self-signed":
+        trust(authority, tmp_path, monkeypatch)
+    past = datetime(2020, 1, 1, tzinfo=timezone.utc) if fault == "expired" else None
+    host = "graph.qq.example" if fault == "another host's" else "127.0.0.1"
+    with tls_server(authority.issue_cert(host, not_after=past)) as (url, seen):
+        with pytest.raises(QQUnavailable):
+            make_client(qq, url=url).identify("C")
+    assert seen == []
 
 
 def test_proxies_of_the_environment_are_not_used(qq, client, code, monkeypatch):

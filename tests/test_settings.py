@@ -1,4 +1,4 @@
-"""The shop's settings: each start is a process of its own, with nothing in its environment but what the test gives it."""
+"""The shop's settings: each start is a process of its own, whose environment is what the test gives it."""
 
 import json
 import os
@@ -79,9 +79,15 @@ def test_keys_of_its_own_making_are_kept_from_others_and_from_change(read_settin
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "var").iterdir()} == {0o600}
 
 
-def test_processes_that_start_at_once_agree_on_the_keys(start):
-    code = "from meiduo import settings; print(settings.SECRET_KEY, settings.JWT_SIGNING_KEY)"
-    processes = [start("-c", code, wait=False) for _ in range(12)]
+def test_processes_that_start_at_once_agree_on_the_keys(start, tmp_path):
+    code = (
+        "import environ, django.core.exceptions; from pathlib import Path; print('ready', flush=True)\n"
+        "while not Path('%s').exists(): pass\n"
+        "from meiduo import settings; print(settings.SECRET_KEY, settings.JWT_SIGNING_KEY)"
+    ) % (tmp_path / "go")
+    processes = [start("-c", code, wait=False) for _ in range(8)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 8
+    (tmp_path / "go").touch()
     results = [process.communicate(timeout=60) for process in processes]
     assert {error for _, error in results} == {""}
     assert len({output for output, _ in results}) == 1

@@ -31,7 +31,7 @@ export async function call(path, { method = "GET", body, token, withCookies = fa
   }
 }
 
-// A proxy in front of the API answers in HTML when the API is down: that is a failure with a status, not a lost network.
+// A proxy in front answers in HTML when the API is down: that is a failure with a status, not a lost network.
 async function readJSON(response) {
   const text = await response.text();
   try {

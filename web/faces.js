@@ -5,7 +5,7 @@ const expired = {
   heading: ["这次登录没有完成", "This login was not completed"],
   text: [
     "登录链接已失效、已用过，或者不是在这个浏览器里开始的。请在这个浏览器里再点一次 QQ 登录。",
-    "The link has expired, was used already, or began in another browser. Please click QQ login once more in this browser.",
+    "The link has expired, was used, or began in another browser. Please click QQ login once more in this browser.",
   ],
   step: "restart",
 };
@@ -47,7 +47,10 @@ export const faces = {
   invalid: expired,
   bind_tries: {
     heading: ["试的次数太多了", "Too many tries"],
-    text: ["为了账号安全，这次绑定已停止。请重新用 QQ 登录。", "To protect your account this attempt was stopped. Please begin again with QQ login."],
+    text: [
+      "为了账号安全，这次绑定已停止。请重新用 QQ 登录。",
+      "To protect your account this attempt was stopped. Please begin again with QQ login.",
+    ],
     step: "restart",
   },
   already_bound: {

@@ -1,7 +1,7 @@
 """The settings of the app: their names, their defaults, read at each use."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -21,13 +21,7 @@ class Setting(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = f"QQ_{name}"
 
-    @overload
-    def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
-    @overload
-    def __get__(self, instance: "Conf", owner: type) -> T: ...
-    def __get__(self, instance: "Conf | None", owner: type) -> "Setting[T] | T":
-        if instance is None:
-            return self
+    def __get__(self, instance: object, owner: type) -> T:
         value: T = getattr(settings, self.name, self.default)
         return value
 

@@ -93,9 +93,6 @@ class Flow:
             if place > MAX_FLOWS or room < 0:
                 _delete_cookie(response, name)
 
-    def end(self, response: HttpResponseBase) -> None:
-        _delete_cookie(response, cookie_name(self.id))
-
     def seal_code(self, request: HttpRequest | Request) -> str:
         """Return the handle the page gets in place of QQ's code, which stays in the cache."""
         return _sign("code", {"flow": self.id, "key": self.key_hash, "client": _client(request)})

@@ -223,11 +223,7 @@ class OAuthQQ:
                 raise QQUnavailable(f"{path}: out of time")
             if response.status != 200 or len(body) > MAX_BODY:
                 raise QQUnavailable(f"{path}: status {response.status}, at least {len(body)} bytes")
-            try:
-                text = body.decode()  # always UTF-8, whatever the Content-Type says
-            except UnicodeDecodeError:
-                raise QQUnavailable(f"{path}: not UTF-8") from None
-            return read_answer(text)
+            return read_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
 
 
 def read_answer(text: str) -> dict[str, Any]:
@@ -340,20 +336,15 @@ class _Watched(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         # urllib3 gives each address of a host the whole time-out; a QQ out of reach has several.
-        deadline = _running()
-        try:
-            for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
-                try:
-                    sock = socket.create_connection((str(address[0]), self.port), min(CONNECT_TIMEOUT, deadline.left()))
-                except OSError as exc:
-                    failure = exc
-                    if deadline.passed:
-                        break
-                else:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    return sock
-        except OSError as exc:
-            failure = exc
+        for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            try:
+                limit = min(CONNECT_TIMEOUT, _running().left())
+                sock = socket.create_connection((str(address[0]), self.port), limit)
+            except OSError as exc:
+                failure = exc
+            else:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
         raise NewConnectionError(self, type(failure).__name__)
 
 
@@ -363,10 +354,7 @@ class _WatchedHTTPS(_Watched, HTTPSConnection):
 
 def _drop_query(record: logging.LogRecord) -> bool:
     """Keep the key, codes and tokens out of urllib3's debug line, which quotes each address it asked for."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            arg.partition("?")[0] if isinstance(arg, str) and "/oauth2.0/" in arg else arg for arg in record.args
-        )
+    record.msg, record.args = re.sub(r"(/oauth2\.0/\w+)\?\S*", r"\1", record.getMessage()), None
     return True
 
 

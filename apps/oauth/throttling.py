@@ -1,5 +1,7 @@
 """Atomic counters in the cache, and the client address they may be kept by."""
 
+from contextlib import suppress
+
 from django.core.cache import cache
 from django.http import HttpRequest
 from rest_framework.request import Request
@@ -11,12 +13,11 @@ def count(key: str, seconds: int) -> int:
 
     Right for any number of processes: `add` and `incr` are atomic where the cache is shared.
     """
-    cache.add(key, 0, seconds)
-    try:
-        return cache.incr(key)
-    except ValueError:  # it expired between the two
-        cache.add(key, 0, seconds)
-        return cache.incr(key)
+    while True:
+        if cache.add(key, 1, seconds):
+            return 1
+        with suppress(ValueError):  # it expired between the two
+            return cache.incr(key)
 
 
 def client_address(request: HttpRequest | Request) -> str:

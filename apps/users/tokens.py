@@ -60,7 +60,7 @@ class LoginTokenAuthentication(JWTAuthentication):
     def get_validated_token(self, raw_token):
         try:
             return LoginToken(raw_token)
-        except (TokenError, RecursionError):  # RecursionError: a deeply nested header, read before the signature is
+        except TokenError:
             raise AuthenticationFailed(LOGIN_ENDED) from None
 
     def get_user(self, validated_token):

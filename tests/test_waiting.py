@@ -1,0 +1,94 @@
+"""Calls that meet: one flow asked for at once, a worker that died, more calls than QQ may get."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.cache import cache
+from django.core.cache.backends.locmem import LocMemCache
+from django.db import connection
+from django.test import Client
+
+from tests.conftest import Browser
+
+pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
+
+
+def collect(browser, code):
+    """Make the page's call from a thread, with the cookies of `browser`."""
+    client = Client()
+    client.cookies = browser.client.cookies
+    try:
+        return client.get("/oauth/qq/users/", data={"code": code})
+    finally:
+        connection.close()
+
+
+def asked(qq):
+    return len(qq.requests("/oauth2.0/token"))
+
+
+def wait_until_asked(qq):
+    while not asked(qq):
+        pass
+
+
+def test_calls_for_one_flow_at_once_share_one_answer_of_qq(browser, qq, account, binding):
+    qq.behave(token={"fault": "slow", "seconds": 0.5})
+    code = browser.arrive()
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: collect(browser, code), range(6)))
+    assert [answer.json()["user_id"] for answer in answers] == [account.pk] * 6
+    assert asked(qq) == 1
+
+
+def test_calls_past_the_limit_are_turned_away_and_may_be_repeated(browser, other_browser, qq, shop, binding):
+    shop.QQ_MAX_CONNECTIONS = 1
+    qq.behave(token={"fault": "slow", "seconds": 0.5, "times": 1})
+    first, second = browser.arrive(), other_browser.arrive()
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(collect, browser, first)
+        wait_until_asked(qq)
+        busy = collect(other_browser, second)
+        assert (busy.status_code, busy.json()["code"], busy["Retry-After"]) == (503, "qq_busy", "1")
+        assert asked(qq) == 1
+        assert slow.result().status_code == 200
+    assert collect(other_browser, second).status_code == 200
+
+
+class ForgetfulCache(LocMemCache):
+    """A cache that goes away just when a worker wants to note what QQ said."""
+
+    def set(self, key, value, *args, **kwargs):
+        if key.endswith(":said"):
+            raise ConnectionError("gone")
+        super().set(key, value, *args, **kwargs)
+
+
+def test_after_a_worker_died_the_shopper_starts_again(qq, shop, db):
+    shop.CACHES = {"default": {"BACKEND": f"{__name__}.ForgetfulCache", "LOCATION": "forgetful"}}
+    shop.QQ_TIMEOUT = 0.1
+    cache.clear()
+    browser = Browser(qq)
+    code = browser.arrive()
+    for error in ("cache_unavailable", "qq_unavailable", "qq_unavailable"):
+        answer = browser.collect(code)
+        assert (answer.status_code, answer.json()["code"]) == (503, error)
+    assert asked(qq) == 1
+
+
+class DeadCache(LocMemCache):
+    def add(self, *args, **kwargs):
+        raise ConnectionError("gone")
+
+    get = set = incr = add
+
+
+def test_without_the_cache_nobody_passes_and_no_browser_gets_json(browser, form, qq, shop):
+    code, address = browser.arrive(), browser.sign_in()
+    before = asked(qq)
+    shop.CACHES = {"default": {"BACKEND": f"{__name__}.DeadCache"}}
+    assert browser.start().startswith(qq.url)  # nothing is kept yet
+    assert browser.come_back(address) == {"error": "cache_unavailable", "state": "/cart"}
+    for answer in (browser.collect(code), browser.bind(form)):
+        assert (answer.status_code, answer.json()["code"]) == (503, "cache_unavailable")
+    assert asked(qq) == before
