@@ -332,10 +332,14 @@ if HTTPS:
 # Logging --------------------------------------------------------------------------------------------------------------
 
 
-def without_query(record: logging.LogRecord) -> bool:
-    """Take the query out of a request line: codes and states travel in it."""
+def without_secrets(record: logging.LogRecord) -> bool:
+    """Take out of a record's addresses what no log may hold: queries, with codes and states, and mobile numbers."""
+
+    def clean(text):
+        return re.sub(r"\b(1[3-9][0-9])[0-9]{4}([0-9]{4})\b", r"\1****\2", re.sub(r"\?\S*", "", text))
+
     if isinstance(record.args, tuple):
-        record.args = tuple(re.sub(r"\?\S*", "", arg) if isinstance(arg, str) else arg for arg in record.args)
+        record.args = tuple(clean(arg) if isinstance(arg, str) else arg for arg in record.args)
     return True
 
 
@@ -343,12 +347,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "filters": {"without_query": {"()": "django.utils.log.CallbackFilter", "callback": without_query}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "filters": {"without_secrets": {"()": "django.utils.log.CallbackFilter", "callback": without_secrets}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["without_secrets"]}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        "django.server": {"handlers": ["stderr"], "filters": ["without_query"], "propagate": False},
+        "django.server": {"handlers": ["stderr"], "propagate": False},
         "urllib3": {"level": "WARNING"},  # at DEBUG it writes whole addresses, secrets included
     },
 }

@@ -222,8 +222,8 @@ def test_all_three_formats_are_read(text):
     [
         "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}', '{"a":1,"a":2}',
         '{"a":NaN}', '{"a":Infinity}', '{"a":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
-        'callback( {"a":1}', 'callback( {"a":1,} );', 'callback( ["a"] );', 'Callback( {"a":1} );', "a=1&a=2", "a=1&&b=2",
-        "a", "<html><body>502 Bad Gateway</body></html>", '<a href="x">', "{" * 5000, '{"a":' * 5000, "[" * 5000,
+        'callback( {"a":1}', 'callback( {"a":1,} );', 'callback( ["a"] );', 'Callback( {"a":1} );', "a=1&a=2",
+        "a=1&&b=2", "a", "<html><body>502 Bad Gateway</body></html>", '<a href="x">', "{" * 5000, '{"a":' * 5000, "[" * 5000,
         '{"error":true}', '{"error":null}', '{"error":"x"}', '{"error":[1]}', '{"error":' + "9" * 5000 + "}", "error=",
     ],
 )  # fmt: skip
@@ -444,9 +444,8 @@ def test_over_tls_any_other_certificate_is_refused_before_the_key_is_sent(qq, au
         trust(authority, tmp_path, monkeypatch)
     past = datetime(2020, 1, 1, tzinfo=timezone.utc) if fault == "expired" else None
     host = "graph.qq.example" if fault == "another host's" else "127.0.0.1"
-    with tls_server(authority.issue_cert(host, not_after=past)) as (url, seen):
-        with pytest.raises(QQUnavailable):
-            make_client(qq, url=url).identify("C")
+    with tls_server(authority.issue_cert(host, not_after=past)) as (url, seen), pytest.raises(QQUnavailable):
+        make_client(qq, url=url).identify("C")
     assert seen == []
 
 

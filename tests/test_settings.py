@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import urllib3
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "Zk3vQ9xW2mB7nL5pR8tY4uI6oA1sD0fG-hJcVbNqEwXr"
@@ -304,15 +305,15 @@ def server(start, port):
     process.communicate()
 
 
-def test_query_of_a_call_is_in_no_log(server, port):
-    from urllib3 import request
-
-    answer = request("GET", f"http://127.0.0.1:{port}/mobiles/1/count/?code=CANARY&state=CANARY")
+def test_neither_query_nor_mobile_number_of_a_call_is_in_a_log(server, port):
+    answer = urllib3.request("GET", f"http://127.0.0.1:{port}/sms_codes/13812345678/?text=CANARY&code=CANARY")
     assert answer.status == 400
     server.terminate()
     written = "".join(server.communicate(timeout=30))
-    assert "/mobiles/1/count/" in written
+    assert "Bad Request: /sms_codes/138****5678/\n" in written
+    assert '"GET /sms_codes/138****5678/ HTTP/1.1" 400 ' in written
     assert "CANARY" not in written
+    assert "13812345678" not in written
 
 
 def test_pages_are_served_so_that_a_change_is_seen(client, db):
