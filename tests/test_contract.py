@@ -99,7 +99,7 @@ def test_the_link_of_another_browser_is_worth_nothing(meiduo, person):
     assert (refused.status, refused.json()["code"]) == (400, "code_invalid")
 
 
-def test_an_old_password_opens_the_account_that_the_mobile_has(meiduo, person, mobile):
+def test_a_shopper_who_registered_logs_in_by_mobile(meiduo, person, mobile):
     visitor = processes.Visitor()
     sms_code = meiduo.receive_sms_code(visitor, mobile)
     name = f"zhang_{secrets.token_hex(4)}"

@@ -223,7 +223,8 @@ def test_all_three_formats_are_read(text):
         "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}', '{"a":1,"a":2}',
         '{"a":NaN}', '{"a":Infinity}', '{"a":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
         'callback( {"a":1}', 'callback( {"a":1,} );', 'callback( ["a"] );', 'Callback( {"a":1} );', "a=1&a=2",
-        "a=1&&b=2", "a", "<html><body>502 Bad Gateway</body></html>", '<a href="x">', "{" * 5000, '{"a":' * 5000, "[" * 5000,
+        "a=1&&b=2", "a",
+        "<html><body>502 Bad Gateway</body></html>", '<a href="x">', "{" * 5000, '{"a":' * 5000, "[" * 5000,
         '{"error":true}', '{"error":null}', '{"error":"x"}', '{"error":[1]}', '{"error":' + "9" * 5000 + "}", "error=",
     ],
 )  # fmt: skip
