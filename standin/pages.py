@@ -41,6 +41,7 @@ def _page(title: str, english: str, content: str) -> HTMLResponse:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <title>{title} · QQ 替身</title>
 <style>{STYLE}</style>
 </head>

@@ -1,13 +1,17 @@
 """POST users/: binding an openid to an account."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import time_machine
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, connection
+from django.http import Http404
+from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.serializers import CharField, Serializer
 
@@ -207,6 +211,15 @@ def test_five_failed_tries_end_the_flow_with_all_its_bind_tokens(browser, form, 
     assert browser.bind(form).status_code == 200  # another flow of the same browser
 
 
+def test_tries_are_remembered_as_long_as_the_flow_can_last(browser, form):
+    with time_machine.travel(time.time(), tick=False) as clock:
+        form["access_token"] = browser.get_bind_token()
+        for _ in range(5):
+            refusal(browser.bind(form | {"password": ""}), "invalid")
+        clock.shift(599)
+        refusal(browser.bind(form), "bind_tries")
+
+
 def test_what_never_reaches_the_form_is_no_try(browser, form):
     for _ in range(10):
         refusal(browser.bind(form | {"access_token": "bent"}), "bind_token_invalid")
@@ -250,6 +263,7 @@ def test_fields_that_are_not_asked_for_change_nothing(browser, form, users):
         (b"7", 400),
         (b'"text"', 400),
         (b"null", 400),
+        (b'{"access_token": "a", "access_token": "b"}', 400),
         (b"\xff\xfe{\x00}\x00", 400),
         (b'{"access_token": "\xff"}', 400),
         (b"[" * 5000, 400),
@@ -292,8 +306,12 @@ class Impatient(Serializer):
             "throttled": Throttled(wait=6.2),
             "down": ServiceDown("短信服务不可用"),
             "list": ValidationError(["第一句", "第二句"]),
+            "named": ValidationError({"message": ["字段的一句"], "code": ["x"]}),
             "nested": ValidationError({"mobile": {"deep": ["里面的一句"]}}),
-            "redis": ConnectionError("redis"),
+            "redis": RedisError("gone"),
+            "hanging redis": TimeoutError("slow"),
+            "404": Http404("没有这个号码"),
+            "403": PermissionDenied("不行"),
         }[attrs["mobile"]]
 
 
@@ -307,8 +325,12 @@ class ServiceDown(APIException):
         ("throttled", 429, "throttled", "操作太频繁，请稍后再试。"),
         ("down", 503, "invalid", "短信服务不可用"),
         ("list", 400, "invalid", "第一句"),
+        ("named", 400, "invalid", "字段的一句"),
         ("nested", 400, "invalid", "里面的一句"),
         ("redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
+        ("hanging redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
+        ("404", 404, "invalid", "未找到。"),
+        ("403", 403, "invalid", "您没有执行该操作的权限。"),
     ],
 )
 def test_an_error_of_the_shops_serializer_has_the_same_shape(browser, form, shop, mobile, status, code, message):
@@ -355,6 +377,13 @@ def test_who_loses_the_race_for_an_openid_is_told_so_and_leaves_nothing(browser,
     assert OAuthQQUser.objects.get().user.username == "winner"
 
 
+@pytest.mark.servers
+def test_an_openid_that_differs_in_case_only_is_not_bound_beside_the_other(browser, account, form, qq):
+    """MySQL compares without case. QQ has only ever issued upper case."""
+    OAuthQQUser.objects.create(user=account, openid=qq.openid("小明").lower())
+    assert refusal(browser.bind(form), "already_bound") == {}
+
+
 # Languages
 
 
@@ -368,6 +397,7 @@ def test_who_loses_the_race_for_an_openid_is_told_so_and_leaves_nothing(browser,
         ("fr", True),
         ("x" * 5000, True),
         ("zh;q=0.1,en;q=0.2", False),
+        ("en;q=0", True),
     ],
 )
 @pytest.mark.parametrize("shop_language", ["zh-hans", "en-us"])

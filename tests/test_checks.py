@@ -3,10 +3,8 @@
 import pytest
 from django.core.checks import run_checks
 
-NUMBERS = ("oauth.",)
 
-
-def found(*settings_changes):
+def found():
     return {message.id for message in run_checks() if message.id.startswith("oauth.")}
 
 
@@ -42,6 +40,12 @@ def test_good_settings_pass(https):
         ("QQ_ACCOUNT_SERIALIZER", "nowhere.Serializer", "oauth.E007"),
         ("QQ_ACCOUNT_SERIALIZER", None, "oauth.E007"),
         ("QQ_LOGIN_PAYLOAD", "apps.users.tokens.nothing", "oauth.E008"),
+        ("QQ_API_URL", "http://graph.qq.com/", "oauth.E005"),
+        ("QQ_ACCOUNT_SERIALIZER", "os.path", "oauth.E007"),
+        ("QQ_LOGIN_PAYLOAD", "os.path", "oauth.E008"),
+        ("QQ_REDIRECT_URI", "https://testserver/api/oauth/qq/callback/", "oauth.W005"),
+        ("QQ_REDIRECT_URI", None, "oauth.E003"),
+        ("CACHES", {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache"}}, "oauth.W003"),
         ("QQ_TIMEOUT", 0, "oauth.E009"),
         ("QQ_TIMEOUT", 61, "oauth.E009"),
         ("QQ_TIMEOUT", "5", "oauth.E009"),
@@ -59,6 +63,11 @@ def test_a_wrong_setting_is_named_with_its_mend(https, shop, name, value, number
     assert message.hint
     if name.startswith("QQ_"):
         assert name in message.msg
+
+
+def test_the_page_itself_as_the_registered_address_is_fine(https, shop):
+    shop.QQ_REDIRECT_URI = "https://testserver/oauth_callback.html"
+    assert found() == set()
 
 
 def test_http_is_fine_while_developing(shop):

@@ -87,3 +87,17 @@ def test_the_address_is_the_one_the_proxies_vouch_for(browser, page, shop):
 def test_without_proxies_the_header_is_the_callers_own_word(browser, page):
     code = browser.arrive()
     assert page.collect(code, headers={"x-forwarded-for": "1.1.1.1"}).status_code == 200
+
+
+@pytest.mark.parametrize("forwarded", ["1.1.1.1", "a, ", ", "])
+def test_a_header_too_short_for_the_proxies_is_not_believed(browser, page, shop, forwarded):
+    shop.REST_FRAMEWORK = shop.REST_FRAMEWORK | {"NUM_PROXIES": 2 if forwarded == "1.1.1.1" else 1}
+    assert page.collect(browser.arrive(), headers={"x-forwarded-for": forwarded}).status_code == 200
+
+
+def test_values_of_before_the_switch_are_refused_without_the_cookie(browser, page, shop):
+    shop.QQ_REQUIRE_COOKIE = True
+    code = browser.arrive()
+    shop.QQ_REQUIRE_COOKIE = False
+    assert error_of(page.collect(code)) == "code_invalid"
+    assert browser.collect(code).status_code == 200

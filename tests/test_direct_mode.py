@@ -2,8 +2,9 @@
 
 import pytest
 import time_machine
+from django.core.cache import cache
 
-from tests.conftest import PAGE, Browser, query_of
+from tests.conftest import PAGE, query_of
 
 
 @pytest.fixture(autouse=True)
@@ -116,13 +117,35 @@ def test_a_sealed_code_is_no_code_of_qqs(browser, shop, qq):
     assert token_requests(qq) == 0
 
 
-def test_a_cookie_without_its_state_begins_nothing(browser, shop, qq):
-    """A used-up flow stays used up, whatever the cache has lost."""
+def test_a_used_flow_stays_used_whatever_the_cache_has_lost(browser, qq):
     address = browser.sign_in()
     forward(browser, address)
-    from django.core.cache import cache
-
     cache.clear()
     assert forward(browser, address).json()["code"] == "state_used"
     assert token_requests(qq) == 1
-    assert isinstance(browser, Browser)
+
+
+def test_a_cookie_under_the_name_of_another_flow_does_not_open_it(browser, other_browser, binding):
+    address = browser.sign_in()
+    assert "token" in forward(browser, address).json()
+    forward(other_browser, other_browser.sign_in("小红"))
+    (own,) = other_browser.client.cookies.values()
+    (name,) = browser.client.cookies
+    other_browser.client.cookies[name] = own.value
+    assert forward(other_browser, address).json()["code"] == "state_invalid"
+
+
+def test_five_failed_forms_end_the_flow_however_late(browser, phone):
+    """The first cookie may be put back, and the flow's second one renewed by it, as long as the first one lives."""
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        address = browser.sign_in()
+        first = {name: cookie.value for name, cookie in browser.client.cookies.items()}
+        bind_token = forward(browser, address).json()["access_token"]
+        for _ in range(5):
+            browser.bind({"access_token": bind_token})
+        clock.shift(599)
+        for name, value in first.items():
+            browser.client.cookies[name] = value
+        bind_token = forward(browser, address).json()["access_token"]
+        clock.shift(599)
+        assert browser.bind({"access_token": bind_token}).json()["code"] == "bind_tries"

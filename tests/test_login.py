@@ -1,13 +1,17 @@
 """From the QQ button to a login: authorization/, login/, callback/, GET users/."""
 
-from urllib.parse import quote, urlsplit
+from random import Random
+from string import ascii_letters
+from urllib.parse import urlsplit
 
 import pytest
 import time_machine
 from django.contrib.auth.signals import user_logged_in
 from django.core.cache import cache
-from django.test import Client
+from django.db import connection
+from django.test import Client, RequestFactory
 
+from apps.oauth import flow
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
 from tests.conftest import MOBILE, PAGE, Browser, page_query, query_of
@@ -98,16 +102,26 @@ def test_the_oldest_of_eleven_flows_is_dropped(browser):
 
 
 def test_the_cookies_of_all_flows_stay_small_however_long_next_is(browser):
-    with time_machine.travel(0, tick=False) as clock:
-        for number in range(10):
-            browser.start(next=f"/{number}" + quote("车辆" * 20) + "x1y2z3" * 10)
+    letters = Random(1)
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        for _ in range(10):
+            target = "/" + "".join(letters.choices(ascii_letters, k=511))  # which no compression shortens
+            address = browser.sign_in(next=target)
             clock.shift(1)
-            sent = "; ".join(
-                f"{name}={cookie.value}" for name, cookie in browser.client.cookies.items() if cookie.value
-            )
-            assert len(sent) <= 3072 + 2 * 10
-    newest = max(browser.client.cookies.items(), key=lambda item: item[1].get("expires", ""))
-    assert newest[1].value
+            sent = [(name, cookie.value) for name, cookie in browser.client.cookies.items() if cookie.value]
+            assert sum(len(name) + len(value) for name, value in sent) <= 3072
+        assert 3 <= len(sent) <= 4
+        assert browser.come_back(address)["state"] == target
+
+
+@pytest.mark.parametrize(
+    "name", ["qq_flow_a@", "qq_flow_é", "qq_flow_(", "qq_flow_", "qq_flow_0123456789abc", "qq_flow_x/y"]
+)
+def test_a_cookie_that_only_looks_like_a_flows_is_left_alone(browser, name):
+    cookies = {"HTTP_COOKIE": f"{name}=x".encode().decode("latin-1")}
+    response = browser.get("/oauth/qq/login/", **cookies)
+    assert response.status_code == 302
+    assert len(response.cookies) == 1
 
 
 def test_a_foreign_flow_cookie_is_cleared_away(browser):
@@ -211,6 +225,38 @@ def test_a_state_lives_ten_minutes_by_clocks_that_differ_a_minute(browser, secon
         assert browser.come_back(address).get("error") == (None if accepted else "state_invalid")
 
 
+def test_a_used_state_stays_used_though_the_cache_was_lost(browser):
+    address = browser.sign_in()
+    browser.come_back(address)
+    cache.clear()
+    assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
+
+
+def test_a_used_state_is_remembered_past_its_cookies_life(browser):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        address = browser.sign_in()
+        cookies = {name: cookie.value for name, cookie in browser.client.cookies.items()}
+        browser.come_back(address)
+        clock.shift(599)
+        for name, value in cookies.items():
+            browser.client.cookies[name] = value
+        assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
+
+
+@pytest.mark.parametrize("forged", [{"state": "f" * 43}, {"key": "another"}, {"id": "0123456789ab"}])
+def test_a_cookie_that_differs_in_any_part_is_another_flows(browser, forged):
+    """Were the signature broken, or a value of ours put under another name, each part is still compared."""
+    code, address = browser.arrive(), browser.sign_in()
+    for name, cookie in browser.client.cookies.items():
+        held, _age = flow._open("flow", cookie.value)
+        assert name.endswith(held["id"])
+        browser.client.cookies[name] = flow._sign("flow", held | forged)
+    if "key" not in forged:
+        assert browser.come_back(address) == {"error": "state_invalid"}
+    if forged.keys() & {"key", "id"}:
+        assert error_of(browser.collect(code)) == "code_invalid"
+
+
 @pytest.mark.parametrize(
     ("query", "error"),
     [
@@ -255,7 +301,7 @@ def test_a_look_ahead_changes_nothing(browser, purpose):
 
 
 def test_a_browser_never_gets_json(browser):
-    for method in (browser.client.post, browser.client.put, browser.client.head):
+    for method in (browser.client.post, browser.client.put, browser.client.head, browser.client.options):
         for path in ("login/", "callback/"):
             response = method(f"/oauth/qq/{path}")
             assert (response.status_code, response.content) == (405, b"")
@@ -396,6 +442,28 @@ def test_a_code_goes_to_qq_once_in_whatever_flow(browser, other_browser, qq):
     assert token_requests(qq) == 1
 
 
+def test_a_code_is_remembered_as_long_as_qq_would_take_it(browser, other_browser, qq):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        address = browser.sign_in()
+        browser.collect(browser.come_back(address)["code"])
+        clock.shift(600)
+        state = query_of(other_browser.sign_in("小红"))["state"]
+        thief = other_browser.come_back(f"/oauth/qq/callback/?code={query_of(address)['code']}&state={state}")
+        assert error_of(other_browser.collect(thief["code"])) == "code_invalid"
+    assert token_requests(qq) == 1
+
+
+def test_the_cookie_of_a_flow_back_from_qq_lives_twelve_minutes(browser):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        browser.arrive()
+        (name,) = browser.client.cookies
+        value = browser.client.cookies[name].value
+        for seconds, found in ((720, True), (1, False)):
+            clock.shift(seconds)
+            request = RequestFactory().get("/", headers={"cookie": f"{name}={value}"})
+            assert (flow.Flow.find(request, name.removeprefix("qq_flow_")) is not None) is found
+
+
 def test_a_code_the_cache_has_let_go_is_refused(browser, qq):
     code = browser.arrive()
     cache.clear()
@@ -437,6 +505,21 @@ def test_a_deleted_account_takes_its_binding_along(browser, account, binding):
 def test_a_broken_authorization_header_does_not_break_a_login(browser, binding):
     response = browser.collect(browser.arrive(), headers={"authorization": "JWT expired"})
     assert response.status_code == 200
+
+
+def test_no_transaction_of_the_shop_stays_open_while_qq_is_asked(browser, shop, binding, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    depth = []
+
+    def look(sender, **kwargs):
+        depth.append(len(connection.atomic_blocks))
+
+    qq_logged_in.connect(look)
+    try:
+        assert browser.collect(browser.arrive()).status_code == 200
+    finally:
+        qq_logged_in.disconnect(look)
+    assert depth == [len(connection.atomic_blocks)]
 
 
 def test_whatever_the_client_would_accept_it_gets_json(browser, binding):

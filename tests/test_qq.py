@@ -5,7 +5,8 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,7 +16,6 @@ import trustme
 from apps.oauth.qq import (
     MISCONFIGURED,
     REJECTED,
-    Connections,
     OAuthQQ,
     QQBusy,
     QQError,
@@ -38,14 +38,8 @@ BY_QQ = [100017, 100018, *range(100021, 100028), 110405, *range(110500, 110505),
 
 
 def make_client(qq, **options):
-    connections = Connections(options.pop("url", qq.url), options.pop("maximum", 4))
-    return OAuthQQ(
-        client_id=qq.client_id,
-        client_secret=options.pop("client_secret", qq.client_secret),
-        redirect_uri=CALLBACK,
-        connections=connections,
-        **{"timeout": 2.0} | options,
-    )
+    application = {"client_id": qq.client_id, "client_secret": qq.client_secret, "redirect_uri": CALLBACK}
+    return OAuthQQ(**application | {"api_url": qq.url, "timeout": 2.0} | options)
 
 
 @pytest.fixture
@@ -221,7 +215,7 @@ def test_all_three_formats_are_read(text):
     "text",
     [
         "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}', '{"a":1,"a":2}',
-        '{"a":NaN}', '{"a":Infinity}', '{"a":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
+        '{"a":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
         'callback( {"a":1}', 'callback( {"a":1,} );', 'callback( ["a"] );', 'Callback( {"a":1} );', "a=1&a=2",
         "a=1&&b=2", "a",
         "<html><body>502 Bad Gateway</body></html>", '<a href="x">', "{" * 5000, '{"a":' * 5000, "[" * 5000,
@@ -316,14 +310,236 @@ def test_an_error_number_of_me_is_final(qq, client, code):
     assert asked(qq) == ["/oauth2.0/token", "/oauth2.0/me"]
 
 
-def test_the_connection_is_kept_alive(qq, client):
-    for _ in range(3):
-        client.identify(query_of(qq.sign_in(client.get_authorization_url(STATE), "小明"))["code"])
-    assert client._connections.pool.num_connections == 1
+def test_an_application_needs_three_names_and_speaks_to_qq(qq):
+    client = OAuthQQ(client_id="1", client_secret="2", redirect_uri="3")
+    assert client.get_authorization_url(STATE).startswith("https://graph.qq.com/oauth2.0/authorize?")
+
+
+def test_me_is_repeated_once_an_exchange_even_if_the_unionid_is_refused(qq, code):
+    qq.behave(ignore_need_openid=True, unionid="no_right", me={"fault": "502", "times": 1})
+    assert make_client(qq, unionid=True).identify(code).openid == qq.openid("小明")
+    assert asked(qq).count("/oauth2.0/me") == 3  # unavailable, refused for the unionid, without it
+    qq.reset()
+    code = query_of(qq.sign_in(make_client(qq).get_authorization_url(STATE), "小明"))["code"]
+    no_right = '{"error":100048,"error_description":"companyid not set"}'
+    qq.behave(ignore_need_openid=True, me={"fault": "body", "body": no_right, "times": 1})
+    assert make_client(qq, unionid=True).identify(code).openid == qq.openid("小明")
+
+
+GOOD_BODY = f'{{"access_token":"A","openid":"{OPENID}"}}'.encode()
+
+
+@contextmanager
+def raw_server(answer, certificate=None):
+    """A server whose `answer(connection)` writes whatever bytes it likes; yields its address and what it accepted."""
+    accepted = []
+    over = threading.Event()
+
+    def serve(connection):
+        with suppress(OSError), connection:
+            if certificate:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                certificate.configure_cert(context)
+                connection = context.wrap_socket(connection, server_side=True)
+            answer(connection, over)
+            connection.close()
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                accepted.append(connection)
+                threads.submit(serve, connection)
+
+    with ThreadPoolExecutor(20) as threads, socket.create_server(("127.0.0.1", 0)) as listener:
+        threads.submit(accept)
+        try:
+            yield f"http{'s' if certificate else ''}://127.0.0.1:{listener.getsockname()[1]}", accepted
+        finally:
+            over.set()
+            for one in (listener, *accepted):
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+
+def read_request(connection):
+    request = b""
+    while b"\r\n\r\n" not in request:
+        received = connection.recv(65536)
+        if not received:
+            raise ConnectionError
+        request += received
+    return request
+
+
+def answering(head, body=GOOD_BODY, hold=False):
+    def answer(connection, over):
+        read_request(connection)
+        connection.sendall(head.replace(b"LENGTH", str(len(body)).encode()) + b"\r\n\r\n" + body)
+        if hold:
+            over.wait()
+
+    return answer
+
+
+def dripping(head):
+    def answer(connection, over):
+        read_request(connection)
+        connection.sendall(head + b"\r\n\r\n")
+        while not over.wait(0.2):
+            connection.sendall(b"x")
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 60",
+        b"HTTP/1.1 200 OK\r\nConnection: close",
+        b"HTTP/1.0 200 OK",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 60",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_answer_that_trickles_ends_on_time_however_it_is_framed(qq, head, scheme, authority, tmp_path, monkeypatch):
+    trust(authority, tmp_path, monkeypatch)
+    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
+    with raw_server(dripping(head), certificate) as (url, accepted):
+        began = time.monotonic()
+        with pytest.raises(QQUnavailable):
+            make_client(qq, api_url=url, timeout=1.0).identify("C")
+        assert time.monotonic() - began < 2.0
+        assert len(accepted) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_silence_after_the_request_ends_on_time(qq, scheme, authority, tmp_path, monkeypatch):
+    trust(authority, tmp_path, monkeypatch)
+    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
+    with raw_server(lambda connection, over: over.wait(), certificate) as (url, _):
+        began = time.monotonic()
+        with pytest.raises(QQUnavailable):
+            make_client(qq, api_url=url, timeout=1.0).identify("C")
+        assert time.monotonic() - began < 2.0
+
+
+def test_silence_in_the_tls_handshake_ends_on_time(qq):
+    with raw_server(lambda connection, over: over.wait()) as (url, _):
+        began = time.monotonic()
+        with pytest.raises(QQUnavailable):
+            make_client(qq, api_url=url.replace("http:", "https:"), timeout=1.0).identify("C")
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_whole_answer_on_a_connection_that_never_ends_is_no_answer(qq):
+    held = answering(b"HTTP/1.1 200 OK\r\nConnection: close", hold=True)
+    with raw_server(held) as (url, _), pytest.raises(QQUnavailable, match="out of time"):
+        make_client(qq, api_url=url, timeout=0.5).identify("C")
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: LENGTH", GOOD_BODY),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[evil\r\nContent-Length: LENGTH", GOOD_BODY),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: LENGTH", GOOD_BODY.rstrip() + b" " * 70_000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", b"-5\r\n" + GOOD_BODY + b"\r\n0\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", b"zz\r\n" + GOOD_BODY + b"\r\n0\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20", GOOD_BODY),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: LENGTH", b"\x1f\x8b" + GOOD_BODY),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200, GOOD_BODY),
+        (b"HTTP/1.1 -20 OK", GOOD_BODY),
+        (b"", GOOD_BODY),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: LENGTH", b'{"access_token":"A","openid":"\xff"}'),
+    ],
+    ids=range(11),
+)
+def test_an_answer_with_odd_framing_is_unavailable(qq, head, body):
+    with raw_server(answering(head, body)) as (url, _), pytest.raises(QQUnavailable):
+        make_client(qq, api_url=url).identify("C")
+
+
+def test_a_warning_of_the_http_library_has_no_query(qq, caplog):
+    caplog.set_level(logging.DEBUG, logger="urllib3")
+    with raw_server(answering(b"HTTP/1.1 200 OK\r\nContent-Length: LENGTH\r\nBroken line\r\nX: y")) as (url, _):
+        make_client(qq, api_url=url, client_secret="KEYCANARY").identify("CODECANARY")
+    assert "Failed to parse headers" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
+def echo(connection, over):
+    """Keep the connection, answer each request, slowly where its code says so."""
+    while True:
+        if b"code=slow" in read_request(connection):
+            over.wait(0.7)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(GOOD_BODY), GOOD_BODY))
+
+
+def test_the_end_of_one_exchange_leaves_the_next_one_on_the_connection_alone(qq):
+    with raw_server(echo) as (url, accepted):
+        first, second = (make_client(qq, api_url=url, timeout=seconds) for seconds in (0.3, 3.0))
+        with ThreadPoolExecutor(1) as thread, first.exchange():
+            first.identify("quick")
+            assert thread.submit(second.identify, "slow").result() == QQIdentity(openid=OPENID)
+        assert len(accepted) == 1
+
+
+def test_a_kept_connection_has_each_time_the_whole_budget_and_no_more(qq):
+    with raw_server(echo) as (url, _):
+        make_client(qq, api_url=url).identify("quick")
+        with pytest.raises(QQUnavailable):
+            make_client(qq, api_url=url, timeout=0.3).identify("slow")
+        assert make_client(qq, api_url=url).identify("slow").openid == OPENID
+
+
+def test_as_many_connections_are_kept_as_calls_may_be_open(qq):
+    together = threading.Barrier(8)
+
+    def call(client):
+        together.wait()
+        return client.identify("slow")
+
+    with raw_server(echo) as (url, accepted), ThreadPoolExecutor(8) as threads:
+        client = make_client(qq, api_url=url, max_connections=8)
+        for _ in range(2):
+            assert len(list(threads.map(call, [client] * 8))) == 8
+        assert len(accepted) == 8
+
+
+def test_no_clock_is_left_running(qq, client, code):
+    long = make_client(qq, timeout=60.0)
+    long.identify(code)
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def test_without_a_thread_for_the_clock_nothing_is_sent_and_the_place_is_free(qq, code, monkeypatch):
+    client = make_client(qq, max_connections=2)
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(QQBusy):
+                client.identify(code)
+    assert client.identify(code).openid == qq.openid("小明")
+    assert asked(qq) == ["/oauth2.0/token"]
+
+
+def test_the_connection_is_kept_alive(qq):
+    with raw_server(echo) as (url, accepted):
+        for _ in range(3):
+            make_client(qq, api_url=url).identify("quick")
+        assert len(accepted) == 1
 
 
 def test_calls_past_the_limit_are_turned_away_before_anything_is_sent(qq, code):
-    client = make_client(qq, maximum=1)
+    client = make_client(qq, max_connections=1)
     with client.exchange(), client.exchange():  # one exchange may go on inside itself
         caught = []
 
@@ -341,14 +557,24 @@ def test_calls_past_the_limit_are_turned_away_before_anything_is_sent(qq, code):
     assert client.identify(code).openid == qq.openid("小明")
 
 
+def test_fewer_may_wait_than_call(qq):
+    client = make_client(qq, max_connections=4)
+    with client.waiting(), pytest.raises(QQBusy), client.waiting():
+        pass
+    with client.waiting():
+        pass
+
+
 def test_an_address_nobody_listens_at_is_unavailable(qq):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        client = make_client(qq, url=f"http://127.0.0.1:{unused.getsockname()[1]}")
+        client = make_client(qq, api_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(QQUnavailable):
             client.identify("C")
     with pytest.raises(QQUnavailable):
-        make_client(qq, url="http://nowhere.invalid").identify("C")
+        make_client(qq, api_url="http://nowhere.invalid").identify("C")
+    with pytest.raises(QQUnavailable):
+        make_client(qq, api_url="http://a..b").identify("C")
 
 
 @contextmanager
@@ -370,11 +596,11 @@ def test_connecting_has_a_shorter_limit_than_the_exchange(qq):
     with deaf_listener() as port:
         began = time.monotonic()
         with pytest.raises(QQUnavailable):
-            make_client(qq, url=f"http://127.0.0.1:{port}", timeout=30.0).identify("C")
+            make_client(qq, api_url=f"http://127.0.0.1:{port}", timeout=30.0).identify("C")
         assert time.monotonic() - began < 6.0
         began = time.monotonic()
         with pytest.raises(QQUnavailable):
-            make_client(qq, url=f"http://127.0.0.1:{port}", timeout=0.5).identify("C")
+            make_client(qq, api_url=f"http://127.0.0.1:{port}", timeout=0.5).identify("C")
         assert time.monotonic() - began < 1.5
 
 
@@ -435,7 +661,7 @@ def trust(authority, tmp_path, monkeypatch):
 def test_over_tls_a_trusted_certificate_is_good(qq, authority, tmp_path, monkeypatch):
     trust(authority, tmp_path, monkeypatch)
     with tls_server(authority.issue_cert("127.0.0.1")) as (url, seen):
-        assert make_client(qq, url=url).identify("C") == QQIdentity(openid=OPENID)
+        assert make_client(qq, api_url=url).identify("C") == QQIdentity(openid=OPENID)
     assert seen == ["/oauth2.0/token"]
 
 
@@ -446,7 +672,7 @@ def test_over_tls_any_other_certificate_is_refused_before_the_key_is_sent(qq, au
     past = datetime(2020, 1, 1, tzinfo=timezone.utc) if fault == "expired" else None
     host = "graph.qq.example" if fault == "another host's" else "127.0.0.1"
     with tls_server(authority.issue_cert(host, not_after=past)) as (url, seen), pytest.raises(QQUnavailable):
-        make_client(qq, url=url).identify("C")
+        make_client(qq, api_url=url).identify("C")
     assert seen == []
 
 

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import time_machine
 from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
 
@@ -37,3 +38,42 @@ def expiring(settings):
 
 def test_a_counter_that_expires_in_between_begins_anew(expiring):
     assert [count("a", 60), count("a", 60), count("a", 60)] == [1, 1, 2]
+
+
+class SwallowingCache(LocMemCache):
+    """A client that was told to swallow its errors, while the server is down."""
+
+    def add(self, *args, **kwargs):
+        return False
+
+    def incr(self, *args, **kwargs):
+        return False
+
+
+class EndlessCache(SwallowingCache):
+    def incr(self, *args, **kwargs):
+        raise ValueError
+
+
+@pytest.mark.parametrize("backend", ["SwallowingCache", "EndlessCache"])
+def test_a_cache_that_does_not_count_is_an_outage_and_no_free_try(settings, backend):
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.{backend}"}}
+    with pytest.raises(ConnectionError):
+        count("a", 60)
+
+
+class RevivingCache(LocMemCache):
+    """As Django's Redis does it: looks whether there is a counter, then counts, and so may make one without an end."""
+
+    def incr(self, key, delta=1, version=None):
+        self.set(key, 0, timeout=None)
+        return super().incr(key, delta, version)
+
+
+def test_a_counter_made_anew_in_between_ends_too(settings):
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.RevivingCache", "LOCATION": "reviving"}}
+    cache.clear()
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        assert [count("a", 60), count("a", 60)] == [1, 1]
+        clock.shift(61)
+        assert cache.get("a") is None

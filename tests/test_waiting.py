@@ -1,5 +1,6 @@
 """Calls that meet: one flow asked for at once, a worker that died, more calls than QQ may get."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -55,6 +56,20 @@ def test_calls_past_the_limit_are_turned_away_and_may_be_repeated(browser, other
     assert collect(other_browser, second).status_code == 200
 
 
+def test_calls_that_wait_take_no_place_from_other_shoppers(browser, other_browser, qq, shop, binding):
+    shop.QQ_MAX_CONNECTIONS = 8
+    qq.behave(token={"fault": "slow", "seconds": 1, "times": 1})
+    first, second = browser.arrive(), other_browser.arrive()
+    with ThreadPoolExecutor(12) as threads:
+        answers = [threads.submit(collect, browser, first) for _ in range(12)]
+        wait_until_asked(qq)
+        assert collect(other_browser, second).status_code == 200
+        codes = sorted(answer.result().json().get("code", "in") for answer in answers)
+    assert set(codes) <= {"in", "qq_busy"}
+    assert codes.count("in") >= 3  # the one that asked, and who may wait for it
+    assert asked(qq) == 2
+
+
 class ForgetfulCache(LocMemCache):
     """A cache that goes away just when a worker wants to note what QQ said."""
 
@@ -70,9 +85,11 @@ def test_after_a_worker_died_the_shopper_starts_again(qq, shop, db):
     cache.clear()
     browser = Browser(qq)
     code = browser.arrive()
+    began = time.monotonic()
     for error in ("cache_unavailable", "qq_unavailable", "qq_unavailable"):
         answer = browser.collect(code)
         assert (answer.status_code, answer.json()["code"]) == (503, error)
+    assert time.monotonic() - began < 2 * (0.1 + 1)  # waited for once, the time-out and a second
     assert asked(qq) == 1
 
 

@@ -5,12 +5,15 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.cache import caches
+from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.urls import NoReverseMatch, reverse
 
 from .conf import conf
+from .qq import API_URL
 
 ENOUGH_ENTRIES = 100_000  # a cache that throws a used-up login out lets it in again
 
@@ -73,11 +76,11 @@ def check_callback_page(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_api_url(**kwargs: Any) -> list[CheckMessage]:
-    if is_address(conf.API_URL):
+    if is_address(conf.API_URL) and conf.API_URL.rstrip("/") != API_URL.replace("https", "http"):
         return []
     return error(
         5,
-        f"QQ_API_URL is not an address: {conf.API_URL!r}.",
+        f"QQ_API_URL is not QQ's address, nor one of a stand-in: {conf.API_URL!r}.",
         "Leave it out, or name a stand-in's: http://127.0.0.1:8001.",
     )
 
@@ -91,6 +94,12 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
             6,
             "The QQ login views are not mounted.",
             f'Add path("oauth/qq/", include("{__package__}.urls")) to {settings.ROOT_URLCONF}.',
+        )
+    if is_address(conf.REDIRECT_URI) and conf.is_direct and conf.REDIRECT_URI.rstrip("/").endswith("/callback"):
+        return warning(
+            5,
+            f"QQ_REDIRECT_URI {conf.REDIRECT_URI!r} is not our callback/, so QQ must return to a page of yours there.",
+            f"If callback/ is meant, its path is {reverse('oauth:callback')}; behind a prefix set FORCE_SCRIPT_NAME.",
         )
     return []
 
@@ -128,15 +137,14 @@ def check_cache(**kwargs: Any) -> list[CheckMessage]:
     cache, mend = caches["default"], "Use Redis, with maxmemory-policy noeviction."
     if isinstance(cache, DummyCache):
         return error(11, 'CACHES["default"] keeps nothing: a used-up login could be used again.', mend)
-    if isinstance(cache, LocMemCache):
-        if conf.in_production:
-            return error(12, 'CACHES["default"] is local memory: what one process used up works in the next.', mend)
-        if cache._max_entries < ENOUGH_ENTRIES:
-            return warning(
-                3,
-                f'CACHES["default"] throws entries out when it holds {cache._max_entries}, used-up logins among them.',
-                f'Set its OPTIONS to {{"MAX_ENTRIES": {ENOUGH_ENTRIES}}}.',
-            )
+    if isinstance(cache, LocMemCache) and conf.in_production:
+        return error(12, 'CACHES["default"] is local memory: what one process used up works in the next.', mend)
+    if isinstance(cache, (LocMemCache, FileBasedCache, DatabaseCache)) and cache._max_entries < ENOUGH_ENTRIES:
+        return warning(
+            3,
+            f'CACHES["default"] throws entries out when it holds {cache._max_entries}, used-up logins among them.',
+            f'Set its OPTIONS to {{"MAX_ENTRIES": {ENOUGH_ENTRIES}}}.',
+        )
     return []
 
 
@@ -162,7 +170,9 @@ def is_address(value: Any) -> bool:
 def check_path(number: int, name: str, what: str) -> list[CheckMessage]:
     path = getattr(conf, name)
     try:
-        conf.load(path)
+        fault = "" if callable(conf.load(path)) else "it cannot be called"
     except (ImportError, AttributeError) as exc:
-        return error(number, f"QQ_{name} cannot be used: {path!r}: {exc}.", f"Set it to the dotted path of {what}.")
-    return []
+        fault = str(exc)
+    if not fault:
+        return []
+    return error(number, f"QQ_{name} cannot be used: {path!r}: {fault}.", f"Set it to the dotted path of {what}.")

@@ -5,11 +5,12 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.urls import reverse
 from django.utils.module_loading import import_string
 
-T = TypeVar("T")
+from .qq import API_URL
 
-QQ_API_URL = "https://graph.qq.com"
+T = TypeVar("T")
 
 
 class Setting(Generic[T]):
@@ -33,7 +34,7 @@ class Conf:
     CALLBACK_PAGE = Setting("")  # the shop's page that gets ?code= or ?error=
     ACCOUNT_SERIALIZER = Setting("")  # dotted path: mobile, password, sms_code in; save() returns the user
     LOGIN_PAYLOAD = Setting("")  # dotted path: (user, request) -> the dict a logged-in page gets
-    API_URL = Setting(QQ_API_URL)
+    API_URL = Setting(API_URL)
     TIMEOUT: Setting[float] = Setting(5.0)  # seconds for a whole exchange with QQ
     MAX_CONNECTIONS = Setting(48)  # calls to QQ a process has open at once: 3/4 of 64 threads
     REQUIRE_COOKIE = Setting(True)
@@ -45,9 +46,14 @@ class Conf:
         return urlsplit(self.REDIRECT_URI).scheme == "https"
 
     @property
+    def is_direct(self) -> bool:
+        """Whether QQ sends the browser straight to the shop's page: the registered address is not our callback/."""
+        return urlsplit(self.REDIRECT_URI).path.rstrip("/") != reverse("oauth:callback").rstrip("/")
+
+    @property
     def in_production(self) -> bool:
         """Whether real people log in: an application is named, QQ is the real one, and DEBUG is off."""
-        return bool(self.CLIENT_ID) and not settings.DEBUG and self.API_URL.rstrip("/") == QQ_API_URL
+        return bool(self.CLIENT_ID) and not settings.DEBUG and self.API_URL.rstrip("/") == API_URL
 
     def load(self, path: str) -> Callable[..., Any]:
         """Import what a dotted-path setting names."""

@@ -1,16 +1,18 @@
 """Every error the API answers: its code, its status, its sentence, and the JSON or language it goes out in."""
 
 import logging
+import math
 from typing import Any
 
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
+from django.http import Http404
 from django.utils.module_loading import import_string
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_noop as _
 from django.utils.translation.trans_real import parse_accept_lang_header
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied, ValidationError
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,10 @@ def as_api_error(exc: Exception) -> APIException | None:
     if isinstance(exc, CACHE_ERRORS):
         logger.error("The cache is out of reach: %s", type(exc).__name__)
         return QQLoginError("cache_unavailable")
+    if isinstance(exc, Http404):  # of the shop's own code, as is the next
+        return NotFound()
+    if isinstance(exc, DjangoPermissionDenied):
+        return PermissionDenied()
     if isinstance(exc, RequestDataTooBig):  # Django's own limit was the lower one
         return BodyTooLarge()
     return exc if isinstance(exc, APIException) else None
@@ -91,7 +97,6 @@ def answer_error(exc: Exception, context: dict[str, Any]) -> Response | None:
     error = as_api_error(exc)
     if error is None:
         return None
-    set_rollback()
     wait: float | None = getattr(error, "wait", None)  # of DRF's Throttled
     body: dict[str, Any] = {}
     if isinstance(error, QQLoginError):
@@ -103,7 +108,7 @@ def answer_error(exc: Exception, context: dict[str, Any]) -> Response | None:
             body = error.detail
         code = error.default_code if error.default_code in ERRORS else "invalid"
         message = sentence(code) if code == "throttled" else _first(error.detail) or sentence(code)
-    headers = {} if wait is None else {"Retry-After": str(int(wait) + (wait % 1 > 0))}
+    headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
     return Response({**body, "message": message, "code": code}, status=error.status_code, headers=headers)
 
 
@@ -119,9 +124,9 @@ def translate(text: str) -> str:
 
 def language_of(accept_language: str) -> str:
     """Return the first of Chinese and English in an Accept-Language header, else Chinese."""
-    for tag, _quality in parse_accept_lang_header(accept_language.lower()):
+    for tag, quality in parse_accept_lang_header(accept_language.lower()):
         for language in (CHINESE, ENGLISH):
-            if tag.partition("-")[0] == language.partition("-")[0]:
+            if quality and tag.partition("-")[0] == language.partition("-")[0]:
                 return language
     return CHINESE
 

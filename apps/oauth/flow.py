@@ -5,9 +5,10 @@ handed out later names the flow and carries the key's hash, so that it is worth 
 """
 
 import hashlib
+import re
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
@@ -29,7 +30,9 @@ COOKIELESS_SEALED_LIFE = 30
 BIND_LIFE = 10 * 60  # time to get an SMS and fill in the form
 RETURNED_LIFE = SEALED_LIFE + BIND_LIFE  # of the cookie, once the browser is back from QQ
 CLOCK_TOLERANCE = 60  # between the clocks of two servers
-KEPT = RETURNED_LIFE + 2 * CLOCK_TOLERANCE  # how long the cache remembers: past the last value that can ask
+# How long the cache remembers: past the last value that can ask. In direct mode the first cookie may be renewed
+# until its own end.
+KEPT = STATE_LIFE + RETURNED_LIFE + 2 * CLOCK_TOLERANCE
 CODE_KEPT = SEALED_LIFE + 2 * CLOCK_TOLERANCE
 
 MAX_FLOWS = 10  # in one browser: as many tabs as a person opens
@@ -43,8 +46,8 @@ class Flow:
     id: str
     next: str
     key_hash: str
-    key: str | None = None  # None where the browser sent no cookie
-    state: str | None = None  # None once QQ has sent it back
+    key: str | None = field(default=None, repr=False)  # None where the browser sent no cookie
+    state: str | None = field(default=None, repr=False)  # None once QQ has sent it back
 
     @classmethod
     def begin(cls, next: str) -> "Flow":
@@ -80,12 +83,12 @@ class Flow:
     def make_room(self, request: HttpRequest | Request, response: HttpResponseBase) -> None:
         """Drop the browser's oldest flows so that this one's cookie fits in beside the rest."""
         dated = []
-        for name, value in request.COOKIES.items():
-            if name.startswith(cookie_name("")):
-                try:
-                    dated.append((_open("flow", value)[1], name, value))
-                except BadData:
-                    _delete_cookie(response, name)
+        for name in cookie_names(request):
+            value = request.COOKIES[name]
+            try:
+                dated.append((_open("flow", value)[1], name, value))
+            except BadData:
+                _delete_cookie(response, name)
         dated.sort()  # the youngest first
         room = MAX_COOKIES - len(cookie_name(self.id)) - len(self._cookie())
         for place, (_age, name, value) in enumerate(dated, start=2):
@@ -95,11 +98,11 @@ class Flow:
 
     def seal_code(self, request: HttpRequest | Request) -> str:
         """Return the handle the page gets in place of QQ's code, which stays in the cache."""
-        return _sign("code", {"flow": self.id, "key": self.key_hash, "client": _client(request)})
+        return _sign("code", self._claim(request))
 
     def make_bind_token(self, identity: QQIdentity, request: HttpRequest | Request) -> str:
         """Return the signed proof that this browser's person owns the openid."""
-        held = {"flow": self.id, "key": self.key_hash, "client": _client(request), "openid": identity.openid}
+        held = self._claim(request) | {"openid": identity.openid}
         return _sign("bind", held | ({"unionid": identity.unionid} if identity.unionid else {}))
 
     # What the cache keeps of a flow, so that one flow does each thing once, in whatever worker.
@@ -120,6 +123,11 @@ class Flow:
 
     def count_try(self) -> int:
         return count(self._kept("tries"), KEPT)
+
+    def _claim(self, request: HttpRequest | Request) -> dict[str, str]:
+        """What a signed value says of whose it is."""
+        claim = {"flow": self.id, "key": self.key_hash}
+        return claim if conf.REQUIRE_COOKIE else claim | {"client": _client(request)}
 
     def _kept(self, what: str) -> str:
         return f"qq-login:{self.id}:{what}"
@@ -151,8 +159,8 @@ def _holder(request: Request, held: dict[str, str]) -> Flow:
     if flow is not None and constant_time_compare(flow.key_hash, held["key"]):
         return flow
     # A shop may have pages whose calls carry no cookie at all. A cookie of another flow shows that this one's do.
-    with_cookies = any(name.startswith(cookie_name("")) for name in request.COOKIES)
-    if conf.REQUIRE_COOKIE or with_cookies or not constant_time_compare(_client(request), held["client"]):
+    is_client = constant_time_compare(_client(request), held.get("client", ""))
+    if conf.REQUIRE_COOKIE or cookie_names(request) or not is_client:
         raise BadSignature("another browser's")
     stranger = Flow(id=held["flow"], next="/", key_hash=held["key"])
     return replace(stranger, next=stranger.get("next") or "/")
@@ -165,6 +173,11 @@ def flow_id(state: str) -> str:
 def cookie_name(id: str) -> str:
     # A browser takes a __Host- cookie only over https, and from no other host: a sibling cannot plant it.
     return f"__Host-qq_flow_{id}" if conf.is_secure else f"qq_flow_{id}"
+
+
+def cookie_names(request: HttpRequest | Request) -> list[str]:
+    """Return the names of the flow cookies the browser sent, and of nothing that only looks like one."""
+    return [name for name in request.COOKIES if re.fullmatch(cookie_name("[0-9a-f]{12}"), name)]
 
 
 def hash_code(code: str) -> str:

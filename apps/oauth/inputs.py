@@ -14,6 +14,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
 from .errors import BodyTooLarge, QQLoginError, translate
+from .qq import unique
 
 MAX_NEXT = 512  # bytes, percent-encoded: ten cookies that each hold one must fit in a request's header
 MAX_BODY = 16 * 1024  # bytes; the form has four short fields
@@ -86,7 +87,7 @@ def read_bind_token(body: Any) -> str:
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON that is short, UTF-8 and not nested past what Python can follow."""
+    """JSON that is short, UTF-8, names nothing twice and is not nested past what Python can follow."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -95,6 +96,6 @@ class BoundedJSONParser(JSONParser):
         if len(body) > MAX_BODY:
             raise BodyTooLarge
         try:
-            return json.loads(body.decode())
+            return json.loads(body.decode(), object_pairs_hook=unique)
         except (ValueError, RecursionError):
             raise ParseError(translate(_("请求内容不是有效的 JSON。"))) from None

@@ -12,16 +12,17 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 
+API_URL = "https://graph.qq.com"
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
 MAX_BODY = 64 * 1024  # bytes; real answers have a few hundred
 HEADERS = {"User-Agent": "meiduo-qq-login", "Accept-Encoding": "identity"}  # without a User-Agent: empty bodies seen
@@ -71,9 +72,9 @@ class Connections:
     """One process's connections to QQ: a keep-alive pool, and a limit on how many calls are open at once."""
 
     def __init__(self, api_url: str, maximum: int) -> None:
-        self.api_url = api_url.rstrip("/")
-        address = urlsplit(self.api_url)
-        self.places = threading.BoundedSemaphore(maximum)
+        self.calls = threading.BoundedSemaphore(maximum)
+        self.waits = threading.BoundedSemaphore(max(1, maximum // 4))
+        address = urlsplit(api_url)
         self.pool: HTTPConnectionPool
         if address.scheme == "https":
             # Made once: reading the trust store costs more than the rest of a login together.
@@ -86,6 +87,18 @@ class Connections:
             self.pool.ConnectionCls = _Watched
 
 
+_connections: dict[tuple[str, int], Connections] = {}
+_connecting = threading.Lock()
+
+
+def connect(api_url: str, maximum: int) -> Connections:
+    """Return this process's one set of connections to `api_url`."""
+    with _connecting:
+        if (api_url, maximum) not in _connections:
+            _connections[api_url, maximum] = Connections(api_url, maximum)
+        return _connections[api_url, maximum]
+
+
 class OAuthQQ:
     """Speak to QQ on behalf of one registered application."""
 
@@ -95,17 +108,23 @@ class OAuthQQ:
         client_id: str,
         client_secret: str,
         redirect_uri: str,
-        connections: Connections,
+        api_url: str = API_URL,
         timeout: float = 5.0,
+        max_connections: int = 48,
         unionid: bool = False,
     ) -> None:
-        """`timeout`: seconds for a whole exchange. `unionid`: ask for the unionid too, at one more request."""
+        """Name the application, as registered with QQ.
+
+        `timeout`: seconds for a whole exchange. `max_connections`: calls this process has open at once.
+        `unionid`: ask for the unionid too, at one more request.
+        """
         self.client_id = client_id
         self.redirect_uri = redirect_uri
         self.unionid = unionid
+        self.timeout = timeout
+        self._api_url = api_url.rstrip("/")
         self._client_secret = client_secret
-        self._connections = connections
-        self._timeout = timeout
+        self._connections = connect(self._api_url, max_connections)
 
     def get_authorization_url(self, state: str, *, mobile: bool = False) -> str:
         """Return the address that shows QQ's login page, laid out for a phone if `mobile`."""
@@ -118,7 +137,7 @@ class OAuthQQ:
         }
         if mobile:
             params["display"] = "mobile"
-        return f"{self._connections.api_url}/oauth2.0/authorize?{urlencode(params)}"
+        return f"{self._api_url}/oauth2.0/authorize?{urlencode(params)}"
 
     def get_access_token(self, code: str) -> str:
         """Swap the authorization code, which QQ takes once, for an access_token. Raises QQError."""
@@ -157,16 +176,21 @@ class OAuthQQ:
         if _deadline.get() is not None:
             yield
             return
-        if not self._connections.places.acquire(blocking=False):
-            raise QQBusy("all calls to QQ are taken")
-        deadline = _Deadline(self._timeout)
-        before = _deadline.set(deadline)
-        try:
-            yield
-        finally:
-            _deadline.reset(before)
-            deadline.cancel()
-            self._connections.places.release()
+        with _place(self._connections.calls):
+            deadline = _Deadline(self.timeout)
+            before = _deadline.set(deadline)
+            try:
+                yield
+            finally:
+                _deadline.reset(before)
+                deadline.cancel()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Take one of the places for calls that wait for another's exchange: fewer, as they too hold a thread.
+
+        Raises QQBusy if none is free.
+        """
+        return _place(self._connections.waits)
 
     def _token(self, code: str, **extra: str) -> dict[str, Any]:
         return self._get(
@@ -186,8 +210,9 @@ class OAuthQQ:
             try:
                 answer = self._get("/oauth2.0/me", **params)
             except QQUnavailable as exc:
-                if exc.number is not None:
+                if exc.number is not None or _running().me_repeated:
                     raise
+                _running().me_repeated = True
                 answer = self._get("/oauth2.0/me", **params)  # asking twice spends nothing, unlike a code
         if answer.get("client_id") != self.client_id:
             # A token made for another application must not log its owner in here (RFC 6749, 10.16).
@@ -205,18 +230,18 @@ class OAuthQQ:
             try:
                 response = self._connections.pool.urlopen(
                     "GET",
-                    f"{urlsplit(self._connections.api_url).path}{path}?{urlencode(params)}",
+                    f"{urlsplit(self._api_url).path}{path}?{urlencode(params)}",
                     headers=HEADERS,
                     retries=False,
                     redirect=False,  # the address holds the key: it goes nowhere else
-                    timeout=Timeout(connect=CONNECT_TIMEOUT, read=deadline.left()),
+                    timeout=deadline.left(),
                     preload_content=False,
                 )
                 try:
                     body = response.read(MAX_BODY + 1, decode_content=False)
                 finally:
                     response.close()  # a connection whose answer was read to its end is back in the pool by now
-            except (HTTPError, OSError) as exc:
+            except (HTTPError, OSError, ValueError) as exc:  # ValueError: of http.client, for a chunk of -5 bytes
                 # The error's text quotes the address, and with it the key: only its kind goes on.
                 raise QQUnavailable(f"{path}: {type(exc).__name__}") from None
             if deadline.passed:
@@ -235,9 +260,9 @@ def read_answer(text: str) -> dict[str, Any]:
     wrapped = CALLBACK.fullmatch(text)
     try:
         if wrapped or text.lstrip().startswith("{"):
-            answer = json.loads(wrapped[1] if wrapped else text, object_pairs_hook=_unique, parse_constant=_refuse)
+            answer = json.loads(wrapped[1] if wrapped else text, object_pairs_hook=unique)
         else:
-            answer = _unique(parse_qsl(text.strip(), keep_blank_values=True, strict_parsing=True))
+            answer = unique(parse_qsl(text.strip(), keep_blank_values=True, strict_parsing=True))
     except (ValueError, RecursionError):
         raise QQUnavailable("an unreadable answer") from None
     if "error" in answer:
@@ -253,15 +278,12 @@ def _error(number: int) -> QQError:
     return kind(f"QQ answered with error {number}", number)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs as a dict; raises ValueError if a name comes twice, as readers differ on which one counts."""
     answer = dict(pairs)
     if len(answer) != len(pairs):
         raise ValueError("a name twice")
     return answer
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _text(answer: dict[str, Any], name: str, shape: re.Pattern[str]) -> str:
@@ -269,6 +291,16 @@ def _text(answer: dict[str, Any], name: str, shape: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not shape.fullmatch(value):
         raise QQUnavailable(f"an answer without a proper {name}")
     return value
+
+
+@contextmanager
+def _place(places: threading.BoundedSemaphore) -> Iterator[None]:
+    if not places.acquire(blocking=False):
+        raise QQBusy("no place is free")
+    try:
+        yield
+    finally:
+        places.release()
 
 
 class _Deadline:
@@ -280,11 +312,15 @@ class _Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.passed = False
+        self.me_repeated = False
         self._ends = time.monotonic() + seconds
-        self._connection: _Watched | None = None
+        self._watched: tuple[_Watched, socket.socket] | None = None
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError:
+            raise QQBusy("no thread is to be had") from None
 
     def left(self) -> float:
         """Seconds left; raises TimeoutError if there are none."""
@@ -296,7 +332,8 @@ class _Deadline:
     def watch(self, connection: "_Watched") -> None:
         """Shut `connection` down at the deadline; raises TimeoutError if that is over."""
         connection.deadline = self
-        self._connection = connection
+        # The socket too: where QQ closes after its answer, http.client lets go of it before the body is read.
+        self._watched = connection, connection.sock
         self.left()
 
     def cancel(self) -> None:
@@ -304,12 +341,11 @@ class _Deadline:
 
     def _cut(self) -> None:
         self.passed = True
-        connection = self._connection
         # Back in the pool, the connection may serve somebody else by now.
-        if connection is not None and connection.deadline is self and connection.sock is not None:
+        if self._watched is not None and self._watched[0].deadline is self:
             # Not SSLSocket's own, which would pull the TLS layer from under the reading thread.
             with suppress(OSError):  # the other side was faster
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._watched[1], socket.SHUT_RDWR)
 
 
 _deadline: ContextVar[_Deadline | None] = ContextVar("qq_deadline", default=None)
@@ -326,26 +362,25 @@ class _Watched(HTTPConnection):
 
     deadline: _Deadline | None = None
 
-    def connect(self) -> None:
-        super().connect()
-        _running().watch(self)
-
     def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.is_closed:
+            self.connect()
         _running().watch(self)
         super().request(*args, **kwargs)
 
     def _new_conn(self) -> socket.socket:
-        # urllib3 gives each address of a host the whole time-out; a QQ out of reach has several.
+        # urllib3 gives each address of a host the whole time-out, and the TLS handshake once more.
         for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
             try:
-                limit = min(CONNECT_TIMEOUT, _running().left())
-                sock = socket.create_connection((str(address[0]), self.port), limit)
+                sock = socket.create_connection((str(address[0]), self.port), self._limit())
+                sock.settimeout(self._limit())
+                return sock
             except OSError as exc:
                 failure = exc
-            else:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return sock
         raise NewConnectionError(self, type(failure).__name__)
+
+    def _limit(self) -> float:
+        return min(CONNECT_TIMEOUT, _running().left())
 
 
 class _WatchedHTTPS(_Watched, HTTPSConnection):
@@ -353,10 +388,11 @@ class _WatchedHTTPS(_Watched, HTTPSConnection):
 
 
 def _drop_query(record: logging.LogRecord) -> bool:
-    """Keep the key, codes and tokens out of urllib3's debug line, which quotes each address it asked for."""
+    """Keep the key, codes and tokens out of urllib3's log, which quotes the addresses it asked for."""
     record.msg, record.args = re.sub(r"(/oauth2\.0/\w+)\?\S*", r"\1", record.getMessage()), None
     return True
 
 
 logger = logging.getLogger(__name__)
-logging.getLogger("urllib3.connectionpool").addFilter(_drop_query)
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_drop_query)

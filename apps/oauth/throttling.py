@@ -11,13 +11,20 @@ from rest_framework.settings import api_settings
 def count(key: str, seconds: int) -> int:
     """Add one to the counter `key` and return it. A counter lives `seconds` from its first use.
 
-    Right for any number of processes: `add` and `incr` are atomic where the cache is shared.
+    Right for any number of processes: `add` and `incr` are atomic where the cache is shared. Raises what the cache's
+    client raises, or ConnectionError, when the cache is out of reach.
     """
-    while True:
+    for _ in range(3):
         if cache.add(key, 1, seconds):
             return 1
         with suppress(ValueError):  # it expired between the two
-            return cache.incr(key)
+            counted = cache.incr(key)
+            if counted == 1:
+                cache.touch(key, seconds)  # Django's Redis made a new one, without an end
+            if counted:
+                return counted
+    # A cache client set to swallow its errors says no to everything.
+    raise ConnectionError("the cache does not count")
 
 
 def client_address(request: HttpRequest | Request) -> str:

@@ -1,9 +1,8 @@
 """QQTokenView, where a page trades its code for a login, and the three small views around it."""
 
 import logging
-import threading
 import time
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -29,7 +28,7 @@ from .errors import QQLoginError, answer_error, as_api_error, language_of
 from .flow import CODE_KEPT, MAX_TRIES, Flow, flow_id, hash_code, open_bind_token, open_sealed_code
 from .inputs import CODE, STATE, BoundedJSONParser, clean_next, quote_next, read_bind_token, read_parameter
 from .models import OAuthQQUser
-from .qq import Connections, OAuthQQ, QQBusy, QQError, QQIdentity, QQMisconfigured, QQRejected, QQUnavailable
+from .qq import OAuthQQ, QQBusy, QQError, QQIdentity, QQMisconfigured, QQRejected, QQUnavailable
 from .signals import qq_bound, qq_logged_in
 
 logger = logging.getLogger(__name__)
@@ -60,12 +59,13 @@ class QQView(APIView):
     parser_classes = (BoundedJSONParser,)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = OneRenderer
-    versioning_class = None
-    http_method_names = ["get", "post", "options"]  # not HEAD: a look must not use anything up
+    versioning_class = metadata_class = None
+    http_method_names = ["get", "post"]  # not HEAD: a look must not use anything up
 
     def get_exception_handler(self) -> Any:
         return answer_error
 
+    @transaction.non_atomic_requests  # no transaction of the host's stays open while QQ is asked
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         with override(language_of(request.headers.get("Accept-Language", ""))):
             response = super().dispatch(request, *args, **kwargs)
@@ -87,9 +87,7 @@ class QQAuthorizationView(QQView):
 class QQNavigationView(QQView):
     """A view a browser itself goes to: errors end on the shop's page, never in JSON."""
 
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        self.next: str | None = None
-        return super().dispatch(request, *args, **kwargs)
+    next: str | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -129,7 +127,7 @@ class QQLoginView(QQNavigationView):
 class QQCallbackView(QQNavigationView):
     def get(self, request: Request) -> HttpResponse:
         """Take the browser back from QQ: check its state, keep the code, hand the page a sealed one."""
-        if is_direct():
+        if conf.is_direct:
             raise Http404
         flow = find_by_state(request)
         self.next = flow.next
@@ -174,7 +172,7 @@ class QQTokenView(QQView):
 
     def unseal(self, request: Request) -> tuple[Flow, str | None]:
         """Return the flow this call belongs to, and QQ's code unless the cache has let it go."""
-        if is_direct():
+        if conf.is_direct:
             flow = find_by_state(request)
             told = hash_code(repr([request.query_params.getlist(name) for name in ("code", "error", "usercancel")]))
             first = flow.state is not None and flow.add("state", told)
@@ -196,7 +194,10 @@ class QQTokenView(QQView):
             qq = make_client()
             try:
                 with qq.exchange():
-                    said = self.ask(qq, flow, code) if flow.add("asked", time.time()) else self.wait(flow)
+                    said = self.ask(qq, flow, code) if flow.add("asked", True) else None
+                if said is None:
+                    with qq.waiting():
+                        said = self.wait(flow)
             except QQBusy as exc:
                 raise QQLoginError("qq_busy") from exc
         if flow.key is None and not flow.add("collected", True):
@@ -205,7 +206,7 @@ class QQTokenView(QQView):
             raise QQLoginError(said["error"])
         return QQIdentity(**said)
 
-    def ask(self, qq: OAuthQQ, flow: Flow, code: str) -> dict[str, str | None]:
+    def ask(self, qq: OAuthQQ, flow: Flow, code: str) -> Mapping[str, str | None]:
         """Take the code to QQ, and note for whoever asks again what it said."""
         said: dict[str, str | None]
         if not flow.claims(code):
@@ -221,17 +222,17 @@ class QQTokenView(QQView):
         flow.put("said", said)
         return said
 
-    def wait(self, flow: Flow) -> dict[str, str | None]:
+    def wait(self, flow: Flow) -> Mapping[str, str | None]:
         """Wait for what QQ says to the call that asked first; not past the time that call has."""
-        asked_for = max(0.0, time.time() - (flow.get("asked") or 0))
-        ends = time.monotonic() + conf.TIMEOUT + 1 - asked_for
-        while True:
+        ends = time.monotonic() + conf.TIMEOUT + 1
+        while time.monotonic() < ends:
             said: dict[str, str | None] | None = flow.get("said")
             if said is not None:
                 return said
-            if time.monotonic() > ends:
-                return {"error": "qq_unavailable"}  # that worker has died
             time.sleep(0.05)
+        gone = {"error": "qq_unavailable"}  # that worker has died
+        flow.add("said", gone)
+        return gone
 
     def bind(self, account: BaseSerializer[Any], identity: QQIdentity) -> AbstractBaseUser:
         """Save the account and its binding together, or neither."""
@@ -241,7 +242,7 @@ class QQTokenView(QQView):
                 refuse_by_account(user, status=400)  # old pages show a message at this status only
                 OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
         except IntegrityError as exc:
-            if find_user(identity) is None:
+            if not OAuthQQUser.objects.filter(openid=identity.openid).exists():
                 raise  # a clash of the shop's own, not for the openid
             raise QQLoginError("already_bound") from exc
         return user
@@ -257,30 +258,16 @@ class QQTokenView(QQView):
         return response
 
 
-_making = threading.Lock()
-
-
-@lru_cache
-def _connections(api_url: str, maximum: int) -> Connections:
-    return Connections(api_url, maximum)
-
-
 def make_client() -> OAuthQQ:
-    with _making:  # the limit is one for the whole process
-        connections = _connections(conf.API_URL, conf.MAX_CONNECTIONS)
     return OAuthQQ(
         client_id=conf.CLIENT_ID,
         client_secret=conf.CLIENT_SECRET,
         redirect_uri=conf.REDIRECT_URI,
-        connections=connections,
+        api_url=conf.API_URL,
         timeout=conf.TIMEOUT,
+        max_connections=conf.MAX_CONNECTIONS,
         unionid=conf.UNIONID,
     )
-
-
-def is_direct() -> bool:
-    """Whether QQ sends the browser straight to the shop's page: its registered address is not our callback/."""
-    return urlsplit(conf.REDIRECT_URI).path.rstrip("/") != reverse("oauth:callback").rstrip("/")
 
 
 def find_by_state(request: Request) -> Flow:
