@@ -30,6 +30,7 @@ from processes import ROOT, find, find_redis
 # Of the caller's environment: its DATABASE_URL or QQ_… would turn the tests into other ones, or against real servers.
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "CI", "PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS")
 NO_TESTS = 5  # pytest's exit code
+PATIENCE = 15 * 60  # seconds: each step takes a few minutes at most, on a slow machine too
 
 
 class Run:
@@ -54,7 +55,8 @@ class Run:
         good = (0, NO_TESTS) if self.arguments else (0,)
         measured = ["coverage", "run", f"--data-file={self.folder / data_file}", "-m"] if data_file else []
         environ = {"VAR_DIR": str(self.folder / f"var-{len(self.results)}"), **environ}
-        self.step(name, *measured, "pytest", "-m", markers, *self.arguments, good=good, **environ)
+        options = ["-m", markers, "-o", "faulthandler_timeout=120"]  # a test that hangs says where
+        self.step(name, *measured, "pytest", *options, *self.arguments, good=good, **environ)
 
     def summary(self) -> int:
         """Print how everything went; return the exit code."""
@@ -69,18 +71,29 @@ class Run:
 
 
 def call(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run a command to its end and return its exit code. Stopped ourselves, let it clean up first."""
+    """Run a command to its end and return its exit code. Stopped ourselves, or out of patience, let it clean up."""
     process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL)
     try:
-        return process.wait()
-    except BaseException as stopped:
-        if not isinstance(stopped, KeyboardInterrupt):  # which the terminal sends to each of its processes
-            process.send_signal(signal.SIGINT)  # pytest ends on SIGTERM without ending what its tests have started
-        try:
-            process.wait(30)
-        finally:
-            process.kill()
+        return process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        return end(process) or 1
+    except KeyboardInterrupt:  # the terminal sends it to each of its processes
+        end(process)
         raise
+    except BaseException:
+        process.send_signal(signal.SIGINT)  # pytest ends on SIGTERM without ending what its tests have started
+        end(process)
+        raise
+
+
+def end(process: "subprocess.Popen[bytes]") -> int:
+    """Wait for a process that was asked to end; kill it if it does not."""
+    try:
+        return process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def install_packages() -> None:
@@ -99,7 +112,7 @@ def install_packages() -> None:
     if os.geteuid() != 0 or not find("apt-get"):
         print("Not root on a Debian, so these are not installed:", *(p for names in missing.values() for p in names))
         return
-    apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]
     environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     call([*apt_get, "update"], environ)
     for name, packages in missing.items():  # one by one: what cannot be had keeps nothing else away
@@ -163,9 +176,12 @@ def main(arguments: Sequence[str]) -> int:
         else:
             run.not_run.append("the tests in a browser (-m browser): no chromium")
 
-        if not arguments:  # a choice of tests covers a part only
+        measured = sorted(folder.glob("coverage-*"))
+        if len(measured) < 2:
+            run.not_run.append("the check that every branch of apps/oauth is tested: some only are on MariaDB")
+        elif not arguments:  # a choice of tests covers a part only
             combined = f"--data-file={folder / 'coverage'}"
-            run.step("Coverage", "coverage", "combine", combined, *folder.glob("coverage-*"))
+            run.step("Coverage", "coverage", "combine", combined, *measured)
             run.step("Every branch of apps/oauth is tested", "coverage", "report", combined)
         return run.summary()
 

@@ -34,7 +34,6 @@ from .signals import qq_bound, qq_logged_in
 logger = logging.getLogger(__name__)
 
 QQ_ERRORS: dict[type[QQError], str] = {
-    QQBusy: "qq_busy",
     QQMisconfigured: "qq_misconfigured",
     QQRejected: "qq_rejected",
     QQUnavailable: "qq_unavailable",

@@ -1,0 +1,21 @@
+# make run     the shop and a pretend QQ on this machine; PORT (8000) and QQ_PORT (8001) choose the ports
+# make test    everything the project claims; ARGS="-k callback" is handed to pytest
+# PYTHON names the Python (3.10 or later) that .venv is made with.
+
+PYTHON ?= python3
+.PHONY: run test
+
+run: .venv/installed
+	@exec .venv/bin/python -m standin.demo
+
+test: .venv/bin/pip
+	@exec .venv/bin/python tests/everything.py $(ARGS)
+
+.venv/installed: meiduo/requirements.txt standin/requirements.txt | .venv/bin/pip
+	@echo "Installing what the shop needs into .venv"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r meiduo/requirements.txt -r standin/requirements.txt
+	@touch $@
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed, this is " + sys.version.split()[0] + ". Name one: make PYTHON=python3.12 run")'
+	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo 'Making .venv failed. On Debian: apt-get install python3-venv' >&2; exit 1; }
