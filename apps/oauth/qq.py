@@ -7,23 +7,16 @@ UnionID介绍 and 公共返回码说明.
 import json
 import logging
 import re
-import socket
-import ssl
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NewConnectionError
+from .connections import Connections, NoAnswer, NoPlace
 
 API_URL = "https://graph.qq.com"
-CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
 MAX_BODY = 64 * 1024  # bytes; real answers have a few hundred
 HEADERS = {"User-Agent": "meiduo-qq-login", "Accept-Encoding": "identity"}  # without a User-Agent: empty bodies seen
 
@@ -66,25 +59,6 @@ class QQUnavailable(QQError):
 class QQIdentity:
     openid: str
     unionid: str | None = None
-
-
-class Connections:
-    """One process's connections to QQ: a keep-alive pool, and a limit on how many calls are open at once."""
-
-    def __init__(self, api_url: str, maximum: int) -> None:
-        self.calls = threading.BoundedSemaphore(maximum)
-        self.waits = threading.BoundedSemaphore(max(1, maximum // 4))
-        address = urlsplit(api_url)
-        self.pool: HTTPConnectionPool
-        if address.scheme == "https":
-            # Made once: reading the trust store costs more than the rest of a login together.
-            self.pool = HTTPSConnectionPool(
-                address.hostname or "", address.port, maxsize=maximum, ssl_context=ssl.create_default_context()
-            )
-            self.pool.ConnectionCls = _WatchedHTTPS
-        else:
-            self.pool = HTTPConnectionPool(address.hostname or "", address.port, maxsize=maximum)
-            self.pool.ConnectionCls = _Watched
 
 
 _connections: dict[tuple[str, int], Connections] = {}
@@ -162,7 +136,7 @@ class OAuthQQ:
                 if exc.number != NO_UNIONID_RIGHT:
                     raise
                 # That refusal takes the openid with it.
-                identity = QQIdentity(openid=told) if told else self._me(access_token)
+                identity = QQIdentity(openid=told) if told else self._me(access_token, repeat=False)
             if told and told != identity.openid:
                 raise QQUnavailable("two different openids for one code")
             return identity
@@ -173,24 +147,14 @@ class OAuthQQ:
 
         Raises QQBusy if no place is free, before anything is sent.
         """
-        if _deadline.get() is not None:
+        with _busy_without_place(), self._connections.exchange(self.timeout):
             yield
-            return
-        with _place(self._connections.calls):
-            deadline = _Deadline(self.timeout)
-            before = _deadline.set(deadline)
-            try:
-                yield
-            finally:
-                _deadline.reset(before)
-                deadline.cancel()
 
-    def waiting(self) -> AbstractContextManager[None]:
-        """Take one of the places for calls that wait for another's exchange: fewer, as they too hold a thread.
-
-        Raises QQBusy if none is free.
-        """
-        return _place(self._connections.waits)
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Take one of the places for those who wait for what QQ says to another call. Raises QQBusy."""
+        with _busy_without_place(), self._connections.waiting():
+            yield
 
     def _token(self, code: str, **extra: str) -> dict[str, Any]:
         return self._get(
@@ -204,15 +168,14 @@ class OAuthQQ:
             **extra,
         )
 
-    def _me(self, access_token: str, *, unionid: bool = False) -> QQIdentity:
+    def _me(self, access_token: str, *, unionid: bool = False, repeat: bool = True) -> QQIdentity:
         params = {"access_token": access_token, "fmt": "json"} | ({"unionid": "1"} if unionid else {})
         with self.exchange():
             try:
                 answer = self._get("/oauth2.0/me", **params)
             except QQUnavailable as exc:
-                if exc.number is not None or _running().me_repeated:
+                if exc.number is not None or not repeat:
                     raise
-                _running().me_repeated = True
                 answer = self._get("/oauth2.0/me", **params)  # asking twice spends nothing, unlike a code
         if answer.get("client_id") != self.client_id:
             # A token made for another application must not log its owner in here (RFC 6749, 10.16).
@@ -225,30 +188,23 @@ class OAuthQQ:
 
     def _get(self, path: str, **params: str) -> dict[str, Any]:
         """GET one of QQ's addresses and return what it answered. Raises QQError."""
+        target = f"{urlsplit(self._api_url).path}{path}?{urlencode(params)}"
         with self.exchange():
-            deadline = _running()
             try:
-                response = self._connections.pool.urlopen(
-                    "GET",
-                    f"{urlsplit(self._api_url).path}{path}?{urlencode(params)}",
-                    headers=HEADERS,
-                    retries=False,
-                    redirect=False,  # the address holds the key: it goes nowhere else
-                    timeout=deadline.left(),
-                    preload_content=False,
-                )
-                try:
-                    body = response.read(MAX_BODY + 1, decode_content=False)
-                finally:
-                    response.close()  # a connection whose answer was read to its end is back in the pool by now
-            except (HTTPError, OSError, ValueError) as exc:  # ValueError: of http.client, for a chunk of -5 bytes
-                # The error's text quotes the address, and with it the key: only its kind goes on.
-                raise QQUnavailable(f"{path}: {type(exc).__name__}") from None
-            if deadline.passed:
-                raise QQUnavailable(f"{path}: out of time")
-            if response.status != 200 or len(body) > MAX_BODY:
-                raise QQUnavailable(f"{path}: status {response.status}, at least {len(body)} bytes")
-            return read_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
+                status, body = self._connections.get(target, headers=HEADERS, max_body=MAX_BODY)
+            except NoAnswer as exc:
+                raise QQUnavailable(f"{path}: {exc}") from None
+        if status != 200:
+            raise QQUnavailable(f"{path}: status {status}")
+        return read_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
+
+
+@contextmanager
+def _busy_without_place() -> Iterator[None]:
+    try:
+        yield
+    except NoPlace:
+        raise QQBusy("no place is free") from None
 
 
 def read_answer(text: str) -> dict[str, Any]:
@@ -291,100 +247,6 @@ def _text(answer: dict[str, Any], name: str, shape: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not shape.fullmatch(value):
         raise QQUnavailable(f"an answer without a proper {name}")
     return value
-
-
-@contextmanager
-def _place(places: threading.BoundedSemaphore) -> Iterator[None]:
-    if not places.acquire(blocking=False):
-        raise QQBusy("no place is free")
-    try:
-        yield
-    finally:
-        places.release()
-
-
-class _Deadline:
-    """The end of one exchange by the clock on the wall.
-
-    urllib3's time-outs start anew at every read, so a byte a second outlives them. At the deadline the socket is
-    shut down under whoever reads from it.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.passed = False
-        self.me_repeated = False
-        self._ends = time.monotonic() + seconds
-        self._watched: tuple[_Watched, socket.socket] | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-        try:
-            self._timer.start()
-        except RuntimeError:
-            raise QQBusy("no thread is to be had") from None
-
-    def left(self) -> float:
-        """Seconds left; raises TimeoutError if there are none."""
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-    def watch(self, connection: "_Watched") -> None:
-        """Shut `connection` down at the deadline; raises TimeoutError if that is over."""
-        connection.deadline = self
-        # The socket too: where QQ closes after its answer, http.client lets go of it before the body is read.
-        self._watched = connection, connection.sock
-        self.left()
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _cut(self) -> None:
-        self.passed = True
-        # Back in the pool, the connection may serve somebody else by now.
-        if self._watched is not None and self._watched[0].deadline is self:
-            # Not SSLSocket's own, which would pull the TLS layer from under the reading thread.
-            with suppress(OSError):  # the other side was faster
-                socket.socket.shutdown(self._watched[1], socket.SHUT_RDWR)
-
-
-_deadline: ContextVar[_Deadline | None] = ContextVar("qq_deadline", default=None)
-
-
-def _running() -> _Deadline:
-    deadline = _deadline.get()
-    assert deadline is not None, "calls to QQ are made inside an exchange"
-    return deadline
-
-
-class _Watched(HTTPConnection):
-    """A connection whose current exchange ends at its deadline."""
-
-    deadline: _Deadline | None = None
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.is_closed:
-            self.connect()
-        _running().watch(self)
-        super().request(*args, **kwargs)
-
-    def _new_conn(self) -> socket.socket:
-        # urllib3 gives each address of a host the whole time-out, and the TLS handshake once more.
-        for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
-            try:
-                sock = socket.create_connection((str(address[0]), self.port), self._limit())
-                sock.settimeout(self._limit())
-                return sock
-            except OSError as exc:
-                failure = exc
-        raise NewConnectionError(self, type(failure).__name__)
-
-    def _limit(self) -> float:
-        return min(CONNECT_TIMEOUT, _running().left())
-
-
-class _WatchedHTTPS(_Watched, HTTPSConnection):
-    pass
 
 
 def _drop_query(record: logging.LogRecord) -> bool:

@@ -1,0 +1,191 @@
+"""HTTP with bounds: connections to one server, kept, counted and cut off at a deadline. Knows nothing of QQ."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import urlsplit
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
+
+
+class NoPlace(Exception):
+    """As many calls as may be are under way: nothing was sent."""
+
+
+class NoAnswer(Exception):
+    """The call failed; the text says how, without the address."""
+
+
+class Connections:
+    """One process's connections to one server."""
+
+    def __init__(self, url: str, maximum: int) -> None:
+        """`maximum`: how many exchanges may be under way at once."""
+        self._calls = threading.BoundedSemaphore(maximum)
+        self._waits = threading.BoundedSemaphore(max(1, maximum // 4))
+        address = urlsplit(url)
+        self._pool: HTTPConnectionPool
+        if address.scheme == "https":
+            # Made once: reading the trust store costs more than the rest of a login together.
+            self._pool = HTTPSConnectionPool(
+                address.hostname or "", address.port, maxsize=maximum, ssl_context=ssl.create_default_context()
+            )
+            self._pool.ConnectionCls = _HTTPSConnection
+        else:
+            self._pool = HTTPConnectionPool(address.hostname or "", address.port, maxsize=maximum)
+            self._pool.ConnectionCls = _Connection
+
+    @contextmanager
+    def exchange(self, seconds: float) -> Iterator[None]:
+        """Take a place, and end every call made inside `seconds` from now. An exchange inside one is the same one.
+
+        Raises NoPlace if none is free.
+        """
+        if _deadline.get() is not None:
+            yield
+            return
+        with _place(self._calls):
+            deadline = _Deadline(seconds)
+            before = _deadline.set(deadline)
+            try:
+                yield
+            finally:
+                _deadline.reset(before)
+                deadline.cancel()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Take a place for waiting for somebody else's exchange. There are fewer, as who waits holds a thread too.
+
+        Raises NoPlace if none is free.
+        """
+        return _place(self._waits)
+
+    def get(self, target: str, *, headers: Mapping[str, str], max_body: int) -> tuple[int, bytes]:
+        """GET a path and query, inside an exchange; return the status and the body, undecoded.
+
+        Raises NoAnswer, also for a body of more than `max_body` bytes.
+        """
+        deadline = _running()
+        try:
+            response = self._pool.urlopen(
+                "GET",
+                target,
+                headers=headers,
+                retries=False,
+                redirect=False,  # what the address holds goes nowhere else
+                timeout=deadline.left(),
+                preload_content=False,
+            )
+            try:
+                body = response.read(max_body + 1, decode_content=False)
+            finally:
+                response.close()  # a connection whose answer was read to its end is back in the pool by now
+        except (HTTPError, OSError, ValueError) as exc:  # ValueError: of http.client, for a chunk of -5 bytes
+            raise NoAnswer(type(exc).__name__) from None  # its text quotes the address
+        if deadline.passed:
+            raise NoAnswer("out of time")
+        if len(body) > max_body:
+            raise NoAnswer(f"more than {max_body} bytes")
+        return response.status, body
+
+
+@contextmanager
+def _place(places: threading.BoundedSemaphore) -> Iterator[None]:
+    if not places.acquire(blocking=False):
+        raise NoPlace
+    try:
+        yield
+    finally:
+        places.release()
+
+
+class _Deadline:
+    """The end of one exchange by the clock on the wall.
+
+    urllib3's time-outs start anew at every read, so a byte a second outlives them. At the deadline the socket is
+    shut down under whoever reads from it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._ends = time.monotonic() + seconds
+        self._watched: tuple[_Connection, socket.socket] | None = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+        try:
+            self._timer.start()
+        except RuntimeError:  # no thread is to be had
+            raise NoPlace from None
+
+    def left(self) -> float:
+        """Seconds left; raises TimeoutError if there are none."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def watch(self, connection: "_Connection") -> None:
+        """Shut `connection` down at the deadline; raises TimeoutError if that is over."""
+        connection.deadline = self
+        # The socket too: where the server closes after its answer, http.client lets go of it before the body is read.
+        self._watched = connection, connection.sock
+        self.left()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        self.passed = True
+        # Back in the pool, the connection may serve somebody else by now.
+        if self._watched is not None and self._watched[0].deadline is self:
+            # Not SSLSocket's own, which would pull the TLS layer from under the reading thread.
+            with suppress(OSError):  # the other side was faster
+                socket.socket.shutdown(self._watched[1], socket.SHUT_RDWR)
+
+
+_deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
+
+
+def _running() -> _Deadline:
+    deadline = _deadline.get()
+    assert deadline is not None, "calls are made inside an exchange"
+    return deadline
+
+
+class _Connection(HTTPConnection):
+    """A connection whose current exchange ends at its deadline."""
+
+    deadline: _Deadline | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.is_closed:
+            self.connect()
+        _running().watch(self)
+        super().request(*args, **kwargs)
+
+    def _new_conn(self) -> socket.socket:
+        # urllib3 gives each address of a host the whole time-out, and the TLS handshake once more.
+        for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            try:
+                sock = socket.create_connection((str(address[0]), self.port), self._limit())
+                sock.settimeout(self._limit())
+                return sock
+            except OSError as exc:
+                failure = exc
+        raise NewConnectionError(self, type(failure).__name__)
+
+    def _limit(self) -> float:
+        return min(CONNECT_TIMEOUT, _running().left())
+
+
+class _HTTPSConnection(_Connection, HTTPSConnection):
+    pass
