@@ -211,16 +211,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # SMS and image codes --------------------------------------------------------------------------------------------------
 
-_DEVELOPMENT_SMS = "apps.users.development.send_sms"
-SMS_BACKEND = given("SMS_BACKEND", str, _DEVELOPMENT_SMS)
+SMS_BACKEND = given("SMS_BACKEND", str, "apps.users.development.send_sms")
 SMS_LOG = str(VAR_DIR / "sms.log")
 CAPTCHA_LOG = given("CAPTCHA_LOG", str, "")
 
-if PRODUCTION and SMS_BACKEND == _DEVELOPMENT_SMS:
-    raise ImproperlyConfigured(
-        "SMS_BACKEND is the development one, which sends nothing and writes the codes to a file. "
-        "Name the function that hands messages to your provider; apps/users/sms.py says what it gets."
-    )
 if PRODUCTION and CAPTCHA_LOG:
     raise ImproperlyConfigured("CAPTCHA_LOG writes the answers of image codes to a file. Unset it in production.")
 

@@ -1,6 +1,7 @@
 import io
 import os
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 
@@ -9,4 +10,4 @@ application = get_wsgi_application()
 
 # gunicorn runs no system checks of its own: without this a wrong setting would show at the first shopper's login.
 # What is found goes to stderr; only the line "no issues" is left out.
-call_command("check", stdout=io.StringIO())
+call_command("check", deploy=settings.PRODUCTION, stdout=io.StringIO())

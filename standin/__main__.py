@@ -30,7 +30,7 @@ def main() -> None:
         help=f"a registered callback, may be given several times ({'; '.join(registered or CALLBACKS)})",
     )
     parser.add_argument("--client-id", default=env("STANDIN_CLIENT_ID") or CLIENT_ID, help="%(default)s")
-    parser.add_argument("--client-secret", default=env("STANDIN_CLIENT_SECRET") or CLIENT_SECRET)
+    parser.add_argument("--client-secret", default=env("STANDIN_CLIENT_SECRET") or CLIENT_SECRET, help="%(default)s")
     options = parser.parse_args()
 
     for ending in (signal.SIGINT, signal.SIGTERM):

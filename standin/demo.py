@@ -148,6 +148,10 @@ def main() -> None:
         "QQ_MAX_CONNECTIONS": str(THREADS * 3 // 4),  # the rest serves the pages while QQ hangs
     }
 
+    var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for log in (environ["CAPTCHA_LOG"], var / "sms.log"):
+        Path(log).touch(mode=0o600)  # so that one can watch them from the start
+
     demo = Demo()
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, demo.end)

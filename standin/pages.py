@@ -108,7 +108,9 @@ def closed() -> HTMLResponse:
         "已取消",
         "Cancelled",
         """<p>QQ 的登录页在这里关闭，不会回到网站。 <span lang="en">QQ's page closes here; nothing goes back to the
-site.</span></p>""",
+site.</span></p>
+<p>在电脑上，真正的 QQ 也是这样。手机上会带着 usercancel 回到网站。
+<span lang="en">So does the real QQ on a PC. On a phone it goes back with usercancel.</span></p>""",
     )
 
 

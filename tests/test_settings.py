@@ -223,8 +223,6 @@ def test_value_that_cannot_be_read_is_refused_by_name(start, name, value):
         ({"SECRET_KEY_FALLBACKS": JWT_KEY}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
         ({"CACHE_URL": ""}, "CACHE_URL is not set"),
         ({"CACHE_URL": "locmemcache://"}, "CACHE_URL is not set"),
-        ({"SMS_BACKEND": ""}, "SMS_BACKEND is the development one"),
-        ({"SMS_BACKEND": "apps.users.development.send_sms"}, "SMS_BACKEND is the development one"),
         ({"CAPTCHA_LOG": "captcha.log"}, "CAPTCHA_LOG writes the answers"),
     ],
 )
@@ -249,6 +247,18 @@ def test_production_passes_the_deployment_checks(start):
     process = start("-W", "error", "manage.py", "check", "--deploy", "--fail-level", "WARNING", env=PRODUCTION)
     assert process.returncode == 0, process.err
     assert "System check identified no issues" in process.out
+
+
+def test_the_deployment_checks_say_when_no_sms_is_sent(start):
+    process = start("manage.py", "check", "--deploy", env=PRODUCTION | {"SMS_BACKEND": ""})
+    assert "users.W001" in process.err
+    assert "users.W001" not in start("manage.py", "check", env={"SMS_BACKEND": ""}).err
+
+
+def test_gunicorn_makes_the_deployment_checks_in_production(start):
+    start_up = ("-c", "import meiduo.wsgi")
+    assert "users.W001" in start(*start_up, env=PRODUCTION | {"SMS_BACKEND": ""}).err
+    assert "users.W001" not in start(*start_up).err
 
 
 def test_https_is_forced_where_the_shop_is_https(read_settings):

@@ -506,6 +506,12 @@ def test_unknown_address_is_answered_in_json(client, db):
     assert response.json() == {"message": "没有找到"}
 
 
+def test_unknown_address_is_a_page_for_a_browser(client, db):
+    response = client.get("/cart", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert response.status_code == 404
+    assert "没有这个页面" in response.content.decode()
+
+
 def test_method_nobody_offers_is_answered_in_json(client, db):
     response = client.delete("/authorizations/", headers={"Accept": "text/html"})
     assert response.status_code == 405

@@ -89,6 +89,8 @@ async function requestSMS() {
   const answer = await call(`/sms_codes/${readMobile()}/?${search}`);
   setSending(sendSMS, false);
   if (answer.ok) {
+    clearFieldError(smsCode);
+    smsCode.value = ""; // the code of before is dead
     smsSent.textContent = "短信已发送，请查收。The SMS is on its way.";
     smsCode.focus();
     countDown();

@@ -79,7 +79,7 @@ export const faces = {
     step: "login",
   },
   cache_unavailable: {
-    heading: ["网站暂时有点忙", "The shop has a hiccup"],
+    heading: ["网站暂时有点忙", "The shop is a little busy"],
     text: ["请稍等片刻再试。", "Please wait a moment and try again."],
     step: "repeat",
   },

@@ -11,6 +11,7 @@ from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.urls import NoReverseMatch, reverse
+from rest_framework.serializers import BaseSerializer
 
 from .conf import conf
 from .qq import API_URL
@@ -106,7 +107,7 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_account_serializer(**kwargs: Any) -> list[CheckMessage]:
-    return check_path(7, "ACCOUNT_SERIALIZER", "a DRF serializer over mobile, password and sms_code")
+    return check_path(7, "ACCOUNT_SERIALIZER", "a DRF serializer over mobile, password and sms_code", BaseSerializer)
 
 
 @register()
@@ -143,7 +144,7 @@ def check_cache(**kwargs: Any) -> list[CheckMessage]:
         return warning(
             3,
             f'CACHES["default"] throws entries out when it holds {cache._max_entries}, used-up logins among them.',
-            f'Set its OPTIONS to {{"MAX_ENTRIES": {ENOUGH_ENTRIES}}}.',
+            f'{mend} While developing, OPTIONS with {{"MAX_ENTRIES": {ENOUGH_ENTRIES}}} will do.',
         )
     return []
 
@@ -167,12 +168,13 @@ def is_address(value: Any) -> bool:
         return False
 
 
-def check_path(number: int, name: str, what: str) -> list[CheckMessage]:
-    path = getattr(conf, name)
+def check_path(number: int, name: str, what: str, base: type = object) -> list[CheckMessage]:
+    path, mend = getattr(conf, name), f"Set it to the dotted path of {what}."
+    if not isinstance(path, str) or not path:
+        return error(number, f"QQ_{name} is not set to a dotted path: {path!r}.", mend)
     try:
-        fault = "" if callable(conf.load(path)) else "it cannot be called"
-    except (ImportError, AttributeError) as exc:
-        fault = str(exc)
-    if not fault:
-        return []
-    return error(number, f"QQ_{name} cannot be used: {path!r}: {fault}.", f"Set it to the dotted path of {what}.")
+        loaded = conf.load(path)
+    except ImportError as exc:
+        return error(number, f"QQ_{name} cannot be imported: {exc}.", mend)
+    is_one = issubclass(loaded, base) if isinstance(loaded, type) else base is object and callable(loaded)
+    return [] if is_one else error(number, f"QQ_{name} is not {what}: {path!r}.", mend)

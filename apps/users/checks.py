@@ -1,5 +1,5 @@
 from django.conf import settings
-from django.core.checks import Error, register
+from django.core.checks import Error, Tags, Warning, register
 from django.utils.module_loading import import_string
 
 
@@ -17,5 +17,19 @@ def check_sms_backend(app_configs, **kwargs):
             f"SMS_BACKEND names {settings.SMS_BACKEND!r}, which is not a function that can be imported.",
             hint="Give the dotted path of a function as apps/users/sms.py describes it.",
             id="users.E001",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_sms_is_sent(app_configs, **kwargs):
+    """users.W001: the shop is in use, and its SMS codes go to a file."""
+    if settings.SMS_BACKEND != "apps.users.development.send_sms":
+        return []
+    return [
+        Warning(
+            "SMS_BACKEND is the development one, which sends nothing and writes the codes to a file.",
+            hint="Name the function that hands messages to your provider; apps/users/sms.py says what it gets.",
+            id="users.W001",
         )
     ]
