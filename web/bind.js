@@ -103,16 +103,18 @@ async function requestSMS() {
 function countDown() {
   // Measured by the clock, because timers stand still while the shopper is away reading the SMS.
   const end = Date.now() + SMS_PAUSE;
-  const label = sendSMSLabel.textContent;
+  const english = sendSMS.querySelector(".en");
+  const labels = [sendSMSLabel.textContent, english.textContent];
   sendSMS.disabled = true;
   const tick = () => {
     const seconds = Math.ceil((end - Date.now()) / 1000);
     if (seconds > 0) {
       sendSMSLabel.textContent = `${seconds} 秒后重发`;
+      english.textContent = `again in ${seconds} s`;
       return;
     }
     clearInterval(timer);
-    sendSMSLabel.textContent = label;
+    [sendSMSLabel.textContent, english.textContent] = labels;
     sendSMS.disabled = false;
     smsSent.textContent = "";
     renewPicture();
