@@ -3,6 +3,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import time_machine
@@ -11,13 +12,17 @@ from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, connection
 from django.http import Http404
+from django.utils.translation import override
 from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.serializers import CharField, Serializer
 
+from apps.oauth.errors import ERRORS, sentence
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
 from tests.conftest import MOBILE, PASSWORD
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def refusal(response, code, status=400):
@@ -409,6 +414,21 @@ def test_the_sentence_is_in_the_shoppers_language(browser, shop, db, accept_lang
         "The proof of your QQ login is missing. Please press QQ login once more.",
     )
     assert response.json() == {"code": "bind_token_missing", "message": chinese_text if chinese else english_text}
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_every_error_has_its_english_sentence_and_its_line_in_the_readme(code):
+    with override("en"):
+        assert sentence(code).isascii()
+    with override("zh-hans"):
+        assert sentence(code) == ERRORS[code][1]
+    for readme in ("README.md", "README.zh.md"):
+        row = next(
+            line
+            for line in (ROOT / readme).read_text("utf-8").splitlines()
+            if line.startswith("|") and f"`{code}`" in line
+        )
+        assert str(ERRORS[code][0]) in row
 
 
 def test_field_errors_are_in_the_shoppers_language_too(browser, form):

@@ -101,3 +101,12 @@ def test_values_of_before_the_switch_are_refused_without_the_cookie(browser, pag
     shop.QQ_REQUIRE_COOKIE = False
     assert error_of(page.collect(code)) == "code_invalid"
     assert browser.collect(code).status_code == 200
+
+
+def test_an_empty_address_of_a_proxy_makes_nobody_the_same_client(browser, qq, shop):
+    shop.REST_FRAMEWORK = shop.REST_FRAMEWORK | {"NUM_PROXIES": 1}
+    blank = {"x-forwarded-for": "203.0.113.9, "}
+    location = browser.get(browser.sign_in(), headers=blank)["Location"]
+    code = location.partition("code=")[2].partition("&")[0]
+    stranger = Browser(qq, REMOTE_ADDR="203.0.113.8", headers={"user-agent": AGENT})
+    assert error_of(stranger.collect(code, headers=blank)) == "code_invalid"

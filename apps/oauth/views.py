@@ -16,7 +16,7 @@ from django.utils.crypto import constant_time_compare
 from django.utils.translation import override
 from itsdangerous import BadData
 from rest_framework.exceptions import MethodNotAllowed
-from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -40,12 +40,8 @@ QQ_ERRORS: dict[type[QQError], str] = {
 }
 
 
-class OneRenderer(BaseContentNegotiation):
+class OneRenderer(DefaultContentNegotiation):
     """There is one kind of answer, so what a client would accept is not asked."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        media_type = request.content_type.partition(";")[0].strip().lower()
-        return next((parser for parser in parsers if parser.media_type == media_type), None)
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type
