@@ -82,6 +82,7 @@ def shop(
         "PYTHONUTF8": "1",
         "VAR_DIR": str(var),
         "CAPTCHA_LOG": str(var / "captcha.log"),
+        "NUM_PROXIES": "1",  # so that each visitor has an address of his own, as in life
         "QQ_REDIRECT_URI": callback_of(listener),
         "QQ_CALLBACK_PAGE": f"{url}/oauth_callback.html",
         **({"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret} if qq else {}),
@@ -147,9 +148,13 @@ class StaysHere(HTTPRedirectHandler):
 
 
 class Visitor:
-    """One person's browser over real HTTP: it keeps cookies, and follows redirects where it is told to."""
+    """One person's browser over real HTTP: it keeps cookies, and follows redirects where it is told to.
 
-    def __init__(self) -> None:
+    It calls from an address of its own, told to the shop as a proxy would.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address or random_address()
         self.cookies = CookieJar()
         shared = ProxyHandler({}), HTTPCookieProcessor(self.cookies)
         self._following, self._staying = build_opener(*shared), build_opener(*shared, StaysHere)
@@ -168,6 +173,8 @@ class Visitor:
         return self._send(Request(url, urlencode(fields).encode()), follow)
 
     def _send(self, request: Request, follow: bool) -> Answer:
+        if not request.has_header("X-forwarded-for"):
+            request.add_header("X-Forwarded-For", self.address)
         opener = self._following if follow else self._staying
         try:
             response = opener.open(request, timeout=60)
@@ -175,6 +182,11 @@ class Visitor:
             response = error
         with response:
             return Answer(response.status, response.headers, response.read(), response.url)
+
+
+def random_address() -> str:
+    """Return an address for documentation and tests (RFC 2544), which nobody has."""
+    return f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
 
 
 def _names(headers: dict[str, str]) -> dict[str, str]:

@@ -257,6 +257,8 @@ def meet(chromium, shop):
         if not contexts:
             place.qq.reset()
         number = next(numbers)
+        if place.pages == place.shop.url:  # on another origin Chromium takes the header for one of the page's
+            options["extra_http_headers"] = {"X-Forwarded-For": processes.random_address()}
         contexts.append(context := chromium.new_context(locale="zh-CN", **options))
         context.on("console", lambda line: complaints.append(f"{line.type}: {line.text} ({line.location['url']})"))
         context.on("weberror", lambda error: complaints.append(f"uncaught: {error.error}"))
