@@ -420,7 +420,7 @@ def test_a_sealed_code_lives_two_minutes(browser, seconds, accepted):
         assert response.status_code == 200 if accepted else error_of(response) == "code_invalid"
 
 
-def test_a_sealed_code_with_any_letter_changed_is_refused(browser, qq):
+def test_a_sealed_code_with_any_letter_changed_is_refused(browser, qq, no_limits):
     code = browser.arrive()
     for place in range(len(code)):
         bent = code[:place] + ("A" if code[place] != "A" else "B") + code[place + 1 :]
