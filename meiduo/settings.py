@@ -5,7 +5,6 @@ With nothing set the shop runs for a developer: SQLite, local memory, keys of it
 In production (`DEBUG` off, a client id, QQ itself at the other end) it refuses to start on any of these.
 """
 
-import logging
 import os
 import re
 import secrets
@@ -338,28 +337,24 @@ if HTTPS:
 
 # Logging --------------------------------------------------------------------------------------------------------------
 
-
-def without_secrets(record: logging.LogRecord) -> bool:
-    """Take out of a record's addresses what no log may hold: queries, with codes and states, and mobile numbers."""
-
-    def clean(text):
-        return re.sub(r"\b(1[3-9][0-9])[0-9]{4}([0-9]{4})\b", r"\1****\2", re.sub(r"\?\S*", "", text))
-
-    if isinstance(record.args, tuple):
-        record.args = tuple(clean(arg) if isinstance(arg, str) else arg for arg in record.args)
-    return True
-
-
+DEFAULT_EXCEPTION_REPORTER = "meiduo.logs.ErrorReport"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "filters": {"without_secrets": {"()": "django.utils.log.CallbackFilter", "callback": without_secrets}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["without_secrets"]}},
+    "formatters": {
+        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "audit": {"()": "meiduo.logs.AuditFormatter"},
+    },
+    "filters": {"without_secrets": {"()": "meiduo.logs.WithoutSecrets"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["without_secrets"]},
+        "audit": {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stdout"},
+    },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": ["stderr"], "propagate": False},
+        "meiduo.audit": {"handlers": ["audit"], "level": "INFO", "propagate": False},
         "urllib3": {"level": "WARNING"},  # at DEBUG it writes whole addresses, secrets included
     },
 }
