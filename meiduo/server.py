@@ -20,7 +20,7 @@ accesslog = "-"
 access_log_format = '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'  # the path without its query
 
 
-class logger_class(Logger):  # noqa: N801  the name is gunicorn's
+class logger_class(Logger):
     def setup(self, cfg):
         super().setup(cfg)
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
