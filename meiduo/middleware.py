@@ -32,7 +32,7 @@ def with_safe_headers(get_response):
 
     def middleware(request):
         response = get_response(request)
-        is_html = response.get("Content-Type", "").startswith("text/html")
+        is_html = response.get("Content-Type", "").startswith("text/html") and not 300 <= response.status_code < 400
         is_debug_page = settings.DEBUG and is_html and response.status_code >= 400  # has its style and script inside
         # Not Modified does not say what kind the copy is whose headers it would replace.
         if response.status_code != 304 and not is_debug_page:
