@@ -184,6 +184,15 @@ def test_looks_from_one_address_are_sixty_a_minute(clock, client, strangers, db,
     assert client.get(path).status_code == 200
 
 
+def test_answers_to_image_codes_from_one_address_are_sixty_a_minute(clock, client, strangers, tmp_path):
+    asked = {"text": "abcd", "image_code_id": "00000000-0000-4000-8000-000000000000"}
+    assert [client.get(f"/sms_codes/{MOBILE}/", asked).status_code for _ in range(60)] == [400] * 60
+    assert_too_often(send(client, tmp_path), 60)
+    assert send(next(strangers), tmp_path).status_code == 200
+    clock.shift(60)
+    assert send(client, tmp_path, "13900000000").status_code == 200
+
+
 def test_looks_at_names_and_at_numbers_are_counted_together(clock, client, db):
     for _ in range(30):
         client.get("/usernames/zhang3/count/")
