@@ -221,6 +221,8 @@ def test_value_that_cannot_be_read_is_refused_by_name(start, name, value):
         ({"JWT_SIGNING_KEY": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
         ({"SECRET_KEY_FALLBACKS": "short"}, "SECRET_KEY_FALLBACKS is too short"),
         ({"SECRET_KEY_FALLBACKS": JWT_KEY}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"JWT_SIGNING_KEY_FALLBACKS": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"JWT_SIGNING_KEY_FALLBACKS": f"{JWT_KEY[::-1]},short"}, "JWT_SIGNING_KEY_FALLBACKS is too short"),
         ({"CACHE_URL": ""}, "CACHE_URL is not set"),
         ({"CACHE_URL": "locmemcache://"}, "CACHE_URL is not set"),
         ({"CAPTCHA_LOG": "captcha.log"}, "CAPTCHA_LOG writes the answers"),
