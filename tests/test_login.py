@@ -14,7 +14,7 @@ from django.test import Client, RequestFactory
 from apps.oauth import flow
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
-from tests.conftest import MOBILE, PAGE, Browser, page_query, query_of
+from tests.conftest import PAGE, Browser, page_query, query_of
 
 LOGIN = "http://testserver/oauth/qq/login/?next="
 
@@ -257,6 +257,41 @@ def test_a_cookie_that_differs_in_any_part_is_another_flows(browser, forged):
         assert error_of(browser.collect(code)) == "code_invalid"
 
 
+@pytest.mark.usefixtures("no_limits")
+def test_made_up_codes_and_states_never_reach_qq(browser, qq):
+    letters = Random(2)
+    for _ in range(1000):
+        code, state = ("".join(letters.choices(ascii_letters, k=length)) for length in (32, 43))
+        assert page_query(browser.get(f"/oauth/qq/callback/?code={code}&state={state}")) == {"error": "state_invalid"}
+    assert token_requests(qq) == 0
+
+
+def test_a_planted_cookie_gets_nobody_into_the_flow_of_its_victim(browser, other_browser, qq):
+    other_browser.start()
+    planted = {name: cookie.value for name, cookie in other_browser.client.cookies.items()}
+    for name, value in planted.items():
+        browser.client.cookies[name] = value
+    address = browser.sign_in()
+    assert other_browser.come_back(address) == {"error": "state_invalid"}  # who planted it has that one only
+    mine = [cookie.value for name, cookie in browser.client.cookies.items() if name not in planted]
+    assert mine
+    for name, value in planted.items():  # nor does it serve under the name of the victim's
+        other_browser.client.cookies[f"qq_flow_{flow.flow_id(query_of(address)['state'])}"] = value
+        assert name not in address
+    assert other_browser.come_back(address) == {"error": "state_invalid"}
+    assert set(browser.come_back(address)) == {"code", "state"}
+
+
+def test_who_brings_a_token_or_an_openid_in_place_of_a_code_is_nobody(browser, qq, binding):
+    brought = {"access_token": "A" * 32, "openid": qq.openid("小明"), "unionid": "UID_" + "A" * 32}
+    assert error_of(browser.get("/oauth/qq/users/", data=brought)) == "code_missing"
+    address = browser.sign_in("小红")
+    sealed = page_query(browser.get(address, data={**query_of(address), **brought}))["code"]
+    answer = browser.get("/oauth/qq/users/", data={"code": sealed, **brought}).json()
+    assert answer.keys() == {"access_token", "next"}  # 小红's, whom the shop does not know
+    assert token_requests(qq) == 1
+
+
 @pytest.mark.parametrize(
     ("query", "error"),
     [
@@ -325,7 +360,7 @@ def test_a_bound_shopper_is_logged_in_by_one_request_to_qq(browser, qq, account,
     token = body.pop("token")
     assert (response.status_code, body) == (200, {"user_id": account.pk, "username": "zhang3", "next": "/cart"})
     profile = browser.get("/user/", headers={"authorization": f"JWT {token}"}).json()
-    assert (profile["id"], profile["mobile"]) == (account.pk, MOBILE)
+    assert (profile["id"], profile["mobile"]) == (account.pk, "138****5678")
     assert token_requests(qq) == 1
     assert qq.requests("/oauth2.0/me") == []
 
@@ -420,7 +455,7 @@ def test_a_sealed_code_lives_two_minutes(browser, seconds, accepted):
         assert response.status_code == 200 if accepted else error_of(response) == "code_invalid"
 
 
-def test_a_sealed_code_with_any_letter_changed_is_refused(browser, qq):
+def test_a_sealed_code_with_any_letter_changed_is_refused(browser, qq, no_limits):
     code = browser.arrive()
     for place in range(len(code)):
         bent = code[:place] + ("A" if code[place] != "A" else "B") + code[place + 1 :]
@@ -439,6 +474,23 @@ def test_a_code_goes_to_qq_once_in_whatever_flow(browser, other_browser, qq):
     again = query_of(other_browser.sign_in("小红"))["state"]
     thief = other_browser.come_back(f"/oauth/qq/callback/?code={stolen}&state={again}")
     assert error_of(other_browser.collect(thief["code"])) == "code_invalid"
+    assert token_requests(qq) == 1
+
+
+@pytest.mark.parametrize("first", ["a server that has the new key", "one that does not yet"])
+def test_a_code_goes_to_qq_once_while_a_new_key_is_brought_in(browser, other_browser, qq, shop, first):
+    old = shop.SECRET_KEY
+    keys = [("n" * 50, [old]), (old, [])]
+    if first == "one that does not yet":
+        keys.reverse()
+    back = browser.sign_in()
+    stolen, state = query_of(back)["code"], query_of(other_browser.start())["state"]
+
+    shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = keys[0]
+    assert browser.collect(browser.come_back(back)["code"]).status_code == 200
+    shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = keys[1]
+    sealed = page_query(other_browser.get(f"/oauth/qq/callback/?code={stolen}&state={state}"))["code"]
+    assert error_of(other_browser.collect(sealed)) == "code_invalid"
     assert token_requests(qq) == 1
 
 
@@ -550,6 +602,25 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
         user_logged_in.disconnect(note)
     assert heard == [(type(account), "3 pears", account.pk), "WSGIRequest"]
     assert response.cookies["cart"]["max-age"] == 0
+
+
+@pytest.mark.parametrize(("seconds", "alarms"), [(-5, 0), (-6, 1), (-60, 1), (-61, 1), (30, 0)])
+def test_clocks_that_run_apart_are_noticed_before_they_hurt(browser, caplog, seconds, alarms):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        address = browser.sign_in()
+        clock.shift(seconds)
+        browser.come_back(address)
+    told = [record for record in caplog.records if "clocks" in record.getMessage()]
+    assert len(told) == alarms
+    assert all(record.levelname == "ERROR" and str(-seconds) in record.getMessage() for record in told)
+
+
+@pytest.mark.parametrize("call", ["authorization/", "login/", "callback/", "users/"])
+def test_every_answer_says_that_it_loads_and_frames_nothing(browser, call):
+    answers = [browser.get(f"/oauth/qq/{call}"), browser.client.post(f"/oauth/qq/{call}")]
+    for answer in answers:
+        assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert answer["X-Content-Type-Options"] == "nosniff"
 
 
 def test_no_answer_is_kept_by_anybody(browser, binding):
