@@ -11,6 +11,8 @@ from django.core.cache import cache
 from django.test import Client
 
 import standin
+from apps.oauth import qq as oauth_qq
+from apps.oauth.throttling import RATES
 
 CALLBACK = "http://testserver/oauth/qq/callback/"
 PAGE = "http://testserver/oauth_callback.html"
@@ -93,6 +95,8 @@ def qq_server():
 @pytest.fixture
 def qq(qq_server):
     qq_server.reset()
+    for connections in oauth_qq._connections.values():
+        connections._breaker.note(True)  # what an earlier test made of QQ is over
     return qq_server
 
 
@@ -110,6 +114,12 @@ def shop(settings, qq_server, tmp_path):
     settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
     cache.clear()
     return settings
+
+
+@pytest.fixture
+def no_limits(shop):
+    """Without the limits by address, for a test of many calls."""
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": dict.fromkeys(RATES)}
 
 
 @pytest.fixture

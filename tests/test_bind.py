@@ -1,6 +1,8 @@
 """POST users/: binding an openid to an account."""
 
+import hashlib
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, connection
 from django.http import Http404
 from django.utils.translation import override
+from itsdangerous import URLSafeTimedSerializer
 from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.serializers import CharField, Serializer
@@ -63,6 +66,109 @@ def test_the_second_login_goes_straight_in(browser, other_browser, form, users):
 def test_an_account_of_before_is_bound_with_its_password(browser, account, form, users):
     assert browser.bind(form).json()["user_id"] == account.pk
     assert users.count() == 1
+
+
+def test_a_form_whose_answer_got_lost_may_be_sent_again(browser, form, users):
+    heard = []
+
+    def hear(signal, **kwargs):
+        heard.append(signal is qq_bound)
+
+    qq_bound.connect(hear)
+    qq_logged_in.connect(hear)
+    with time_machine.travel(time.time(), tick=False) as clock:
+        first = browser.bind(form).json()
+        clock.shift(60)
+        again = browser.bind(form)
+    qq_bound.disconnect(hear)
+    qq_logged_in.disconnect(hear)
+    second = again.json()
+    assert again.status_code == 200
+    for answer in (first, second):
+        assert browser.get("/user/", headers={"authorization": f"JWT {answer.pop('token')}"}).status_code == 200
+    assert first == second
+    assert heard == [True, False, False]  # a second login, and no second binding
+    assert (users.count(), OAuthQQUser.objects.count()) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"password": "another horse"},
+        {"mobile": "13900000000"},
+        {"sms_code": "000000"},
+        {"extra": 1},
+    ],
+    ids=str,
+)
+def test_a_form_that_differs_in_anything_is_no_repeat(browser, form, change):
+    assert browser.bind(form).status_code == 200
+    refusal(browser.bind(form | change), "already_bound")
+    assert browser.bind(form).status_code == 200
+
+
+def test_a_form_is_no_repeat_after_a_minute(browser, form):
+    with time_machine.travel(time.time(), tick=False) as clock:
+        assert browser.bind(form).status_code == 200
+        clock.shift(61)
+        refusal(browser.bind(form), "already_bound")
+
+
+def test_a_form_is_no_repeat_in_another_browser_nor_in_another_flow(browser, other_browser, form):
+    late = browser.get_bind_token()
+    assert browser.bind(form).status_code == 200
+    refusal(other_browser.bind(form), "bind_token_invalid")
+    refusal(browser.bind(form | {"access_token": late}), "already_bound")
+
+
+def test_a_repeat_is_refused_once_the_openid_is_somebody_elses(browser, form, users):
+    assert browser.bind(form).status_code == 200
+    OAuthQQUser.objects.update(user=users.create_user("another"))
+    refusal(browser.bind(form), "already_bound")
+
+
+def test_a_repeat_of_a_disabled_account_is_refused(browser, form, users):
+    assert browser.bind(form).status_code == 200
+    users.update(is_active=False)
+    refusal(browser.bind(form), "account_refused", 403)
+
+
+def test_every_try_of_one_flow_is_told_by_the_same_name(browser, form, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Telling"
+    other_flow = form | {"access_token": browser.get_bind_token("小红")}
+    attempts = [browser.bind(data).json()["attempt"] for data in (form, form | {"sms_code": "111111"}, other_flow)]
+    assert re.fullmatch("[0-9a-f]{12}", attempts[0][0])
+    assert attempts[0] == attempts[1]
+    assert attempts[2] != attempts[0]
+
+
+class Telling(Serializer):
+    def validate(self, attrs):
+        raise ValidationError({"attempt": self.context["attempt"]})
+
+
+@pytest.mark.parametrize("origin", ["http://testserver", "http://testserver:80", "HTTP://TESTSERVER"])
+def test_the_shops_page_may_bind(browser, form, origin):
+    assert browser.bind(form, headers={"origin": origin}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "",
+        "https://testserver",
+        "http://testserver:8080",
+        "http://testserver.evil.example",
+        "http://evil.example",
+        "http://[",
+        "http://testserver:99999",
+    ],
+)
+def test_no_other_page_may_bind(browser, form, origin, users):
+    assert refusal(browser.bind(form, headers={"origin": origin}), "invalid", 403) == {}
+    assert users.count() == 0
+    assert browser.bind(form).status_code == 200
 
 
 def test_an_account_may_have_several_qqs(browser, binding, account, phone):
@@ -119,7 +225,7 @@ def test_a_bind_token_that_is_none_is_refused(browser, form, bind_token, code, u
     assert users.count() == 0
 
 
-def test_a_bind_token_with_any_letter_changed_is_refused(browser, form, users):
+def test_a_bind_token_with_any_letter_changed_is_refused(browser, form, users, no_limits):
     whole = form["access_token"]
     for place in range(len(whole) - 1):  # the last letter of base64 carries bits that mean nothing
         form["access_token"] = whole[:place] + ("A" if whole[place] != "A" else "B") + whole[place + 1 :]
@@ -155,6 +261,18 @@ def test_no_signed_value_serves_for_another(browser, form):
     for value in (sealed, form["access_token"]):
         browser.client.cookies[name] = value
         refusal(browser.bind(form), "bind_token_invalid")
+
+
+def test_a_value_says_itself_what_it_is_for(browser, form, shop):
+    """Were the salts ever mixed up, a sealed code would still not be a bind token."""
+    bind_token = form["access_token"]
+    options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    signer = URLSafeTimedSerializer([shop.SECRET_KEY], salt="qq-login.bind.v1", signer_kwargs=options)
+    held = signer.loads(bind_token)
+    assert held["type"] == "bind"
+    for type in ("code", None):
+        refusal(browser.bind(form | {"access_token": signer.dumps(held | {"type": type})}), "bind_token_invalid")
+    assert browser.bind(form | {"access_token": signer.dumps(held)}).status_code == 200
 
 
 def test_values_of_before_a_key_change_are_good_while_the_old_key_is_listed(browser, form, shop):
@@ -235,7 +353,7 @@ def test_what_never_reaches_the_form_is_no_try(browser, form):
 def test_a_bound_openid_is_not_bound_again(browser, other_browser, form, users, phone):
     late = other_browser.get_bind_token()
     assert browser.bind(form).status_code == 200
-    refusal(browser.bind(form), "already_bound")
+    refusal(browser.bind(form | {"password": "another horse"}), "already_bound")
     other = form | {"access_token": late, "mobile": "13900000000", "sms_code": phone.receive_code("13900000000")}
     assert refusal(other_browser.bind(other), "already_bound") == {}
     assert (users.count(), OAuthQQUser.objects.count()) == (1, 1)
@@ -382,11 +500,20 @@ def test_who_loses_the_race_for_an_openid_is_told_so_and_leaves_nothing(browser,
     assert OAuthQQUser.objects.get().user.username == "winner"
 
 
-@pytest.mark.servers
-def test_an_openid_that_differs_in_case_only_is_not_bound_beside_the_other(browser, account, form, qq):
-    """MySQL compares without case. QQ has only ever issued upper case."""
+def test_an_openid_that_differs_in_case_only_is_another_persons(browser, account, form, qq, users):
     OAuthQQUser.objects.create(user=account, openid=qq.openid("小明").lower())
-    assert refusal(browser.bind(form), "already_bound") == {}
+    other = form | {"mobile": "13900000000"}
+    assert list(refusal(browser.bind(other), "invalid")) == ["sms_code"]
+    assert browser.bind(form).status_code == 200
+    assert OAuthQQUser.objects.count() == 2
+
+
+@pytest.mark.servers
+def test_the_database_itself_compares_openids_exactly(db):
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW FULL COLUMNS FROM tb_oauth_qq WHERE Field = 'openid'")
+        columns = [column.name for column in cursor.description]
+        assert dict(zip(columns, cursor.fetchone(), strict=True))["Collation"] == "utf8mb4_bin"
 
 
 # Languages

@@ -110,3 +110,16 @@ def test_an_empty_address_of_a_proxy_makes_nobody_the_same_client(browser, qq, s
     code = location.partition("code=")[2].partition("&")[0]
     stranger = Browser(qq, REMOTE_ADDR="203.0.113.8", headers={"user-agent": AGENT})
     assert error_of(stranger.collect(code, headers=blank)) == "code_invalid"
+
+
+def test_a_change_of_the_key_does_not_end_a_login_under_way(browser, page, shop, form):
+    old = shop.SECRET_KEY
+    code = browser.arrive("小红")
+    shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = "n" * 50, [old]
+    assert page.collect(code).status_code == 200
+    assert page.bind(form).status_code == 200
+    assert page.collect(browser.arrive()).status_code == 200
+    code = browser.arrive()
+    shop.SECRET_KEY_FALLBACKS = []
+    shop.SECRET_KEY = "o" * 50
+    assert error_of(page.collect(code)) == "code_invalid"

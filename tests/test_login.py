@@ -420,7 +420,7 @@ def test_a_sealed_code_lives_two_minutes(browser, seconds, accepted):
         assert response.status_code == 200 if accepted else error_of(response) == "code_invalid"
 
 
-def test_a_sealed_code_with_any_letter_changed_is_refused(browser, qq):
+def test_a_sealed_code_with_any_letter_changed_is_refused(browser, qq, no_limits):
     code = browser.arrive()
     for place in range(len(code)):
         bent = code[:place] + ("A" if code[place] != "A" else "B") + code[place + 1 :]
@@ -439,6 +439,23 @@ def test_a_code_goes_to_qq_once_in_whatever_flow(browser, other_browser, qq):
     again = query_of(other_browser.sign_in("小红"))["state"]
     thief = other_browser.come_back(f"/oauth/qq/callback/?code={stolen}&state={again}")
     assert error_of(other_browser.collect(thief["code"])) == "code_invalid"
+    assert token_requests(qq) == 1
+
+
+@pytest.mark.parametrize("first", ["a server that has the new key", "one that does not yet"])
+def test_a_code_goes_to_qq_once_while_a_new_key_is_brought_in(browser, other_browser, qq, shop, first):
+    old = shop.SECRET_KEY
+    keys = [("n" * 50, [old]), (old, [])]
+    if first == "one that does not yet":
+        keys.reverse()
+    back = browser.sign_in()
+    stolen, state = query_of(back)["code"], query_of(other_browser.start())["state"]
+
+    shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = keys[0]
+    assert browser.collect(browser.come_back(back)["code"]).status_code == 200
+    shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = keys[1]
+    sealed = page_query(other_browser.get(f"/oauth/qq/callback/?code={stolen}&state={state}"))["code"]
+    assert error_of(other_browser.collect(sealed)) == "code_invalid"
     assert token_requests(qq) == 1
 
 
@@ -550,6 +567,25 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
         user_logged_in.disconnect(note)
     assert heard == [(type(account), "3 pears", account.pk), "WSGIRequest"]
     assert response.cookies["cart"]["max-age"] == 0
+
+
+@pytest.mark.parametrize(("seconds", "alarms"), [(-5, 0), (-6, 1), (-60, 1), (-61, 1), (30, 0)])
+def test_clocks_that_run_apart_are_noticed_before_they_hurt(browser, caplog, seconds, alarms):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        address = browser.sign_in()
+        clock.shift(seconds)
+        browser.come_back(address)
+    told = [record for record in caplog.records if "clocks" in record.getMessage()]
+    assert len(told) == alarms
+    assert all(record.levelname == "ERROR" and str(-seconds) in record.getMessage() for record in told)
+
+
+@pytest.mark.parametrize("call", ["authorization/", "login/", "callback/", "users/"])
+def test_every_answer_says_that_it_loads_and_frames_nothing(browser, call):
+    answers = [browser.get(f"/oauth/qq/{call}"), browser.client.post(f"/oauth/qq/{call}")]
+    for answer in answers:
+        assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert answer["X-Content-Type-Options"] == "nosniff"
 
 
 def test_no_answer_is_kept_by_anybody(browser, binding):

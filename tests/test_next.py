@@ -142,3 +142,19 @@ def test_the_page_gets_it_as_old_pages_can_read_it(browser, path, state):
     location = browser.get(browser.sign_in(next=path))["Location"]
     assert location.startswith(PAGE)
     assert location.rpartition("&state=")[2] == state
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("next=/a&next=/b", "/"),
+        ("next=/a&next=/a", "/"),
+        ("state=/a&state=/b", "/"),
+        ("next=&state=/b", "/b"),
+        ("next=/a&state=/b", "/a"),
+        ("next=/a", "/a"),
+        ("", "/"),
+    ],
+)
+def test_which_of_several_is_meant(browser, query, path):
+    assert browser.get(f"/oauth/qq/authorization/?{query}").json()["login_url"].endswith(f"?next={path}")

@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
@@ -16,9 +17,17 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
 
+FAILURES = 5  # in a row: one good exchange between them says that the server is there
+FAILING = 10  # seconds within which they come
+REST = 30  # seconds
+
 
 class NoPlace(Exception):
     """As many calls as may be are under way: nothing was sent."""
+
+
+class Resting(Exception):
+    """The server has failed so often that it is left alone for a while: nothing was sent."""
 
 
 class NoAnswer(Exception):
@@ -32,6 +41,7 @@ class Connections:
         """`maximum`: how many exchanges may be under way at once."""
         self._calls = threading.BoundedSemaphore(maximum)
         self._waits = threading.BoundedSemaphore(max(1, maximum // 4))
+        self._breaker = _Breaker()
         address = urlsplit(url)
         self._pool: HTTPConnectionPool
         if address.scheme == "https":
@@ -48,12 +58,13 @@ class Connections:
     def exchange(self, seconds: float) -> Iterator[None]:
         """Take a place, and end every call made inside `seconds` from now. An exchange inside one is the same one.
 
-        Raises NoPlace if none is free.
+        Raises NoPlace if none is free, and Resting while the server is left alone.
         """
         if _deadline.get() is not None:
             yield
             return
         with _place(self._calls):
+            self._breaker.admit()
             deadline = _Deadline(seconds)
             before = _deadline.set(deadline)
             try:
@@ -61,6 +72,11 @@ class Connections:
             finally:
                 _deadline.reset(before)
                 deadline.cancel()
+                self._breaker.note(deadline.was_good)
+
+    def judge(self, is_good: bool) -> None:
+        """Say whether the call just made in this exchange was answered in a way that shows a working server."""
+        _running().was_good = is_good
 
     def waiting(self) -> AbstractContextManager[None]:
         """Take a place for waiting for somebody else's exchange. There are fewer, as who waits holds a thread too.
@@ -108,6 +124,40 @@ def _place(places: threading.BoundedSemaphore) -> Iterator[None]:
         places.release()
 
 
+class _Breaker:
+    """Spares a server that does not answer, and whoever would wait for it.
+
+    After FAILURES failed exchanges in a row within FAILING seconds none is let through for REST seconds; then one is,
+    and what becomes of it decides.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures: deque[float] = deque(maxlen=FAILURES)
+        self._rests_until: float | None = None
+
+    def admit(self) -> None:
+        """Let an exchange begin; raises Resting."""
+        with self._lock:
+            if self._rests_until is None:
+                return
+            if time.time() < self._rests_until:
+                raise Resting
+            self._rests_until = time.time() + REST  # the others wait for what becomes of this one
+
+    def note(self, is_good: bool | None) -> None:
+        """Note how an exchange went; None: it did not get as far as a call."""
+        with self._lock:
+            if is_good:
+                self._failures.clear()
+                self._rests_until = None
+            elif is_good is False:
+                now = time.time()
+                self._failures.append(now)
+                if len(self._failures) == FAILURES and now - self._failures[0] <= FAILING:
+                    self._rests_until = now + REST
+
+
 class _Deadline:
     """The end of one exchange by the clock on the wall.
 
@@ -117,6 +167,7 @@ class _Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.passed = False
+        self.was_good: bool | None = None  # the exchange's last call
         self._ends = time.monotonic() + seconds
         self._watched: tuple[_Connection, socket.socket] | None = None
         self._timer = threading.Timer(seconds, self._cut)

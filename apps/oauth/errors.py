@@ -6,12 +6,12 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
-from django.http import Http404
+from django.http import Http404, HttpRequest, QueryDict
 from django.utils.module_loading import import_string
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_noop as _
 from django.utils.translation.trans_real import parse_accept_lang_header
-from rest_framework.exceptions import APIException, NotFound, PermissionDenied, ValidationError
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied, Throttled, ValidationError
 from rest_framework.response import Response
 
 logger = logging.getLogger(__name__)
@@ -97,19 +97,39 @@ def answer_error(exc: Exception, context: dict[str, Any]) -> Response | None:
     error = as_api_error(exc)
     if error is None:
         return None
-    wait: float | None = getattr(error, "wait", None)  # of DRF's Throttled
     body: dict[str, Any] = {}
-    if isinstance(error, QQLoginError):
-        code, message = error.code, sentence(error.code)
-        wait = BUSY_SECONDS if code == "qq_busy" else None
+    code = code_of(error)
+    if isinstance(error, (QQLoginError, Throttled)):
+        message = sentence(code)
     else:
-        # The shop's own: its account serializer's, its limits', or DRF's.
+        # The shop's own: its account serializer's, or DRF's.
         if isinstance(error, ValidationError) and isinstance(error.detail, dict):
             body = error.detail
-        code = error.default_code if error.default_code in ERRORS else "invalid"
-        message = sentence(code) if code == "throttled" else _first(error.detail) or sentence(code)
-    headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
-    return Response({**body, "message": message, "code": code}, status=error.status_code, headers=headers)
+        message = _first(error.detail) or sentence(code)
+    return Response({**body, "message": message, "code": code}, status=error.status_code, headers=retry_after(error))
+
+
+def scrub(request: HttpRequest) -> None:
+    """Take out of a request whose handling met a bug what no report of it may show, whoever makes that report."""
+    request.GET = QueryDict()
+    request.COOKIES = {}
+    for name in ("QUERY_STRING", "RAW_URI", "REQUEST_URI", "HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_REFERER"):
+        request.META.pop(name, None)
+
+
+def code_of(error: APIException) -> str:
+    """Return the code of ERRORS that tells a page what to do."""
+    if isinstance(error, QQLoginError):
+        return error.code
+    return error.default_code if error.default_code in ERRORS else "invalid"
+
+
+def retry_after(error: APIException) -> dict[str, str]:
+    """Return the header that says in how many seconds the same call is worth another try, where there is one."""
+    wait: float | None = getattr(error, "wait", None)  # of DRF's Throttled
+    if isinstance(error, QQLoginError) and error.code == "qq_busy":
+        wait = BUSY_SECONDS
+    return {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
 
 
 def sentence(code: str) -> str:

@@ -5,6 +5,8 @@ handed out later names the flow and carries the key's hash, so that it is worth 
 """
 
 import hashlib
+import json
+import logging
 import re
 import secrets
 import time
@@ -19,9 +21,10 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from itsdangerous import BadData, BadSignature, SignatureExpired, URLSafeTimedSerializer
 from rest_framework.request import Request
 
+from .addresses import client_address
 from .conf import conf
 from .qq import QQIdentity
-from .throttling import client_address, count
+from .throttling import count
 
 # Seconds.
 STATE_LIFE = 10 * 60  # QQ's own code lives no longer
@@ -29,7 +32,9 @@ SEALED_LIFE = 2 * 60  # time for the page to load and call
 COOKIELESS_SEALED_LIFE = 30
 BIND_LIFE = 10 * 60  # time to get an SMS and fill in the form
 RETURNED_LIFE = SEALED_LIFE + BIND_LIFE  # of the cookie, once the browser is back from QQ
+REPEAT_LIFE = 60  # time for a page to send a form again whose answer got lost
 CLOCK_TOLERANCE = 60  # between the clocks of two servers
+CLOCK_ALARM = 5
 # How long the cache remembers: past the last value that can ask. In direct mode the first cookie may be renewed
 # until its own end.
 KEPT = STATE_LIFE + RETURNED_LIFE + 2 * CLOCK_TOLERANCE
@@ -39,6 +44,8 @@ MAX_FLOWS = 10  # in one browser: as many tabs as a person opens
 MAX_COOKIES = 3072  # bytes, all flows' cookies together: a request's header has 8 KiB in most servers
 MAX_SIGNED = 3072  # bytes, looked at before any work is done on them
 MAX_TRIES = 5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,15 +126,33 @@ class Flow:
 
     def claims(self, code: str) -> bool:
         """Whether this flow, and no other before it, is the one to take QQ's code to QQ."""
-        return cache.add(f"qq-login:code:{hash_code(code)}", self.id, STATE_LIFE + 2 * CLOCK_TOLERANCE)
+        # Under every key: while a new one is brought in, some servers know the old one only.
+        keys = [f"qq-login:code:{hash}" for hash in _hash_with_each_key("qq-login.seen-code", code)]
+        are_new = [cache.add(key, self.id, STATE_LIFE + 2 * CLOCK_TOLERANCE) for key in keys]
+        return all(are_new)
 
     def count_try(self) -> int:
         return count(self._kept("tries"), KEPT)
 
+    def note_bound(self, form: Any, user_id: Any) -> None:
+        """Note whom the form has been bound to, for a browser that sends it again."""
+        held = {"form": _hash_form(form), "user_id": user_id, "time": time.time()}
+        self.put("bound", held, REPEAT_LIFE + CLOCK_TOLERANCE)
+
+    def has_bound(self, form: Any, user_id: Any) -> bool:
+        """Whether this very form was bound to this user in this flow a moment ago."""
+        held = self.get("bound")
+        return (
+            held is not None
+            and constant_time_compare(held["form"], _hash_form(form))
+            and held["user_id"] == user_id
+            and time.time() - held["time"] <= REPEAT_LIFE
+        )
+
     def _claim(self, request: HttpRequest | Request) -> dict[str, str]:
         """What a signed value says of whose it is."""
         claim = {"flow": self.id, "key": self.key_hash}
-        return claim if conf.REQUIRE_COOKIE else claim | {"client": _client(request)}
+        return claim if conf.REQUIRE_COOKIE else claim | {"client": _clients(request)[0]}
 
     def _kept(self, what: str) -> str:
         return f"qq-login:{self.id}:{what}"
@@ -159,7 +184,7 @@ def _holder(request: Request, held: dict[str, str]) -> Flow:
     if flow is not None and constant_time_compare(flow.key_hash, held["key"]):
         return flow
     # A shop may have pages whose calls carry no cookie at all. A cookie of another flow shows that this one's do.
-    is_client = constant_time_compare(_client(request), held.get("client", ""))
+    is_client = any(constant_time_compare(client, held.get("client", "")) for client in _clients(request))
     if conf.REQUIRE_COOKIE or cookie_names(request) or not is_client:
         raise BadSignature("another browser's")
     stranger = Flow(id=held["flow"], next="/", key_hash=held["key"])
@@ -167,7 +192,7 @@ def _holder(request: Request, held: dict[str, str]) -> Flow:
 
 
 def flow_id(state: str) -> str:
-    return hashlib.sha256(state.encode()).hexdigest()[:12]
+    return hash_text(state)[:12]
 
 
 def cookie_name(id: str) -> str:
@@ -180,18 +205,28 @@ def cookie_names(request: HttpRequest | Request) -> list[str]:
     return [name for name in request.COOKIES if re.fullmatch(cookie_name("[0-9a-f]{12}"), name)]
 
 
-def hash_code(code: str) -> str:
-    return salted_hmac("qq-login.seen-code", code, algorithm="sha256").hexdigest()
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _client(request: HttpRequest | Request) -> str:
-    """A keyed hash of whoever calls, for shops whose pages send no cookie."""
+def _clients(request: HttpRequest | Request) -> list[str]:
+    """Whoever calls, hashed with each key, for shops whose pages send no cookie."""
     who = f"{client_address(request)}\n{request.META.get('HTTP_USER_AGENT', '')}"
-    return salted_hmac("qq-login.client", who, algorithm="sha256").hexdigest()[:32]
+    return [hash[:32] for hash in _hash_with_each_key("qq-login.client", who)]
+
+
+def _hash_form(form: Any) -> str:
+    return _hash_with_each_key("qq-login.form", json.dumps(form, sort_keys=True))[0]
+
+
+def _hash_with_each_key(purpose: str, text: str) -> list[str]:
+    """Return the keyed hashes of a text, the one with the newest key first."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [salted_hmac(purpose, text, secret=key, algorithm="sha256").hexdigest() for key in keys]
 
 
 def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
+    return hash_text(key)[:32]
 
 
 def _delete_cookie(response: HttpResponseBase, name: str) -> None:
@@ -207,7 +242,7 @@ def _serializer(purpose: str) -> URLSafeTimedSerializer:
 
 
 def _sign(purpose: str, held: dict[str, Any]) -> str:
-    signed = _serializer(purpose).dumps(held)
+    signed = _serializer(purpose).dumps({**held, "type": purpose})
     return signed if isinstance(signed, str) else signed.decode()
 
 
@@ -218,6 +253,10 @@ def _open(purpose: str, signed: str) -> tuple[dict[str, Any], int]:
     # The library's own max_age refuses a value from a clock a second ahead of ours.
     held, signed_at = _serializer(purpose).loads(signed, return_timestamp=True)
     age = int(time.time()) - int(signed_at.timestamp())
+    if age < -CLOCK_ALARM:
+        logger.error("The clocks of the shop's servers differ by %s seconds or more.", -age)
     if age < -CLOCK_TOLERANCE:
         raise SignatureExpired("from the future")
+    if held.get("type") != purpose:  # as the salt says already: neither has to be trusted alone
+        raise BadSignature("signed for another purpose")
     return held, age

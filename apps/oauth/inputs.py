@@ -10,9 +10,11 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 from django.http import QueryDict
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_noop as _
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import ParseError, PermissionDenied
 from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
 
+from .conf import conf
 from .errors import BodyTooLarge, QQLoginError, translate
 from .qq import unique
 
@@ -50,6 +52,14 @@ def clean_next(value: str, page: str) -> str:
     return value if all(_is_path(text) for text in (value, once, unquote(once))) else "/"
 
 
+def read_next(query: QueryDict, *names: str) -> str:
+    """Return the path of the first of the parameters that is given; "/" if none is, or one is given twice."""
+    for name in names:
+        if any(values := query.getlist(name)):
+            return clean_next(values[0], conf.CALLBACK_PAGE) if len(values) == 1 else "/"
+    return "/"
+
+
 def _origin(address: SplitResult) -> tuple[str, str | None, int | None]:
     return address.scheme, address.hostname, address.port or {"http": 80, "https": 443}.get(address.scheme)
 
@@ -62,6 +72,20 @@ def _is_path(text: str) -> bool:
         and not any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in text)
         and url_has_allowed_host_and_scheme(text, allowed_hosts=None)
     )
+
+
+def refuse_other_pages(request: Request) -> None:
+    """Raise PermissionDenied for a call that a browser makes for a page of any other origin than the shop's."""
+    origin = request.headers.get("Origin")
+    if origin is None:  # no browser, or one that does not say
+        return
+    try:
+        ours = (_origin(urlsplit(address)) for address in (conf.CALLBACK_PAGE, conf.REDIRECT_URI))
+        is_ours = _origin(urlsplit(origin)) in ours
+    except ValueError:
+        is_ours = False
+    if not is_ours:
+        raise PermissionDenied(translate(_("只有本店的页面可以绑定 QQ。")))
 
 
 def read_parameter(query: QueryDict, name: str, shape: re.Pattern[str]) -> str:

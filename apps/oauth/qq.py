@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from .connections import Connections, NoAnswer, NoPlace
+from .connections import Connections, NoAnswer, NoPlace, Resting
 
 API_URL = "https://graph.qq.com"
 MAX_BODY = 64 * 1024  # bytes; real answers have a few hundred
@@ -53,6 +53,10 @@ class QQBusy(QQError):
 
 class QQUnavailable(QQError):
     """No usable answer (time-out, server error, unreadable body): the shopper starts again."""
+
+
+class QQForeignToken(QQUnavailable):
+    """QQ says the access_token was made for another application: somebody tries to pass it off here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,15 +149,16 @@ class OAuthQQ:
     def exchange(self) -> Iterator[None]:
         """Take one of the process's places and start the clock; calls made inside share both.
 
-        Raises QQBusy if no place is free, before anything is sent.
+        Before anything is sent, raises QQBusy if no place is free, and QQUnavailable while QQ is left alone because
+        it has failed again and again.
         """
-        with _busy_without_place(), self._connections.exchange(self.timeout):
+        with _as_qq_errors(), self._connections.exchange(self.timeout):
             yield
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Take one of the places for those who wait for what QQ says to another call. Raises QQBusy."""
-        with _busy_without_place(), self._connections.waiting():
+        with _as_qq_errors(), self._connections.waiting():
             yield
 
     def _token(self, code: str, **extra: str) -> dict[str, Any]:
@@ -180,7 +185,7 @@ class OAuthQQ:
         if answer.get("client_id") != self.client_id:
             # A token made for another application must not log its owner in here (RFC 6749, 10.16).
             logger.error("QQ says the access_token belongs to another client_id than ours.")
-            raise QQUnavailable("a token of another client_id")
+            raise QQForeignToken("a token of another client_id")
         return QQIdentity(
             openid=_text(answer, "openid", OPENID),
             unionid=_text(answer, "unionid", UNIONID) if unionid and answer.get("unionid") else None,
@@ -190,21 +195,32 @@ class OAuthQQ:
         """GET one of QQ's addresses and return what it answered. Raises QQError."""
         target = f"{urlsplit(self._api_url).path}{path}?{urlencode(params)}"
         with self.exchange():
+            is_good = False
             try:
                 status, body = self._connections.get(target, headers=HEADERS, max_body=MAX_BODY)
+                if status != 200:
+                    raise QQUnavailable(f"{path}: status {status}")
+                answer = read_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
+                is_good = True
             except NoAnswer as exc:
                 raise QQUnavailable(f"{path}: {exc}") from None
-        if status != 200:
-            raise QQUnavailable(f"{path}: status {status}")
-        return read_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
+            except QQError as exc:
+                # Any numbered answer: else codes that somebody makes up could keep everybody from QQ.
+                is_good = exc.number is not None
+                raise
+            finally:
+                self._connections.judge(is_good)
+            return answer
 
 
 @contextmanager
-def _busy_without_place() -> Iterator[None]:
+def _as_qq_errors() -> Iterator[None]:
     try:
         yield
     except NoPlace:
         raise QQBusy("no place is free") from None
+    except Resting:
+        raise QQUnavailable("left alone after repeated failures") from None
 
 
 def read_answer(text: str) -> dict[str, Any]:

@@ -1,6 +1,12 @@
-"""What a shop may listen to. Both carry `request`, `user` and `response`, which has not left yet."""
+"""What a shop may listen to.
+
+The first two carry `request`, `user` and `response`, which has not left yet.
+"""
 
 from django.dispatch import Signal
 
 qq_logged_in = Signal()  # every login by QQ, the one that ends a bind too: merge the cart here
 qq_bound = Signal()  # an openid was bound to the account; qq_logged_in follows
+
+# Every event of the audit log: `request`, `event` (its name) and `fields` (what else the log has of it). Sender: None.
+qq_audited = Signal()

@@ -1,11 +1,59 @@
-"""Atomic counters in the cache, and the client address they may be kept by."""
+"""Limits: atomic counters in the cache, and the rate of each call."""
 
+import time
 from contextlib import suppress
+from typing import Any
 
 from django.core.cache import cache
-from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
+from rest_framework.throttling import SimpleRateThrottle
+
+from .addresses import client_address, network
+from .audit import record
+
+# Calls from one address, where REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] does not say otherwise. A school or an office
+# behind one address may need more.
+RATES = {
+    "qq_start": "60/min",  # login/
+    "qq_callback": "30/min",
+    "qq_login": "60/min",  # GET users/: a page may repeat it while QQ is slow
+    "qq_bind": "30/min",  # POST users/
+    "qq_bind_failed": "10/min",
+}
+
+
+class AddressThrottle(SimpleRateThrottle):
+    """So many calls in a window of time from one address. DRF's rates, but no two calls can count as one."""
+
+    def __init__(self, scope: str) -> None:
+        """`scope`: a name of RATES. A rate of None is DRF's way to say: no limit."""
+        self.scope = scope
+        rates: Any = api_settings.DEFAULT_THROTTLE_RATES or {}
+        self.limit, self.seconds = self.parse_rate(rates.get(scope, RATES[scope]))
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Count the call, and tell whether it is still within the rate."""
+        if self.limit is None or self.seconds is None:
+            return True
+        # All windows of a length begin at the same moment, so that no second key has to say when one did.
+        window, self.elapsed = divmod(time.time(), self.seconds)
+        self.key = f"qq-login:limit:{self.scope}:{int(window)}:{network(client_address(request))}"
+        is_allowed = count(self.key, self.seconds) <= self.limit
+        if not is_allowed:
+            record(request, "limit", "refused", limit=self.scope)
+        return is_allowed
+
+    def wait(self) -> float:
+        """Seconds until the window ends."""
+        assert self.seconds is not None
+        return self.seconds - self.elapsed
+
+    def forgive(self) -> None:
+        """Give back the call that was counted."""
+        if self.limit is not None:
+            with suppress(ValueError):  # its window is over
+                cache.decr(self.key)
 
 
 def count(key: str, seconds: int) -> int:
@@ -25,14 +73,3 @@ def count(key: str, seconds: int) -> int:
                 return counted
     # A cache client set to swallow its errors says no to everything.
     raise ConnectionError("the cache does not count")
-
-
-def client_address(request: HttpRequest | Request) -> str:
-    """Return the address of whoever calls, behind as many proxies as REST_FRAMEWORK's NUM_PROXIES says.
-
-    Each proxy adds the address it was called from on the right; what stands further left is the caller's own word.
-    """
-    address: str = request.META.get("REMOTE_ADDR", "")
-    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    proxies = api_settings.NUM_PROXIES or 0
-    return hops[-proxies].strip() if 0 < proxies <= len(hops) and hops[-proxies].strip() else address

@@ -1,21 +1,21 @@
 """QQTokenView, where a page trades its code for a login, and the three small views around it."""
 
-import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
+from django.dispatch import Signal
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import override
+from django.views.decorators.debug import sensitive_variables
 from itsdangerous import BadData
-from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.exceptions import MethodNotAllowed, Throttled
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -23,20 +23,33 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from .asking import identify, make_client
+from .audit import hash_openid, mask_mobile, record
 from .conf import conf
-from .errors import QQLoginError, answer_error, as_api_error, language_of
-from .flow import CODE_KEPT, MAX_TRIES, Flow, flow_id, hash_code, open_bind_token, open_sealed_code
-from .inputs import CODE, STATE, BoundedJSONParser, clean_next, quote_next, read_bind_token, read_parameter
+from .errors import QQLoginError, answer_error, as_api_error, code_of, language_of, retry_after, scrub
+from .flow import CODE_KEPT, MAX_TRIES, Flow, flow_id, hash_text, open_bind_token, open_sealed_code
+from .inputs import (
+    CODE,
+    STATE,
+    BoundedJSONParser,
+    quote_next,
+    read_bind_token,
+    read_next,
+    read_parameter,
+    refuse_other_pages,
+)
 from .models import OAuthQQUser
-from .qq import OAuthQQ, QQBusy, QQError, QQIdentity, QQMisconfigured, QQRejected, QQUnavailable
+from .qq import QQIdentity
 from .signals import qq_bound, qq_logged_in
+from .throttling import AddressThrottle
 
-logger = logging.getLogger(__name__)
+DEADLOCK = 1213  # MySQL's and MariaDB's ER_LOCK_DEADLOCK: the whole transaction is undone, and may be tried again
 
-QQ_ERRORS: dict[type[QQError], str] = {
-    QQMisconfigured: "qq_misconfigured",
-    QQRejected: "qq_rejected",
-    QQUnavailable: "qq_unavailable",
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
 
@@ -50,30 +63,50 @@ class OneRenderer(DefaultContentNegotiation):
 class QQView(APIView):
     """What the views share: nothing of the host's global settings, the shopper's language, no copies kept."""
 
-    authentication_classes = permission_classes = throttle_classes = ()
+    authentication_classes = permission_classes = ()
     parser_classes = (BoundedJSONParser,)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = OneRenderer
     versioning_class = metadata_class = None
     http_method_names = ["get", "post"]  # not HEAD: a look must not use anything up
+    # What a call of each method is called in the audit log; its limit is the rate of that name.
+    events: Mapping[str, str] = {}
 
     def get_exception_handler(self) -> Any:
         return answer_error
 
+    def get_throttles(self) -> list[Any]:
+        event = self.events.get(str(self.request.method))
+        return [AddressThrottle(f"qq_{event}")] if event else []
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.known: dict[str, Any] = {}  # of the person, for the audit log
+        super().initial(request, *args, **kwargs)
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Answer an error that is meant, and record it. A bug of ours goes on to Django, without the secrets."""
+        error = as_api_error(exc)
+        event = self.events.get(str(self.request.method))
+        if error is None:
+            scrub(self.request._request)
+        elif event:
+            record(self.request, event, "refused", reason=code_of(error), **self.known)
+        return super().handle_exception(exc)
+
+    @sensitive_variables()  # in an error report: here and further down they are codes, tokens and passwords
     @transaction.non_atomic_requests  # no transaction of the host's stays open while QQ is asked
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         with override(language_of(request.headers.get("Accept-Language", ""))):
             response = super().dispatch(request, *args, **kwargs)
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        for name, value in HEADERS.items():
+            response.headers[name] = value
         return response
 
 
 class QQAuthorizationView(QQView):
     def get(self, request: Request) -> Response:
         """Tell the page where its QQ button leads: to login/, under each name the shops' pages read."""
-        asked = request.query_params.get("next") or request.query_params.get("state") or "/"
-        path = quote_next(clean_next(asked, conf.CALLBACK_PAGE))
+        path = quote_next(read_next(request.query_params, "next", "state"))
         here = urlsplit(conf.REDIRECT_URI)  # not the request: behind a proxy it does not know the public address
         address = f"{here.scheme}://{here.netloc}{reverse('oauth:login')}?next={path}"
         return Response(dict.fromkeys(("login_url", "auth_url", "oauth_url", "url", "qq_login_url"), address))
@@ -85,19 +118,28 @@ class QQNavigationView(QQView):
     next: str | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
         if "prefetch" in request.headers.get("Sec-Purpose", ""):
             raise Prefetched
+        super().initial(request, *args, **kwargs)
+
+    def get_exception_handler(self) -> Any:
+        return self.answer_error
 
     def handle_exception(self, exc: Exception) -> Any:
         if isinstance(exc, Prefetched):
             return HttpResponse(status=503)  # the browser throws it away and asks again when the person comes
         if isinstance(exc, MethodNotAllowed):
             return HttpResponse(status=405, headers=self.default_response_headers)
+        return super().handle_exception(exc)
+
+    def answer_error(self, exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
         error = as_api_error(exc)
-        if not isinstance(error, QQLoginError):
-            raise exc
-        return to_page(error=error.code, next=self.next)
+        if not isinstance(error, (QQLoginError, Throttled)):
+            return None
+        response = to_page(error=code_of(error), next=self.next)
+        for name, value in retry_after(error).items():
+            response.headers[name] = value
+        return response
 
 
 class Prefetched(Exception):
@@ -105,9 +147,15 @@ class Prefetched(Exception):
 
 
 class QQLoginView(QQNavigationView):
+    events = {"GET": "start"}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.next = read_next(request.query_params, "next")
+        super().initial(request, *args, **kwargs)
+
     def get(self, request: Request) -> HttpResponse:
         """Begin a flow and send the browser to QQ."""
-        self.next = clean_next(request.query_params.get("next", "/"), conf.CALLBACK_PAGE)
+        assert self.next is not None
         if not conf.CLIENT_ID:
             raise QQLoginError("qq_misconfigured")
         flow = Flow.begin(self.next)
@@ -116,10 +164,13 @@ class QQLoginView(QQNavigationView):
         response = HttpResponseRedirect(make_client().get_authorization_url(flow.state, mobile=mobile))
         flow.make_room(request, response)
         flow.set_cookie(response)
+        record(request, "start")
         return response
 
 
 class QQCallbackView(QQNavigationView):
+    events = {"GET": "callback"}
+
     def get(self, request: Request) -> HttpResponse:
         """Take the browser back from QQ: check its state, keep the code, hand the page a sealed one."""
         if conf.is_direct:
@@ -134,42 +185,66 @@ class QQCallbackView(QQNavigationView):
             flow.put("next", flow.next)
         response = to_page(code=flow.seal_code(request), next=flow.next)
         flow.returned().set_cookie(response)
+        record(request, "callback")
         return response
 
 
 class QQTokenView(QQView):
+    events = {"GET": "login", "POST": "bind"}
+
     def get(self, request: Request) -> Response:
         """Log in whom QQ's code stands for, or hand out a bind token."""
         flow, code = self.unseal(request)  # whose browser, which code; refused here or not at all
-        identity = self.identify(flow, code)
+        identity = identify(request, flow, code)
+        self.known["openid"] = hash_openid(identity.openid)
         user = find_user(identity)
         if user is not None:
             response = self.login(user, flow)
+            record(request, "login", **self.known)
         else:
             response = Response({"access_token": flow.make_bind_token(identity, request), "next": flow.next})
+            record(request, "bind_token", **self.known)
         if flow.state is not None:
             flow.returned().set_cookie(response)
         return response
 
     def post(self, request: Request) -> Response:
         """Bind the openid a bind token proves to the account the form proves, and log in."""
+        refuse_other_pages(request)
+        form: Any = request.data
         try:
-            flow, identity = open_bind_token(request, read_bind_token(request.data))
+            flow, identity = open_bind_token(request, read_bind_token(form))
         except BadData as exc:
             raise QQLoginError("bind_token_invalid") from exc
-        if find_user(identity) is not None:
-            raise QQLoginError("already_bound")
+        self.known |= {"openid": hash_openid(identity.openid), "mobile": mask_mobile(form.get("mobile"))}
+        bound_to = find_user(identity)
+        if bound_to is not None:
+            return self.repeat(flow, bound_to)
         if flow.count_try() > MAX_TRIES:
             raise QQLoginError("bind_tries")
-        account = conf.load(conf.ACCOUNT_SERIALIZER)(data=request.data, context={"request": request, "view": self})
+        failures = AddressThrottle("qq_bind_failed")  # counted before it is known, so that no two tries count as one
+        if not failures.allow_request(request, self):
+            raise Throttled(failures.wait())
+        context = {"request": request, "view": self, "attempt": flow.id}
+        account = conf.load(conf.ACCOUNT_SERIALIZER)(data=form, context=context)
         account.is_valid(raise_exception=True)
-        return self.login(self.bind(account, identity), flow, bound=True)
+        try:
+            user = self.bind(account, identity, flow)
+        except IntegrityError:
+            bound_to = find_user(identity)
+            if bound_to is None:
+                raise  # a clash of the shop's own, not for the openid
+            return self.repeat(flow, bound_to)
+        failures.forgive()
+        response = self.login(user, flow, qq_bound, id=user.pk)
+        record(request, "bind", **self.known)
+        return response
 
     def unseal(self, request: Request) -> tuple[Flow, str | None]:
         """Return the flow this call belongs to, and QQ's code unless the cache has let it go."""
         if conf.is_direct:
             flow = find_by_state(request)
-            told = hash_code(repr([request.query_params.getlist(name) for name in ("code", "error", "usercancel")]))
+            told = hash_text(repr([request.query_params.getlist(name) for name in ("code", "error", "usercancel")]))
             first = flow.state is not None and flow.add("state", told)
             if not first and flow.get("state") != told:  # the page may repeat its call, but not change it
                 raise QQLoginError("state_used")
@@ -180,89 +255,42 @@ class QQTokenView(QQView):
             raise QQLoginError("code_invalid") from exc
         return flow, flow.get("code")
 
-    def identify(self, flow: Flow, code: str | None) -> QQIdentity:
-        """Return whom QQ names for the code. QQ is asked once a flow, however often the page asks us."""
-        said = flow.get("said")
-        if said is None:
-            if code is None:
-                raise QQLoginError("code_invalid")
-            qq = make_client()
-            try:
-                with qq.exchange():
-                    said = self.ask(qq, flow, code) if flow.add("asked", True) else None
-                if said is None:
-                    with qq.waiting():
-                        said = self.wait(flow)
-            except QQBusy as exc:
-                raise QQLoginError("qq_busy") from exc
-        if flow.key is None and not flow.add("collected", True):
-            raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
-        if "error" in said:
-            raise QQLoginError(said["error"])
-        return QQIdentity(**said)
-
-    def ask(self, qq: OAuthQQ, flow: Flow, code: str) -> Mapping[str, str | None]:
-        """Take the code to QQ, and note for whoever asks again what it said."""
-        said: dict[str, str | None]
-        if not flow.claims(code):
-            said = {"error": "code_invalid"}  # another flow has been to QQ with it
-        else:
-            try:
-                identity = qq.identify(code)
-                said = {"openid": identity.openid, "unionid": identity.unionid}
-            except QQError as exc:
-                level = logging.ERROR if isinstance(exc, QQMisconfigured) else logging.WARNING
-                logger.log(level, "QQ did not name a person: %s: %s", type(exc).__name__, exc)
-                said = {"error": QQ_ERRORS[type(exc)]}
-        flow.put("said", said)
-        return said
-
-    def wait(self, flow: Flow) -> Mapping[str, str | None]:
-        """Wait for what QQ says to the call that asked first; not past the time that call has."""
-        ends = time.monotonic() + conf.TIMEOUT + 1
-        while time.monotonic() < ends:
-            said: dict[str, str | None] | None = flow.get("said")
-            if said is not None:
-                return said
-            time.sleep(0.05)
-        gone = {"error": "qq_unavailable"}  # that worker has died
-        flow.add("said", gone)
-        return gone
-
-    def bind(self, account: BaseSerializer[Any], identity: QQIdentity) -> AbstractBaseUser:
-        """Save the account and its binding together, or neither."""
+    def bind(self, account: BaseSerializer[Any], identity: QQIdentity, flow: Flow) -> AbstractBaseUser:
+        """Save the account and its binding together, or neither; once more if another transaction was in the way."""
         try:
-            with transaction.atomic():
-                user: AbstractBaseUser = account.save()
-                refuse_by_account(user, status=400)  # old pages show a message at this status only
-                OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
-        except IntegrityError as exc:
-            if not OAuthQQUser.objects.filter(openid=identity.openid).exists():
-                raise  # a clash of the shop's own, not for the openid
-            raise QQLoginError("already_bound") from exc
+            return self.save(account, identity, flow)
+        except OperationalError as exc:
+            if exc.args[:1] != (DEADLOCK,):
+                raise
+        return self.save(account, identity, flow)
+
+    def save(self, account: BaseSerializer[Any], identity: QQIdentity, flow: Flow) -> AbstractBaseUser:
+        with transaction.atomic():
+            user: AbstractBaseUser = account.save()
+            refuse_by_account(user, status=400)  # old pages show a message at this status only
+            OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
+            # Before the end of the transaction: a process that dies right after it must have left this note.
+            flow.note_bound(self.request.data, user.pk)
         return user
 
-    def login(self, user: AbstractBaseUser, flow: Flow, *, bound: bool = False) -> Response:
-        """Answer with the shop's own login of `user`."""
+    def repeat(self, flow: Flow, user: AbstractBaseUser) -> Response:
+        """Answer a form for a bound openid: with the login if it is the one that bound it, whose answer got lost."""
+        if not flow.has_bound(self.request.data, user.pk):
+            raise QQLoginError("already_bound")
+        response = self.login(user, flow, id=user.pk)
+        record(self.request, "bind", reason="repeated", **self.known)
+        return response
+
+    def login(self, user: AbstractBaseUser, flow: Flow, *signals: Signal, **more: Any) -> Response:
+        """Answer with the shop's own login of `user`, and `more`; `signals` are sent before qq_logged_in."""
+        self.known["user_id"] = user.pk
         refuse_by_account(user)
         payload: dict[str, Any] = conf.load(conf.LOGIN_PAYLOAD)(user, self.request)
-        response = Response(payload | {"next": flow.next} | ({"id": user.pk} if bound else {}))
-        for signal in (qq_bound, qq_logged_in) if bound else (qq_logged_in,):
+        response = Response(payload | {"next": flow.next} | more)
+        for signal in (*signals, qq_logged_in):
             signal.send(sender=type(user), request=self.request, user=user, response=response)
         user_logged_in.send(sender=type(user), request=self.request._request, user=user)
         return response
-
-
-def make_client() -> OAuthQQ:
-    return OAuthQQ(
-        client_id=conf.CLIENT_ID,
-        client_secret=conf.CLIENT_SECRET,
-        redirect_uri=conf.REDIRECT_URI,
-        api_url=conf.API_URL,
-        timeout=conf.TIMEOUT,
-        max_connections=conf.MAX_CONNECTIONS,
-        unionid=conf.UNIONID,
-    )
 
 
 def find_by_state(request: Request) -> Flow:

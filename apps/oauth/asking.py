@@ -1,0 +1,99 @@
+"""Whom QQ names for a flow's code: QQ is asked once a flow, however often and wherever the page asks us."""
+
+import logging
+import time
+from collections.abc import Mapping
+
+from rest_framework.request import Request
+
+from .audit import record
+from .conf import conf
+from .errors import QQLoginError
+from .flow import Flow
+from .qq import (
+    OAuthQQ,
+    QQBusy,
+    QQError,
+    QQForeignToken,
+    QQIdentity,
+    QQMisconfigured,
+    QQRejected,
+    QQUnavailable,
+)
+
+logger = logging.getLogger(__name__)
+
+QQ_ERRORS: dict[type[QQError], str] = {
+    QQMisconfigured: "qq_misconfigured",
+    QQRejected: "qq_rejected",
+    QQForeignToken: "qq_unavailable",
+    QQUnavailable: "qq_unavailable",
+}
+
+
+def make_client() -> OAuthQQ:
+    return OAuthQQ(
+        client_id=conf.CLIENT_ID,
+        client_secret=conf.CLIENT_SECRET,
+        redirect_uri=conf.REDIRECT_URI,
+        api_url=conf.API_URL,
+        timeout=conf.TIMEOUT,
+        max_connections=conf.MAX_CONNECTIONS,
+        unionid=conf.UNIONID,
+    )
+
+
+def identify(request: Request, flow: Flow, code: str | None) -> QQIdentity:
+    """Return whom QQ names for the code. QQ is asked once a flow, however often the page asks us."""
+    said = flow.get("said")
+    if said is None:
+        if code is None:
+            raise QQLoginError("code_invalid")
+        qq = make_client()
+        try:
+            with qq.exchange():
+                said = _ask(qq, request, flow, code) if flow.add("asked", True) else None
+            if said is None:
+                with qq.waiting():
+                    said = _wait(flow)
+        except QQBusy as exc:
+            raise QQLoginError("qq_busy") from exc
+        except QQUnavailable as exc:  # left alone for a while: nothing was sent, and the flow is as it was
+            raise QQLoginError("qq_unavailable") from exc
+    if flow.key is None and not flow.add("collected", True):
+        raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
+    if "error" in said:
+        raise QQLoginError(said["error"])
+    return QQIdentity(**said)
+
+
+def _ask(qq: OAuthQQ, request: Request, flow: Flow, code: str) -> Mapping[str, str | None]:
+    """Take the code to QQ, and note for whoever asks again what it said."""
+    said: dict[str, str | None]
+    if not flow.claims(code):
+        said = {"error": "code_invalid"}  # another flow has been to QQ with it
+    else:
+        try:
+            identity = qq.identify(code)
+            said = {"openid": identity.openid, "unionid": identity.unionid}
+        except QQError as exc:
+            level = logging.ERROR if isinstance(exc, QQMisconfigured) else logging.WARNING
+            logger.log(level, "QQ did not name a person: %s: %s", type(exc).__name__, exc)
+            outcome = "alarm" if isinstance(exc, (QQForeignToken, QQMisconfigured)) else "refused"
+            record(request, "qq", outcome, reason=type(exc).__name__, number=exc.number)
+            said = {"error": QQ_ERRORS[type(exc)]}
+    flow.put("said", said)
+    return said
+
+
+def _wait(flow: Flow) -> Mapping[str, str | None]:
+    """Wait for what QQ says to the call that asked first; not past the time that call has."""
+    ends = time.monotonic() + conf.TIMEOUT + 1
+    while time.monotonic() < ends:
+        said: dict[str, str | None] | None = flow.get("said")
+        if said is not None:
+            return said
+        time.sleep(0.05)
+    gone = {"error": "qq_unavailable"}  # that worker has died
+    flow.add("said", gone)
+    return gone
