@@ -33,8 +33,8 @@ class MeetingAccountSerializer(AccountSerializer):
 class Rival:
     """Another transaction of the shop, with so much done in it that the database would rather undo the other one."""
 
-    def __init__(self, first, second, finally_binds=None):
-        self.first, self.second, self.finally_binds = first, second, finally_binds
+    def __init__(self, first, second, binds=()):
+        self.first, self.second, self.binds = first, second, binds
         self.barrier = Barrier(2)
 
     def meet(self):
@@ -43,14 +43,15 @@ class Rival:
     def run(self):
         try:
             with transaction.atomic():
-                much = [OAuthQQUser(user_id=self.second, openid=f"{number:032X}") for number in range(100)]
-                OAuthQQUser.objects.bulk_create(much)
-                lock(self.second)
-                self.meet()
-                lock(self.first)  # had as soon as the bind is undone
-                OAuthQQUser.objects.filter(user_id=self.second).delete()
-                if self.finally_binds:
-                    OAuthQQUser.objects.create(user_id=self.second, openid=self.finally_binds)
+                for openid in self.binds:
+                    OAuthQQUser.objects.create(user_id=self.second, openid=openid)
+                with transaction.atomic():
+                    much = [OAuthQQUser(user_id=self.second, openid=f"{self.second}-{number}") for number in range(100)]
+                    OAuthQQUser.objects.bulk_create(much)
+                    lock(self.second)
+                    self.meet()
+                    lock(self.first)  # had as soon as the bind is undone
+                    transaction.set_rollback(True)
         finally:
             connection.close()
 
@@ -109,7 +110,7 @@ def test_a_deadlock_is_retried_once_and_nobody_notices(browser, form, qq, rows, 
 
 
 def test_who_loses_the_openid_in_a_deadlock_is_told_so(browser, form, qq, rows, meet_rivals, binds):
-    meet_rivals(Rival(*rows[:2], finally_binds=qq.openid("小明")))
+    meet_rivals(Rival(*rows[:2], binds=[qq.openid("小明")]))
     answer = browser.bind(form)
     assert (answer.status_code, answer.json()["code"]) == (400, "already_bound")
     assert OAuthQQUser.objects.get().user_id == rows[1]
