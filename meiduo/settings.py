@@ -141,13 +141,16 @@ def production_key(name, key):
 SECRET_KEY = given("SECRET_KEY")
 SECRET_KEY_FALLBACKS = given("SECRET_KEY_FALLBACKS", names, [])
 JWT_SIGNING_KEY = given("JWT_SIGNING_KEY")
+JWT_SIGNING_KEY_FALLBACKS = given("JWT_SIGNING_KEY_FALLBACKS", names, [])
 
 if PRODUCTION:
     production_key("SECRET_KEY", SECRET_KEY)
     production_key("JWT_SIGNING_KEY", JWT_SIGNING_KEY)
     for _key in SECRET_KEY_FALLBACKS:
         production_key("SECRET_KEY_FALLBACKS", _key)
-    if JWT_SIGNING_KEY in (SECRET_KEY, *SECRET_KEY_FALLBACKS):
+    for _key in JWT_SIGNING_KEY_FALLBACKS:
+        production_key("JWT_SIGNING_KEY_FALLBACKS", _key)
+    if {JWT_SIGNING_KEY, *JWT_SIGNING_KEY_FALLBACKS} & {SECRET_KEY, *SECRET_KEY_FALLBACKS}:
         raise ImproperlyConfigured(f"JWT_SIGNING_KEY must not be SECRET_KEY: who learns one has both. {NEW_KEY}")
 else:
     SECRET_KEY = SECRET_KEY or kept_key("secret_key")
@@ -212,6 +215,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # SMS and image codes --------------------------------------------------------------------------------------------------
 
 SMS_BACKEND = given("SMS_BACKEND", str, "apps.users.development.send_sms")
+SMS_HOURLY_CEILING = given("SMS_HOURLY_CEILING", number(int), 1000)  # for the whole shop: it bounds the bill
 SMS_LOG = str(VAR_DIR / "sms.log")
 CAPTCHA_LOG = given("CAPTCHA_LOG", str, "")
 

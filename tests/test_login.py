@@ -14,7 +14,7 @@ from django.test import Client, RequestFactory
 from apps.oauth import flow
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
-from tests.conftest import MOBILE, PAGE, Browser, page_query, query_of
+from tests.conftest import PAGE, Browser, page_query, query_of
 
 LOGIN = "http://testserver/oauth/qq/login/?next="
 
@@ -325,7 +325,7 @@ def test_a_bound_shopper_is_logged_in_by_one_request_to_qq(browser, qq, account,
     token = body.pop("token")
     assert (response.status_code, body) == (200, {"user_id": account.pk, "username": "zhang3", "next": "/cart"})
     profile = browser.get("/user/", headers={"authorization": f"JWT {token}"}).json()
-    assert (profile["id"], profile["mobile"]) == (account.pk, MOBILE)
+    assert (profile["id"], profile["mobile"]) == (account.pk, "138****5678")
     assert token_requests(qq) == 1
     assert qq.requests("/oauth2.0/me") == []
 
