@@ -1,11 +1,14 @@
 """Shoppers with browsers of their own, over real HTTP, alone or many at once; and what they must never leave behind."""
 
+import os
 import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from threading import Barrier
 from urllib.parse import parse_qs, urlsplit
+
+from django.db import connection
 
 import standin
 from tests import processes
@@ -130,9 +133,15 @@ def find_wrongs(database_url):
     return {name: rows for name, rows in wrongs.items() if rows}
 
 
+def database_of_the_tests():
+    """Return the DATABASE_URL of the database that pytest-django has made, for a shop that shall share it."""
+    server = os.environ["DATABASE_URL"].rpartition("/")[0]
+    return f"{server}/{connection.settings_dict['NAME']}"
+
+
 def ask_database(database_url, question, *values):
     """Return the rows as everybody but an open transaction sees them."""
-    with closing(connect(database_url)) as connection, connection.cursor() as cursor:
+    with closing(connect(database_url)) as own_connection, own_connection.cursor() as cursor:
         cursor.execute(question, values or None)
         return [row[0] if len(row) == 1 else row for row in cursor.fetchall()]
 

@@ -1,6 +1,5 @@
 """What may happen at the same moment, in two processes of one shop that share a MariaDB and a Redis."""
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -8,7 +7,6 @@ from contextlib import ExitStack
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
-from django.db import connection
 from itsdangerous import URLSafeTimedSerializer
 
 import standin
@@ -21,6 +19,7 @@ from tests.shoppers import (
     Shopper,
     a_few_at_a_time,
     at_once,
+    database_of_the_tests,
     find_wrongs,
     new_mobile,
     new_person,
@@ -57,8 +56,7 @@ def qq(qq_of_two):
 @pytest.fixture(scope="module")
 def environ(django_db_setup, tmp_path_factory):
     """What the processes of one shop have in common: the database of the tests among it, to be looked into."""
-    server = os.environ["DATABASE_URL"].rpartition("/")[0]
-    return {"DATABASE_URL": f"{server}/{connection.settings_dict['NAME']}", "QQ_TIMEOUT": str(TIMEOUT)}
+    return {"DATABASE_URL": database_of_the_tests(), "QQ_TIMEOUT": str(TIMEOUT)}
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,65 @@
-"""Two transactions that wait for one another: MariaDB undoes the bind, and the shop tries it once more."""
+"""Binds whose transactions meet in MariaDB: over one new number, or each waiting for what the other has locked."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+import time_machine
+from django.core.cache import cache
 from django.db import OperationalError, connection, transaction
 
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound
 from apps.users.models import User
 from apps.users.serializers import AccountSerializer
-from tests.conftest import MOBILE
+from tests.conftest import MOBILE, PASSWORD, Browser
+from tests.shoppers import at_once
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
+
+# Clashes --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shifting_cache(shop):
+    """A cache that keeps the clock of the test, where a minute may pass between two SMS."""
+    shop.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "shifting"}}
+
+
+def bind_in_a_thread(browser, form):
+    try:
+        return browser.bind(form)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("passwords", [{PASSWORD}, {PASSWORD, "another horse"}], ids=["one password", "two passwords"])
+def test_openids_that_have_all_proved_one_new_mobile_make_one_account(qq, phone, shifting_cache, passwords):
+    browsers = [Browser(qq, REMOTE_ADDR=f"198.18.0.{number}") for number in range(4)]
+    for _ in range(20):
+        cache.clear()
+        forms = []
+        with time_machine.travel(1_800_000_000, tick=False) as clock:
+            for number, browser in enumerate(browsers):
+                form = {"mobile": MOBILE, "access_token": browser.get_bind_token(f"小明 {number}")}
+                form["sms_code"] = phone.receive_code()
+                assert browser.bind({**form, "password": "password"}).json().keys() == {"password", "message", "code"}
+                clock.shift(61)
+                forms.append({**form, "password": sorted(passwords)[number % len(passwords)]})
+            calls = zip(browsers, forms, strict=True)
+            answers = at_once(*(lambda b=browser, form=form: bind_in_a_thread(b, form) for browser, form in calls))
+
+        user = User.objects.get()
+        fits = [user.check_password(form["password"]) for form in forms]
+        assert [answer.status_code for answer in answers] == [200 if fit else 400 for fit in fits]
+        assert all("password" in answer.json() for answer in answers if answer.status_code == 400)
+        assert set(OAuthQQUser.objects.values_list("openid", "user_id")) == {
+            (qq.openid(f"小明 {number}"), user.pk) for number, fit in enumerate(fits) if fit
+        }
+        user.delete()
+
+
+# Deadlocks ------------------------------------------------------------------------------------------------------------
 
 rivals = []  # one a deadlock that the next saves shall meet
 
