@@ -147,9 +147,10 @@ class Telling(Serializer):
         raise ValidationError({"attempt": self.context["attempt"]})
 
 
-@pytest.mark.parametrize("origin", ["http://testserver", "http://testserver:80", "HTTP://TESTSERVER"])
-def test_the_shops_page_may_bind(browser, form, origin):
-    assert browser.bind(form, headers={"origin": origin}).status_code == 200
+@pytest.mark.parametrize("page", ["http://testserver/back.html", "http://testserver:80/", "http://TESTSERVER/a?b#c"])
+def test_the_shops_page_may_bind(browser, form, shop, page):
+    shop.QQ_CALLBACK_PAGE, shop.QQ_REDIRECT_URI = page, "http://api.testserver/oauth/qq/callback/"
+    assert browser.bind(form, headers={"origin": "http://testserver"}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_refused_login_tells_nothing_and_works_the_same(client, settings, users,
 def test_huge_password_is_not_hashed(client, settings, account):
     settings.PASSWORD_HASHERS = [f"{__name__}.CountingHasher"]
     CountingHasher.hashed = 0
-    response = post(client, "/authorizations/", {"username": "zhang3", "password": "x" * 60_000})
+    response = post(client, "/authorizations/", {"username": "zhang3", "password": "x" * 15_000})
     assert response.status_code == 400
     assert response.json() == {"message": "用户名或密码不正确", "non_field_errors": ["用户名或密码不正确"]}
     assert CountingHasher.hashed == 0
@@ -468,7 +468,7 @@ def test_forged_token_is_refused(client, token, settings, change, key, algorithm
 
 @pytest.mark.parametrize("path", ["/authorizations/", "/users/"])
 @pytest.mark.parametrize(
-    "body", ["[" * 5000, '{"a":' * 5000, "{", "", "NaN", b"\xff\xfe", '{"username": ' + "1" * 5000 + "}"]
+    "body", ["[" * 5000, '{"a":' * 3000, "{", "", "NaN", b"\xff\xfe", '{"username": ' + "1" * 5000 + "}"]
 )
 def test_body_that_is_no_json_is_refused(client, db, path, body):
     response = post(client, path, body)
@@ -499,7 +499,7 @@ def test_values_of_the_wrong_kind_are_refused(client, db, value):
 def test_huge_body_is_refused(client, db):
     response = post(client, "/authorizations/", json.dumps({"username": "x" * 10**6, "password": PASSWORD}))
     assert response.status_code == 413
-    assert response.json() == {"message": "请求内容过大"}
+    assert response.json() == {"message": "请求内容过大", "code": "invalid"}
 
 
 def test_body_that_is_not_called_json_is_refused(client, db):
