@@ -320,6 +320,8 @@ def server(start, port):
 def test_neither_query_nor_mobile_number_of_a_call_is_in_a_log(server, port):
     answer = urllib3.request("GET", f"http://127.0.0.1:{port}/sms_codes/13812345678/?text=CANARY&code=CANARY")
     assert answer.status == 400
+    # Over the same connection, so that the line about the first call, written after its answer, is there.
+    urllib3.request("GET", f"http://127.0.0.1:{port}/login.html")
     server.terminate()
     written = "".join(server.communicate(timeout=30))
     assert "Bad Request: /sms_codes/138****5678/\n" in written
