@@ -162,7 +162,7 @@ def test_changed_password_ends_the_logins_of_before(client, account, token):
     [
         ({"old_password": ""}, "old_password", "请输入原密码"),
         ({"old_password": "another horse"}, "old_password", "原密码不正确"),
-        ({"old_password": "x" * 60_000}, "old_password", "原密码不正确"),
+        ({"old_password": "x" * 10_000}, "old_password", "原密码不正确"),
         ({"password": "short"}, "password", "密码长度应为8到128个字符"),
         ({"password": "password1"}, "password", "这个密码太常见了。"),
     ],

@@ -229,9 +229,7 @@ def answers(draw):
         case "json":
             text = draw(blank) + body + draw(blank)
         case "jsonp":
-            name = draw(
-                st.sampled_from(["callback"] * 8 + ["Callback", "callback.x", "eval", "_callback"])
-            )
+            name = draw(st.sampled_from(["callback"] * 8 + ["Callback", "callback.x", "eval", "_callback"]))
             text = f"{draw(blank)}{name}{draw(blank)}({draw(blank)}{body}{draw(blank)}){draw(blank)};{draw(blank)}"
         case "form":
             pairs = draw(st.lists(st.tuples(st.sampled_from(NAMES) | odd_texts, odd_texts | json_texts), max_size=5))
