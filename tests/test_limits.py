@@ -1,18 +1,24 @@
 """How often something may be tried: logins, guesses at a password, SMS, looks at what is taken."""
 
 import json
+import os
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count as numbers
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 import time_machine
 from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
+from django.db import connection
 from django.test import Client, RequestFactory
 
 from apps.users import sms
 from apps.users.limits import address_key, count, give_back
 from apps.users.serializers import AccountSerializer
+from tests import processes
 from tests.conftest import MOBILE, PASSWORD, Browser, Phone
 from tests.test_users import CountingHasher, at_once, post, stopped_clock
 
@@ -532,3 +538,71 @@ def test_a_lock_does_not_tell_whether_there_is_an_account(clock, users, stranger
     assert answers("zhang3") == answers("nobody")
     assert json.loads(answers(MOBILE)[-1][1]) == TOO_OFTEN
     assert answers("13900000000") == answers("13900000001")
+
+
+# Two processes of one shop
+
+
+@pytest.fixture(scope="module")
+def two_processes(django_db_setup, tmp_path_factory):
+    var = tmp_path_factory.mktemp("var")
+    server = os.environ["DATABASE_URL"].rpartition("/")[0]
+    environ = {"DATABASE_URL": f"{server}/{connection.settings_dict['NAME']}"}
+    with processes.shop(var, **environ) as first, processes.shop(var, **environ) as second:
+        yield first, second
+
+
+def ask_at_once(shops, call, times):
+    """Make a call from as many addresses to both processes at the same moment; return the statuses, counted."""
+    visitors = [processes.Visitor(f"203.0.{number // 250}.{number % 250}") for number in range(times)]
+    statuses = at_once(lambda number: call(visitors[number], shops[number % 2], number).status, times)
+    return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_a_hundred_guesses_at_two_processes_are_five(two_processes, users, settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]  # the processes'
+    name = f"zhang_{secrets.token_hex(4)}"
+    users.create_user(name, password=PASSWORD)
+
+    def guess(visitor, shop, number):
+        return visitor.post(f"{shop.url}/authorizations/", {"username": name, "password": f"horse {number}"})
+
+    assert ask_at_once(two_processes, guess, 100) == {400: 5, 429: 95}
+    assert ask_at_once(two_processes, guess, 10) == {429: 10}
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_twenty_who_ask_two_processes_for_an_sms_get_one(two_processes, users):
+    mobile = f"13{secrets.randbelow(10**9):09}"
+    visitors = [processes.Visitor() for _ in range(20)]
+    answers = []
+    for visitor in visitors:
+        image_code_id = str(uuid4())
+        visitor.get(f"{two_processes[0].url}/image_codes/{image_code_id}/")
+        text = two_processes[0].last_line("captcha.log", id=image_code_id)["text"]
+        answers.append(urlencode({"text": text, "image_code_id": image_code_id}))
+
+    def ask(number):
+        return visitors[number].get(f"{two_processes[number % 2].url}/sms_codes/{mobile}/?{answers[number]}").status
+
+    assert sorted(at_once(ask, 20)) == [200] + [429] * 19
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_a_changed_password_ends_tokens_at_the_other_process_at_once(two_processes, users, settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]  # the processes'
+    first, second = two_processes
+    name = f"zhang_{secrets.token_hex(4)}"
+    users.create_user(name, password=PASSWORD)
+    visitor = processes.Visitor()
+    token = visitor.post(f"{first.url}/authorizations/", {"username": name, "password": PASSWORD}).json()["token"]
+    assert visitor.get(f"{second.url}/user/", Authorization=f"JWT {token}").status == 200
+    user = users.get(username=name)
+    user.set_password("another horse")
+    user.save()
+    assert visitor.get(f"{first.url}/user/", Authorization=f"JWT {token}").status == 401
+    assert visitor.get(f"{second.url}/user/", Authorization=f"JWT {token}").status == 401

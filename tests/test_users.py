@@ -569,7 +569,17 @@ def test_token_of_an_older_key_ends_on_its_second_too(client, account, settings)
 
 @pytest.mark.parametrize("path", ["/authorizations/", "/users/"])
 @pytest.mark.parametrize(
-    "body", ["[" * 5000, '{"a":' * 3000, "{", "", "NaN", b"\xff\xfe", '{"username": ' + "1" * 5000 + "}"]
+    "body",
+    [
+        "[" * 5000,
+        '{"a":' * 3000,
+        "{",
+        "",
+        "NaN",
+        b"\xff\xfe",
+        '{"username": "a", "username": "b"}',
+        '{"username": ' + "1" * 5000 + "}",
+    ],
 )
 def test_body_that_is_no_json_is_refused(client, db, path, body):
     response = post(client, path, body)
