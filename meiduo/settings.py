@@ -1,5 +1,6 @@
 """
-The shop's settings. The environment is read here and nowhere else; README.md lists the variables.
+The shop's settings. The environment is read here and, of gunicorn's WEB_CONCURRENCY, in server.py; README.md lists
+the variables.
 
 With nothing set the shop runs for a developer: SQLite, local memory, keys of its own making, all kept in `var/`.
 In production (`DEBUG` off, a client id, QQ itself at the other end) it refuses to start on any of these.
@@ -128,8 +129,14 @@ HTTPS = PRODUCTION and urlsplit(QQ_REDIRECT_URI).scheme == "https"
 
 # Keys -----------------------------------------------------------------------------------------------------------------
 
-SAMPLE_KEY = re.compile(r"django-insecure|change.?me|your.?(secret|key)|example|sample|placeholder|password", re.I)
+SAMPLE_KEY = re.compile(
+    r"django-insecure|change.?me|your.?(secret|key)|example|sample|placeholder|password|0123456789|00112233445566", re.I
+)
 NEW_KEY = 'Make one: python3 -c "import secrets; print(secrets.token_urlsafe(64))"'
+
+
+def is_sample(key):
+    return bool(SAMPLE_KEY.search(key)) or len(set(key)) < 10
 
 
 def production_key(name, key):
@@ -138,7 +145,7 @@ def production_key(name, key):
         raise ImproperlyConfigured(f"{name} is not set. {NEW_KEY}")
     if len(key.encode()) < 32:
         raise ImproperlyConfigured(f"{name} is too short: it must have 32 bytes or more. {NEW_KEY}")
-    if SAMPLE_KEY.search(key) or len(set(key)) < 10:
+    if is_sample(key):
         raise ImproperlyConfigured(f"{name} looks like a sample that others know too. {NEW_KEY}")
     if key.startswith(("-----BEGIN", "{")):
         raise ImproperlyConfigured(f"{name} is a PEM or JWK text; it must be random characters. {NEW_KEY}")
@@ -159,6 +166,8 @@ if PRODUCTION:
         production_key("JWT_SIGNING_KEY_FALLBACKS", _key)
     if {JWT_SIGNING_KEY, *JWT_SIGNING_KEY_FALLBACKS} & {SECRET_KEY, *SECRET_KEY_FALLBACKS}:
         raise ImproperlyConfigured(f"JWT_SIGNING_KEY must not be SECRET_KEY: who learns one has both. {NEW_KEY}")
+    if is_sample(given("QQ_CLIENT_SECRET", str, SECRET_KEY)):
+        raise ImproperlyConfigured("QQ_CLIENT_SECRET looks like a sample. Take the APP Key from QQ Connect's console.")
 else:
     SECRET_KEY = SECRET_KEY or kept_key("secret_key")
     JWT_SIGNING_KEY = JWT_SIGNING_KEY or kept_key("jwt_signing_key")
