@@ -10,7 +10,6 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore as Sign
 from django.core import signing
 from django.db.models import F
 from django.test import Client
-from rest_framework_simplejwt.settings import api_settings
 
 import standin
 from apps.users.tokens import login_payload
@@ -89,13 +88,13 @@ THINGS = (
 
 
 @pytest.fixture
-def keys(settings, monkeypatch):
-    """Change the shop's keys: secret key first, then those of before; beside it, the one of login tokens."""
+def keys(settings):
+    """Change the shop's keys, for login tokens and for all else: the one that signs, then those of before."""
 
-    def keys(key, *fallbacks, jwt=None):
+    def keys(key, *fallbacks):
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = key, list(fallbacks)
-        if jwt:
-            monkeypatch.setattr(api_settings, "SIGNING_KEY", jwt)  # simplejwt reads the settings once
+        settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "SIGNING_KEY": f"{key} of tokens"}
+        settings.JWT_SIGNING_KEY_FALLBACKS = [f"{fallback} of tokens" for fallback in fallbacks]
 
     return keys
 
@@ -112,13 +111,13 @@ def test_each_thing_is_good_in_its_own_place_only(qq, account, thing, place):
 
 @pytest.mark.parametrize("thing", THINGS)
 def test_nothing_of_another_shop_is_good_here(qq, account, keys, thing):
-    keys(OLD, jwt=OLD)
+    keys(OLD)
     shop = Shop(qq, account)
-    keys(OTHER, jwt=OTHER)
+    keys(OTHER)
     assert not shop.takes(thing, shop.values[thing])
 
 
-@pytest.mark.parametrize("thing", [thing for thing in THINGS if thing != "login token"])
+@pytest.mark.parametrize("thing", THINGS)
 def test_a_change_of_key_ends_nothing_while_the_old_one_is_kept(qq, account, keys, thing):
     keys(OLD)
     shop = Shop(qq, account)
@@ -126,7 +125,7 @@ def test_a_change_of_key_ends_nothing_while_the_old_one_is_kept(qq, account, key
     assert shop.takes(thing, shop.values[thing])
 
 
-@pytest.mark.parametrize("thing", [thing for thing in THINGS if thing != "login token"])
+@pytest.mark.parametrize("thing", THINGS)
 def test_all_is_signed_with_the_new_key_at_once(qq, account, keys, thing):
     keys(NEW, OLD, "unrelated" * 6)
     shop = Shop(qq, account)
@@ -134,7 +133,7 @@ def test_all_is_signed_with_the_new_key_at_once(qq, account, keys, thing):
     assert shop.takes(thing, shop.values[thing])
 
 
-@pytest.mark.parametrize("thing", [thing for thing in THINGS if thing != "login token"])
+@pytest.mark.parametrize("thing", THINGS)
 def test_without_the_old_key_what_it_signed_is_dead(qq, account, keys, thing):
     keys(OLD)
     shop = Shop(qq, account)
@@ -142,9 +141,9 @@ def test_without_the_old_key_what_it_signed_is_dead(qq, account, keys, thing):
     assert not shop.takes(thing, shop.values[thing])
 
 
-def test_the_key_of_login_tokens_is_another_one(qq, account, keys):
+def test_the_key_of_login_tokens_is_another_one(qq, account, settings):
     shop = Shop(qq, account)
-    keys(NEW)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, []
     assert shop.takes("login token", shop.values["login token"])
 
 

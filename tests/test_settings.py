@@ -261,6 +261,8 @@ def test_what_is_no_origin_is_refused_by_its_name(start):
         ({"JWT_SIGNING_KEY": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
         ({"SECRET_KEY_FALLBACKS": "short"}, "SECRET_KEY_FALLBACKS is too short"),
         ({"SECRET_KEY_FALLBACKS": JWT_KEY}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"JWT_SIGNING_KEY_FALLBACKS": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"JWT_SIGNING_KEY_FALLBACKS": f"{JWT_KEY[::-1]},short"}, "JWT_SIGNING_KEY_FALLBACKS is too short"),
         ({"QQ_CLIENT_SECRET": CLIENT_SECRET}, "QQ_CLIENT_SECRET looks like a sample"),
         ({"QQ_CLIENT_SECRET": "your_app_key"}, "QQ_CLIENT_SECRET looks like a sample"),
         ({"QQ_CLIENT_SECRET": "x" * 32}, "QQ_CLIENT_SECRET looks like a sample"),
