@@ -32,7 +32,8 @@ ELSEWHERE = ["/nowhere", "/oauth/qq/nowhere/"]
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """The shop under gunicorn as it is meant to be run."""
-    environ = {"DATABASE_URL": "", "CACHE_URL": "", "NUM_PROXIES": "0", "ADMIN_PATH": "back-office/"}
+    environ = {"DATABASE_URL": "", "CACHE_URL": "", "NUM_PROXIES": "0", "CORS_ALLOWED_ORIGINS": WWW}
+    environ["ADMIN_PATH"] = "back-office/"
     arguments = "--config=python:meiduo.server"
     with processes.shop(tmp_path_factory.mktemp("shop"), GUNICORN_CMD_ARGS=arguments, **environ) as shop:
         yield shop
@@ -397,6 +398,16 @@ def test_no_error_page_holds_anything_of_the_call(db, settings):
         assert not [answer for answer in answers if b"CANARY" in answer.content or "CANARY" in str(answer.headers)]
 
 
+def test_a_developers_error_page_keeps_its_style_and_shows_the_call(db, settings):
+    settings.DEBUG, settings.ROOT_URLCONF = True, __name__
+    client = Client(raise_request_exception=False)
+    response = client.get("/fail/", {"code": "CANARY"}, headers={"Accept": "text/html"})
+    assert response.status_code == 500
+    assert "Content-Security-Policy" not in response
+    assert "?code=CANARY" in response.content.decode()
+    assert "local vars" in response.content.decode().lower()
+
+
 def test_the_server_does_not_say_its_version(call):
     assert call("GET", "/user/").headers["Server"] == "gunicorn"
 
@@ -405,6 +416,7 @@ def test_the_server_does_not_say_its_version(call):
 
 
 def test_the_admin_takes_its_own_forms_and_no_foreign_page_reads_it(call):
+    assert call("GET", "/user/", [("Origin", WWW)]).headers["Access-Control-Allow-Origin"] == WWW
     page = call("GET", "/back-office/login/", [("Origin", WWW)])
     assert page.status == 200
     # From a page of the shop's own policy a browser sends a form with `Origin: null`, which Django refuses.

@@ -169,6 +169,7 @@ def test_a_test_passes_whose_logs_hold_nothing():
 def reports(settings):
     """What reaches the operator of unhandled errors: Django's mails, with all they can hold, and the log."""
     settings.ADMINS = [("Operator", "operator@shop.test")]
+    settings.CACHE_URL = "redis://:CANARY@cache.test"  # a setting whose name does not say that it holds a password
     handler, stream = AdminEmailHandler(include_html=True), io.StringIO()
     handler.addFilter(WithoutSecrets())
     logging.getLogger("django.request").addHandler(handler)
@@ -202,7 +203,7 @@ def check(reports, *secrets):
     subject, *texts = reports
     for text in (subject, *texts):
         refuse_secrets(text)
-        assert not any(secret in text for secret in secrets)
+        assert not [secret for secret in ("CANARY", *secrets) if secret in text]
     assert all("Broken" in text and "test_logs.py" in text for text in texts)
 
 
@@ -240,7 +241,7 @@ def test_an_error_while_logging_in_by_password_is_reported_without_secrets(accou
     finally:
         user_logged_in.disconnect(break_down)
     assert response.status_code == 500
-    check(reports(), "CANARY")
+    check(reports())
 
 
 def test_an_error_while_sending_an_sms_is_reported_without_the_number(settings, db, tmp_path, reports):

@@ -361,6 +361,24 @@ def test_gunicorn_stops_on_a_wrong_setting(start, port, change, fault):
     assert fault in process.err
 
 
+def test_gunicorn_is_told_how_to_serve(start):
+    def read(**env):
+        process = start("-m", "gunicorn", "--config=python:meiduo.server", "--print-config", "meiduo.wsgi", env=env)
+        assert process.returncode == 0, process.err
+        lines = [line.partition("=") for line in process.out.splitlines()]
+        return {name.strip(): value.strip() for name, _, value in lines}
+
+    told = read()
+    assert (told["worker_class"], told["threads"], told["workers"]) == ("gthread", "64", str(os.cpu_count()))
+    assert (told["limit_request_line"], told["limit_request_fields"], told["limit_request_field_size"]) == (
+        "4094",
+        "100",
+        "8190",
+    )
+    assert (told["header_map"], told["forwarded_allow_ips"]) == ("drop", "[]")
+    assert read(WEB_CONCURRENCY="7")["workers"] == "7"
+
+
 @pytest.fixture
 def server(start, port):
     """The shop as `manage.py runserver` serves it: its address, and what it wrote when it is stopped."""
