@@ -20,11 +20,6 @@ HTML_POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # forms and data: are the admin's
 )
 OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-
-
-def is_admin(request):
-    return bool(settings.ADMIN_PATH) and request.path_info.startswith(f"/{settings.ADMIN_PATH}")
 
 
 def with_safe_headers(get_response):
@@ -39,34 +34,12 @@ def with_safe_headers(get_response):
             response.headers.setdefault("Content-Security-Policy", HTML_POLICY if is_html else OTHER_POLICY)
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        if is_admin(request):
+        if settings.ADMIN_PATH and request.path_info.startswith(f"/{settings.ADMIN_PATH}"):
             # Under the shop's own policy a browser sends the admin's forms with `Origin: null`, which Django refuses.
             response.headers["Referrer-Policy"] = "same-origin"
         return response
 
     return middleware
-
-
-def known_origins_only(get_response):
-    """
-    Refuse a call that changes something and says it comes from a page that is none of the shop's.
-
-    CORS keeps the answer from such a page, but the call itself has been made by then. The admin has Django's own check.
-    """
-
-    def middleware(request):
-        origin = request.headers.get("Origin")
-        if origin is None or request.method in SAFE_METHODS or is_admin(request) or origin in shop_origins(request):
-            return get_response(request)
-        return refusal(403, _("请求不正确"))
-
-    return middleware
-
-
-def shop_origins(request):
-    # QQ's two addresses are the shop's public ones, which a request does not know behind a proxy.
-    public = ("/".join(address.split("/", 3)[:3]) for address in (settings.QQ_CALLBACK_PAGE, settings.QQ_REDIRECT_URI))
-    return {*settings.CORS_ALLOWED_ORIGINS, *public, f"{request.scheme}://{request.get_host()}"}
 
 
 def short_utf8_bodies_only(get_response):

@@ -107,7 +107,8 @@ PIECES = [
     "//", "/\\", "\\/", "///", "/.", "/..", "/./", "/.//", "/..//",
     "%2f", "%2F", "%5c", "%5C", "%09", "%0a", "%0d%0a", "%00", "%20", "%25", "%252f", "%255c", "%25252f", "%3a", "%40",
     "%", "%2", "%zz", "%u002f", "%c0%af", "%ff", "%e8%bd", "%E8%BD%A6", "%ef%bc%8f", "%ed%a0%80", "%e2%80%a8",
-    "http:", "https:", "HTTP:", "ftp:", "javascript:", "data:", "java\tscript:", "blob:", "file:", "http://", "https://",
+    "http:", "https:", "HTTP:", "ftp:", "javascript:", "data:", "java\tscript:", "blob:", "file:", "http://",
+    "https://",
     "testserver", "www.example.com", "shop.example:8443", "127.0.0.1:8000", "[::1]:8000", "[::1", "[", "evil.example",
     "testserver.evil.example", "eviltestserver", "testserver@evil.example", "user:pass@", "TESTSERVER", "testserver.",
     "testserver:80", ":81", ":x", ":99999", "xn--", "xn--ls8h.example", "0x7f.1", "2130706433", "１２７.0.0.1",
@@ -203,7 +204,8 @@ values = st.recursive(
 )
 # JSON that no Python value is written as.
 SCRAPS = [
-    "NaN", "-Infinity", "Infinity", "1e999", "-0", "1" * 5000, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900,
+    "NaN", "-Infinity", "Infinity", "1e999", "-0", "1" * 5000, "[" * 900 + "]" * 900, "[" * 7000 + "]" * 7000,
+    '{"a":' * 900 + "1" + "}" * 900,
     '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude42"', "", "undefined", "'a'", "01", "0x10", "+1", "1.",
     '{"a":1,"a":2}', '{"a":1,}', "[1,]", '"\t"', '"\\x41"', "True", "/**/1", "1+1", "__import__('os')",
     '"' + "x" * 9000 + '"',

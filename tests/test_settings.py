@@ -221,6 +221,8 @@ def test_value_that_cannot_be_read_is_refused_by_name(start, name, value):
         ({"JWT_SIGNING_KEY": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
         ({"SECRET_KEY_FALLBACKS": "short"}, "SECRET_KEY_FALLBACKS is too short"),
         ({"SECRET_KEY_FALLBACKS": JWT_KEY}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"JWT_SIGNING_KEY_FALLBACKS": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"JWT_SIGNING_KEY_FALLBACKS": f"{JWT_KEY[::-1]},short"}, "JWT_SIGNING_KEY_FALLBACKS is too short"),
         ({"CACHE_URL": ""}, "CACHE_URL is not set"),
         ({"CACHE_URL": "locmemcache://"}, "CACHE_URL is not set"),
         ({"CAPTCHA_LOG": "captcha.log"}, "CAPTCHA_LOG writes the answers"),
@@ -318,6 +320,8 @@ def server(start, port):
 def test_neither_query_nor_mobile_number_of_a_call_is_in_a_log(server, port):
     answer = urllib3.request("GET", f"http://127.0.0.1:{port}/sms_codes/13812345678/?text=CANARY&code=CANARY")
     assert answer.status == 400
+    # Over the same connection, so that the line about the first call, written after its answer, is there.
+    urllib3.request("GET", f"http://127.0.0.1:{port}/login.html")
     server.terminate()
     written = "".join(server.communicate(timeout=30))
     assert "Bad Request: /sms_codes/138****5678/\n" in written

@@ -16,9 +16,10 @@ from django.test import Client, RequestFactory
 from PIL import Image
 
 from apps.users import image_codes, sms
+from apps.users.errors import CACHE_ERRORS
 from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD, Phone
-from tests.test_users import at_once, stopped_clock
+from tests.test_users import at_once, post, stopped_clock
 
 SMS_CODE_WRONG = "短信验证码错误或已过期"
 IMAGE_CODE_WRONG = "图形验证码错误或已过期"
@@ -229,6 +230,103 @@ def test_back_end_that_is_no_function_is_found_at_the_start(settings, path):
     assert [error.id for error in run_checks() if error.id.startswith("users.")] == ["users.E001"]
 
 
+def evaluated(guesses):
+    """Make the guesses at the same moment; return which of them were compared."""
+    compared = []
+
+    class Guess(str):
+        def __str__(self):
+            compared.append(self[:])
+            return self[:]
+
+    at_once(lambda number: sms.find_code(MOBILE, Guess(guesses[number]), "somebody"), len(guesses))
+    return compared
+
+
+def test_guesses_at_the_same_moment_are_five_a_code(proof):
+    wrong = [f"{(int(proof['sms_code']) + number) % 10**6:06}" for number in range(1, 201)]
+    assert len(evaluated(wrong)) == 5
+    assert refusal(proof) == {"sms_code": [SMS_CODE_WRONG]}
+
+
+def test_a_code_is_read_right_however_many_know_it(proof):
+    assert len(evaluated([proof["sms_code"]] * 3)) == 3
+    assert ask_account(proof).is_valid()
+
+
+def test_a_new_code_has_tries_of_its_own(clock, phone, account):
+    for _ in range(2):
+        code = phone.receive_code()
+        for _ in range(5):
+            refusal({"mobile": MOBILE, "password": PASSWORD, "sms_code": other_code(code)})
+        clock.shift(60)
+    data = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}
+    assert ask_account(data).is_valid()
+
+
+# What is proved within one attempt to log in
+
+ATTEMPT, OTHER_ATTEMPT = "0123456789ab", "ba9876543210"
+
+
+def test_mistyped_password_costs_no_new_sms_within_an_attempt(clock, account, phone):
+    data = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}
+    clock.shift(299)
+    assert list(refusal(data | {"password": "another horse"}, attempt=ATTEMPT)) == ["password"]
+    clock.shift(599)  # the code has ended, and the proof has not
+    assert ask_account(data, attempt=ATTEMPT).is_valid()
+    assert ask_account(data, attempt=ATTEMPT).is_valid()  # sent twice, as after a rollback
+    clock.shift(1)
+    assert refusal(data, attempt=ATTEMPT) == {"sms_code": [SMS_CODE_WRONG]}
+
+
+def test_proof_outlives_a_new_code_for_the_number(clock, account, phone):
+    data = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}
+    refusal(data | {"password": "another horse"}, attempt=ATTEMPT)
+    clock.shift(60)
+    phone.receive_code()
+    assert ask_account(data, attempt=ATTEMPT).is_valid()
+
+
+def test_code_serves_one_attempt_and_no_other(account, proof, client):
+    assert list(refusal(proof | {"password": "another horse"}, attempt=ATTEMPT)) == ["password"]
+    assert refusal(proof, attempt=OTHER_ATTEMPT) == {"sms_code": [SMS_CODE_WRONG]}
+    assert refusal(proof) == {"sms_code": [SMS_CODE_WRONG]}
+    response = post(client, "/password/", proof)
+    assert response.json() == {"message": SMS_CODE_WRONG, "sms_code": [SMS_CODE_WRONG]}
+    assert ask_account(proof, attempt=ATTEMPT).is_valid()
+
+
+def test_code_of_a_registration_serves_no_attempt(account, proof):
+    assert ask_account(proof).is_valid()
+    assert refusal(proof, attempt=ATTEMPT) == {"sms_code": [SMS_CODE_WRONG]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_many_attempts_gets_the_code(account, proof):
+    checked = at_once(lambda number: ask_account(proof, attempt=f"{number:012x}").is_valid())
+    assert sorted(checked) == [False] * 7 + [True]
+
+
+def test_process_that_died_halfway_costs_no_new_sms(account, proof):
+    # Claimed, and the proof not yet remembered.
+    assert sms.claim_code(sms.find_code(MOBILE, proof["sms_code"], ATTEMPT), ATTEMPT)
+    assert refusal(proof, attempt=OTHER_ATTEMPT) == {"sms_code": [SMS_CODE_WRONG]}
+    assert ask_account(proof, attempt=ATTEMPT).is_valid()
+
+
+def test_proof_is_of_one_number(account, proof):
+    assert ask_account(proof, attempt=ATTEMPT).is_valid()
+    other = proof | {"mobile": "13900000000"}
+    assert refusal(other, attempt=ATTEMPT) == {"sms_code": [SMS_CODE_WRONG]}
+
+
+def test_wrong_code_proves_nothing_to_an_attempt(account, proof):
+    refusal(proof | {"sms_code": other_code(proof["sms_code"])}, attempt=ATTEMPT)
+    assert not sms.is_proved(MOBILE, ATTEMPT)
+    assert ask_account(proof, attempt=ATTEMPT).is_valid()
+
+
 # The account behind a number
 
 
@@ -373,11 +471,31 @@ def test_two_new_accounts_on_one_number_at_once_become_one(phone, users):
 # The cache is down
 
 
-@pytest.mark.parametrize("path", [f"/image_codes/{uuid4()}/", f"/sms_codes/{MOBILE}/?text=a&image_code_id={uuid4()}"])
-def test_cache_that_is_down_is_503(client, settings, path):
-    settings.CACHES = {
-        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:9"}
-    }
-    response = client.get(path)
-    assert response.status_code == 503
-    assert response.json() == {"message": "服务暂时不可用，请稍后再试"}
+REDIS = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:9"}
+MEMCACHED = {"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": "127.0.0.1:9"}
+
+
+@pytest.mark.parametrize("cache_settings", [REDIS, MEMCACHED], ids=["redis", "memcached"])
+def test_where_the_cache_is_down_nobody_passes_and_the_rest_goes_on(client, account, settings, cache_settings):
+    login = post(client, "/authorizations/", {"username": MOBILE, "password": PASSWORD}).json()
+    headers = {"Authorization": f"JWT {login['token']}"}
+    form = {"mobile": MOBILE, "username": "xiaoming", "password": PASSWORD, "password2": PASSWORD, "allow": True}
+    form |= {"sms_code": "123456", "old_password": PASSWORD}
+    settings.CACHES = {"default": cache_settings}
+    for response in (
+        client.get(f"/image_codes/{uuid4()}/"),
+        client.get(f"/sms_codes/{MOBILE}/", {"text": "abcd", "image_code_id": str(uuid4())}),
+        client.get("/usernames/zhang3/count/"),
+        client.get(f"/mobiles/{MOBILE}/count/"),
+        post(client, "/authorizations/", form),
+        post(client, "/users/", form),
+        post(client, "/password/", form),
+        client.put("/user/password/", form, content_type="application/json", headers=headers),
+    ):
+        assert response.status_code == 503
+        assert response.json() == {"message": "服务暂时不可用，请稍后再试"}
+    with pytest.raises(CACHE_ERRORS):  # which the QQ login answers with a 503 of its own
+        ask_account(form, attempt=ATTEMPT).is_valid()
+    assert client.get("/user/", headers=headers).status_code == 200
+    account.refresh_from_db()
+    assert account.check_password(PASSWORD)

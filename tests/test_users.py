@@ -1,7 +1,10 @@
 """The shop's own accounts: registering, logging in, tokens, SMS and image codes, and what is refused."""
 
 import base64
+import hmac
 import json
+import random
+import string
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -438,6 +441,22 @@ def test_garbled_header_is_refused(client, db, header):
     assert_refused(client.get("/user/", headers={"Authorization": header}))
 
 
+def test_any_garbage_is_refused(client, account, token):
+    characters = string.printable + "é\x80☃\x00"
+    chance = random.Random(7)
+    for _ in range(300):
+        header = chance.choice(["JWT ", "JWT  ", "Bearer ", "jwt\t", ""])
+        header += "".join(chance.choices(characters, k=chance.randrange(60)))
+        assert get(client, header).status_code == 401, header
+    for place in range(len(token) - 1):  # the last letter of base64 carries bits that mean nothing
+        bent = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+        assert get_user(client, bent).status_code == 401, bent
+
+
+def get(client, header):
+    return client.get("/user/", headers={"Authorization": header})
+
+
 @pytest.mark.parametrize(
     ("change", "key", "algorithm", "header"),
     [
@@ -451,8 +470,20 @@ def test_garbled_header_is_refused(client, db, header):
         ({"exp": None}, "the shop's", "HS256", {}),
         ({"jti": None}, "the shop's", "HS256", {}),
         ({"exp": 1_000_000_000}, "the shop's", "HS256", {}),
+        ({"exp": "tomorrow"}, "the shop's", "HS256", {}),
+        ({"iat": 5_000_000_000, "exp": 5_000_086_400}, "the shop's", "HS256", {}),
+        ({"nbf": 5_000_000_000}, "the shop's", "HS256", {}),
+        ({"user_id": [1]}, "the shop's", "HS256", {}),
+        ({"user_id": "1 OR 1=1"}, "the shop's", "HS256", {}),
+        ({"gen": "0 "}, "the shop's", "HS256", {}),
+        ({"gen": {"a": 1}}, "the shop's", "HS256", {}),
+        ({"user_id": 2**70}, "the shop's", "HS256", {}),
+        ({}, "k", "HS256", {"jku": "https://attacker.example/keys"}),
+        ({}, "k", "HS256", {"kid": "../../dev/null"}),
+        ({}, "k", "HS256", {"jwk": {"kty": "oct", "k": "aw"}}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The HMAC key")
 def test_forged_token_is_refused(client, token, settings, change, key, algorithm, header):
     claims = jwt.decode(token, options={"verify_signature": False}) | change
     claims = {name: value for name, value in claims.items() if value is not None}
@@ -461,6 +492,76 @@ def test_forged_token_is_refused(client, token, settings, change, key, algorithm
     if algorithm == "HS512":
         key = key.ljust(64, "x")  # the library would warn of a shorter one
     assert_refused(get_user(client, jwt.encode(claims, key, algorithm=algorithm, headers=header)))
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["none", "None", "HS512", "HS384", "RS256", "ES256", "", None, ["HS256"], "hs256"]
+)
+def test_token_that_names_another_algorithm_is_refused(client, token, settings, algorithm):
+    """The signature is the one our key makes: only the name differs."""
+    claims = token.split(".")[1]
+    signed = f"{encode(json.dumps({'alg': algorithm, 'typ': 'JWT'}).encode())}.{claims}"
+    for key in (settings.SIMPLE_JWT["SIGNING_KEY"].encode(), b""):
+        for hash in ("sha256", "sha512"):
+            assert_refused(get_user(client, f"{signed}.{encode(hmac.digest(key, signed.encode(), hash))}"))
+    assert_refused(get_user(client, f"{signed}."))
+    assert_refused(get_user(client, signed))
+
+
+def test_token_without_its_signature_is_refused(client, token):
+    unsigned = token.rpartition(".")[0]
+    for bent in (unsigned, f"{unsigned}.", f"{unsigned}.AAAA", f"{token}.", f"{token}.AAAA"):
+        assert_refused(get_user(client, bent))
+
+
+def test_token_signed_with_an_empty_key_is_refused(client, token):
+    signed = token.rpartition(".")[0]
+    assert_refused(get_user(client, f"{signed}.{encode(hmac.digest(b'', signed.encode(), 'sha256'))}"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"jku": "http://127.0.0.1:9/keys"},
+        {"x5u": "http://127.0.0.1:9/keys"},
+        {"kid": "../../etc/passwd"},
+        {"jwk": {"kty": "oct", "k": "aw"}},
+    ],
+)
+def test_header_that_names_another_key_is_not_followed(client, account, token, settings, header):
+    claims = jwt.decode(token, options={"verify_signature": False})
+    token = jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"], headers=header)
+    assert get_user(client, token).json()["id"] == account.pk
+
+
+OLD_KEY, NEW_KEY = "the old key of the shop, long enough", "the new key of the shop, long enough"
+
+
+def test_tokens_of_before_a_key_change_are_good_while_the_old_key_is_listed(client, account, settings):
+    settings.SIMPLE_JWT = settings.SIMPLE_JWT | {"SIGNING_KEY": OLD_KEY}
+    old = log_in(client)["token"]
+    settings.SIMPLE_JWT = settings.SIMPLE_JWT | {"SIGNING_KEY": NEW_KEY}
+    assert_refused(get_user(client, old))
+    settings.JWT_SIGNING_KEY_FALLBACKS = ["an unrelated key of the shop, long enough", OLD_KEY]
+    assert get_user(client, old).status_code == 200
+    new = log_in(client)["token"]
+    assert jwt.decode(new, NEW_KEY, algorithms=["HS256"])["user_id"] == account.pk
+    settings.JWT_SIGNING_KEY_FALLBACKS = []
+    assert get_user(client, new).status_code == 200
+    assert_refused(get_user(client, old))
+
+
+def test_token_of_an_older_key_ends_on_its_second_too(client, account, settings):
+    start = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    with time_machine.travel(start, tick=False) as clock:
+        settings.SIMPLE_JWT = settings.SIMPLE_JWT | {"SIGNING_KEY": OLD_KEY}
+        old = log_in(client)["token"]
+        settings.SIMPLE_JWT = settings.SIMPLE_JWT | {"SIGNING_KEY": NEW_KEY}
+        settings.JWT_SIGNING_KEY_FALLBACKS = [OLD_KEY]
+        clock.move_to(start + timedelta(hours=24, seconds=-1))
+        assert get_user(client, old).status_code == 200
+        clock.move_to(start + timedelta(hours=24))
+        assert_refused(get_user(client, old))
 
 
 # Bodies that nobody's form sends

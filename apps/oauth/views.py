@@ -277,6 +277,7 @@ class QQTokenView(QQView):
         """Answer a form for a bound openid: with the login if it is the one that bound it, whose answer got lost."""
         if not flow.has_bound(self.request.data, user.pk):
             raise QQLoginError("already_bound")
+        refuse_by_account(user, status=400)
         response = self.login(user, flow, id=user.pk)
         record(self.request, "bind", reason="repeated", **self.known)
         return response

@@ -29,6 +29,7 @@ LOGIN = Limit("login", 30, MINUTE)
 LOGIN_FAILED = Limit("login_failed", 10, MINUTE)
 SMS_CHECK_FAILED = Limit("sms_check_failed", 30, HOUR)
 IMAGE_CODE = Limit("image_code", 60, MINUTE)
+IMAGE_CODE_TRIED = Limit("image_code_tried", 60, MINUTE)
 COUNT = Limit("count", 60, MINUTE)  # of the calls that tell whether a name or a number is taken
 
 # The password of one account: so many tries, then a lock that doubles each time up to an hour. Who tries on gets a few

@@ -191,7 +191,7 @@ class PasswordResetSerializer(SMSCodeMixin, serializers.Serializer):
 
 
 class PasswordChangeSerializer(serializers.Serializer):
-    """The old password and a new one, of whoever is logged in; `save()` returns the user. Ends every login of before."""
+    """The old password and a new one, of somebody logged in; `save()` returns the user. Ends every login of before."""
 
     old_password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入原密码")))
     password = PasswordField()

@@ -33,7 +33,8 @@ class LoginToken(Token):
         return token
 
     def get_token_backend(self):
-        return SigningKeys(api_settings.ALGORITHM, api_settings.SIGNING_KEY, leeway=api_settings.LEEWAY)
+        options = settings.SIMPLE_JWT
+        return SigningKeys(options["ALGORITHM"], options["SIGNING_KEY"], leeway=options["LEEWAY"])
 
     def verify(self):
         super().verify()
@@ -83,13 +84,11 @@ class LoginTokenAuthentication(JWTAuthentication):
             raise AuthenticationFailed(LOGIN_ENDED) from None
 
     def get_user(self, validated_token):
-        user = (
-            get_user_model()
-            .objects.filter(
-                pk=validated_token.get("user_id"), token_generation=validated_token.get("gen"), is_active=True
-            )
-            .first()
-        )
+        user_id, generation = validated_token.get("user_id"), validated_token.get("gen")
+        user = None
+        if type(user_id) is type(generation) is int:  # as they were signed; a list would be no question to a database
+            users = get_user_model().objects
+            user = users.filter(pk=user_id, token_generation=generation, is_active=True).first()
         if user is None:
             raise AuthenticationFailed(LOGIN_ENDED)
         return user

@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 from . import image_codes, sms
 from .audit import audit
 from .errors import ServiceUnavailable
-from .limits import COUNT, IMAGE_CODE, LOGIN, LimitReached, hit
+from .limits import COUNT, IMAGE_CODE, IMAGE_CODE_TRIED, LOGIN, LimitReached, hit
 from .mobiles import is_mobile, mask_mobile
 from .models import User
 from .serializers import (
@@ -134,8 +134,9 @@ class SMSCodeView(OpenView):
     event = "sms"
 
     def get(self, request, mobile):
+        hit(request, IMAGE_CODE_TRIED)
         asked = self.read(SMSRequestSerializer, {**request.query_params.dict(), "mobile": mobile}).validated_data
-        # Before the limits are counted: without an image read by somebody, nobody uses up what a number has left.
+        # Before the limits of SMS are counted: who has not read an image uses up nothing of what a number has left.
         if not image_codes.check(asked["image_code_id"], asked["text"]):
             raise ValidationError({"text": [_("图形验证码错误或已过期")]})
         try:
