@@ -260,6 +260,9 @@ def read(text):
 
 @examples(2000)
 @given(answers() | texts | st.binary().map(lambda body: body.decode(errors="replace")))
+@example('callback( {"a":' + "[" * 50_000 + "]" * 50_000 + "} );")
+@example('{"a":' * 10_000 + "1" + "}" * 10_000)
+@example('{"a":' + "1" * 60_000 + "}")
 def test_any_answer_of_qq_is_a_dict_or_our_own_error(text):
     answer = read(text)
     if answer is None:
