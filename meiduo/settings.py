@@ -314,6 +314,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+# Whether a password reset by SMS also takes the QQs off the account, as one of them may be a stranger's.
+RESET_UNBINDS_QQ = given("RESET_UNBINDS_QQ", boolean, True)
 NUM_PROXIES = given("NUM_PROXIES", number(int), 0)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["apps.users.tokens.LoginTokenAuthentication"],

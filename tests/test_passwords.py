@@ -145,6 +145,24 @@ def test_an_account_somebody_made_on_a_number_that_is_not_his_is_won_back(browse
 # Changed
 
 
+@pytest.mark.parametrize("unbinds", [True, False])
+def test_a_reset_takes_the_qqs_off_the_account_where_the_shop_wants_it(
+    browser, client, binding, reset, settings, unbinds
+):
+    """Whoever was in the account may have bound a QQ of his own."""
+    settings.RESET_UNBINDS_QQ = unbinds
+    OAuthQQUser.objects.create(user=binding.user, openid="A" * 32)
+    assert post(client, "/password/", reset).status_code == 200
+    answer = browser.collect(browser.arrive()).json()
+    assert answer.keys() == ({"access_token", "next"} if unbinds else {"token", "user_id", "username", "next"})
+    assert OAuthQQUser.objects.count() == (0 if unbinds else 2)
+
+
+def test_a_reset_that_is_refused_takes_no_qq_off(client, binding, reset):
+    assert post(client, "/password/", reset | {"sms_code": "000000"}).status_code == 400
+    assert OAuthQQUser.objects.count() == 1
+
+
 def test_changed_password_ends_the_logins_of_before(client, account, token):
     response = change(client, token)
     assert response.status_code == 200

@@ -5,6 +5,8 @@ The examples are the same in each run. FUZZ_TIMES=50 tries fifty times as many, 
 
 import json
 import os
+import zlib
+from base64 import urlsafe_b64encode
 from itertools import count, product
 from string import ascii_letters, digits, hexdigits
 from urllib.parse import parse_qs, quote, quote_from_bytes, unquote, unquote_plus, urlsplit
@@ -105,7 +107,8 @@ PIECES = [
     "//", "/\\", "\\/", "///", "/.", "/..", "/./", "/.//", "/..//",
     "%2f", "%2F", "%5c", "%5C", "%09", "%0a", "%0d%0a", "%00", "%20", "%25", "%252f", "%255c", "%25252f", "%3a", "%40",
     "%", "%2", "%zz", "%u002f", "%c0%af", "%ff", "%e8%bd", "%E8%BD%A6", "%ef%bc%8f", "%ed%a0%80", "%e2%80%a8",
-    "http:", "https:", "HTTP:", "ftp:", "javascript:", "data:", "java\tscript:", "blob:", "file:", "http://", "https://",
+    "http:", "https:", "HTTP:", "ftp:", "javascript:", "data:", "java\tscript:", "blob:", "file:", "http://",
+    "https://",
     "testserver", "www.example.com", "shop.example:8443", "127.0.0.1:8000", "[::1]:8000", "[::1", "[", "evil.example",
     "testserver.evil.example", "eviltestserver", "testserver@evil.example", "user:pass@", "TESTSERVER", "testserver.",
     "testserver:80", ":81", ":x", ":99999", "xn--", "xn--ls8h.example", "0x7f.1", "2130706433", "１２７.0.0.1",
@@ -143,7 +146,7 @@ def bent(draw, originals):
     return text
 
 
-@examples(6000)
+@examples(4000)
 @given(texts | pieced | rooted | known | bent(known) | bent(rooted), st.sampled_from(PAGES))
 def test_next_never_leaves_the_shop_however_a_page_decodes_it(value, page):
     assert_is_safe(value, page)
@@ -201,7 +204,8 @@ values = st.recursive(
 )
 # JSON that no Python value is written as.
 SCRAPS = [
-    "NaN", "-Infinity", "Infinity", "1e999", "-0", "1" * 5000, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900,
+    "NaN", "-Infinity", "Infinity", "1e999", "-0", "1" * 5000, "[" * 900 + "]" * 900, "[" * 7000 + "]" * 7000,
+    '{"a":' * 900 + "1" + "}" * 900,
     '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude42"', "", "undefined", "'a'", "01", "0x10", "+1", "1.",
     '{"a":1,"a":2}', '{"a":1,}', "[1,]", '"\t"', '"\\x41"', "True", "/**/1", "1+1", "__import__('os')",
     '"' + "x" * 9000 + '"',
@@ -254,8 +258,11 @@ def read(text):
         return None
 
 
-@examples(2500)
+@examples(2000)
 @given(answers() | texts | st.binary().map(lambda body: body.decode(errors="replace")))
+@example('callback( {"a":' + "[" * 50_000 + "]" * 50_000 + "} );")
+@example('{"a":' * 10_000 + "1" + "}" * 10_000)
+@example('{"a":' + "1" * 60_000 + "}")
 def test_any_answer_of_qq_is_a_dict_or_our_own_error(text):
     answer = read(text)
     if answer is None:
@@ -442,6 +449,27 @@ def test_a_body_may_be_anything(path, text):
     assert response.status_code >= 400
 
 
+@pytest.mark.django_db
+@pytest.mark.xfail(strict=True, reason="the shop's fields take a number for its digits")
+@pytest.mark.parametrize("field", ["mobile", "password", "sms_code"])
+def test_a_number_is_no_text(new_form, field):
+    client, form = new_form()
+    form["password"] = "905173628461"
+    assert form[field].isdecimal()
+    text = form[field].lstrip("0") if field == "sms_code" else form[field]
+    response = post("/oauth/qq/users/", {name: json.dumps(form[name]) for name in form} | {field: text}, client)
+    assert response.status_code == 400
+
+
+@pytest.mark.xfail(strict=True, reason="the shop's parser takes the last of two")
+@pytest.mark.parametrize("path", ["/authorizations/", "/users/", "/password/"])
+def test_a_name_twice_in_a_body_is_refused(path, db):
+    body = '{"username": "zhang3", "password": "a", "password": "b"}'
+    response = new_client().post(path, body, content_type="application/json")
+    assert response.status_code == 400
+    assert response.json().keys() == {"message"}  # no field is blamed: the body as a whole is none
+
+
 some_bytes = st.binary(max_size=40) | (texts | pieced | odd_texts).map(
     lambda text: text.encode("utf-8", "surrogatepass")
 )
@@ -514,3 +542,77 @@ def test_what_the_browser_brings_back_may_be_anything(qq, name):
 def test_a_part_of_the_path_may_be_anything(path, text):
     cache.clear()
     assert_answers(new_client().get("/" + path.format(quote_from_bytes(text, safe=""))))
+
+
+# Signed values --------------------------------------------------------------------------------------------------------
+
+
+class Holder:
+    """A browser in the middle of a login, and each signed value it holds with the call that takes it."""
+
+    def __init__(self, qq):
+        self.browser = Browser(qq)
+        self.browser.client = new_client()
+        self.address = self.browser.sign_in()
+        (self.cookie,) = self.browser.client.cookies.values()
+        self.values = {"flow cookie": self.cookie.value}
+
+    def go_on(self):
+        code = self.browser.come_back(self.address)["code"]
+        self.values |= {"sealed code": code, "bind token": self.browser.collect(code).json()["access_token"]}
+        return self
+
+    def show(self, name, value):
+        """Show the shop one of the values, from an address of its own; return the code it refuses it with."""
+        client = new_client()
+        client.cookies = self.browser.client.cookies
+        if name == "flow cookie":
+            response = client.get(self.address, headers={"cookie": f"{self.cookie.key}={value}"})
+            return query_of(response["Location"]).get("error")
+        if name == "sealed code":
+            return client.get("/oauth/qq/users/", {"code": value}).json().get("code")
+        return post("/oauth/qq/users/", {"access_token": json.dumps(value)}, client).json()["code"]
+
+
+REFUSED = {"flow cookie": "state_invalid", "sealed code": "code_invalid", "bind token": "bind_token_invalid"}
+
+
+@pytest.fixture
+def holder(qq, db):
+    return Holder(qq)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_signed_value_with_any_bit_changed_is_refused(holder, name):
+    if name != "flow cookie":
+        holder.go_on()
+    value = holder.values[name]
+    for place in range(len(value) - 1):  # the last letter of base64 carries bits that mean nothing
+        bent = value[:place] + chr(ord(value[place]) ^ 1 << place % 7) + value[place + 1 :]
+        assert holder.show(name, bent) == REFUSED[name], place
+    assert holder.show(name, value) != REFUSED[name]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_signed_value_that_is_packed_is_not_unpacked_before_its_signature_is_checked(holder, name, monkeypatch):
+    unpacked = []
+    unpack = zlib.decompress
+    monkeypatch.setattr(zlib, "decompress", lambda packed, *more: unpacked.append(packed) or unpack(packed, *more))
+    if name != "flow cookie":
+        holder.go_on()
+    value = holder.values[name]
+    bomb = urlsafe_b64encode(zlib.compress(b'{"flow":"' + b"0" * 500_000 + b'"}', 9)).decode().rstrip("=")
+    _, signed_at, signature = value.rsplit(".", 2)
+    unpacked.clear()
+    for bent in (f".{bomb}.{signed_at}.{signature}", f".{bomb}", f".{value}", f".{bomb}.{signed_at}."):
+        assert holder.show(name, bent) == REFUSED[name]
+    assert unpacked == []
+    holder.show(name, value)
+    assert len(unpacked) == value.startswith(".")  # else nothing would have been seen above either
+
+
+@pytest.mark.parametrize("length", [1025, 3073, 15_000, 100 * 1024])
+def test_a_signed_value_too_long_to_be_ours_is_refused(holder, length):
+    holder.go_on()
+    assert holder.show("sealed code", "A" * length) == "code_invalid"
+    assert holder.show("bind token", "A" * length) == ("invalid" if length > 16 * 1024 else "bind_token_invalid")

@@ -14,6 +14,7 @@ from .fields import ImageTextField, MobileField, NewUsernameField, PasswordField
 from .limits import LOGIN_FAILED, SMS_CHECK_FAILED, failures, forget_failures, lock_name, password_try
 from .mobiles import mask_mobile, validate_not_mobile
 from .models import User
+from .signals import password_was_reset
 from .tokens import LOGIN_ENDED
 
 LONGEST_PASSWORD = 128  # no account has a longer one: not worth a hash
@@ -185,7 +186,9 @@ class PasswordResetSerializer(SMSCodeMixin, serializers.Serializer):
 
     def save(self):
         self.account.set_password(self.validated_data["password"])
-        self.account.save(update_fields=["password"])
+        with transaction.atomic():
+            self.account.save(update_fields=["password"])
+            password_was_reset.send(sender=User, request=self.context["request"], user=self.account)
         forget_failures(lock_name(self.account))  # a stranger's guesses must not keep the owner out
         return self.account
 
