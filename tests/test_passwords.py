@@ -212,6 +212,7 @@ def test_guesses_at_the_old_password_are_counted_with_those_of_logins(client, cl
     assert change(client, token).status_code == 200
 
 
+@pytest.mark.servers  # SQLite's memory does not wait for a table that another thread writes
 @pytest.mark.django_db(transaction=True)
 def test_of_changes_at_the_same_moment_one_is_made(client, token):
     passwords = [f"horse number {number}" for number in range(4)]
