@@ -1,7 +1,6 @@
 """QQTokenView, where a page trades its code for a login, and the three small views around it."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -171,19 +170,23 @@ class QQLoginView(QQNavigationView):
 
 class QQCallbackView(QQNavigationView):
     events = {"GET": "callback"}
-    flow: Flow | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        with suppress(QQLoginError):  # which comes up again in get()
-            self.flow = find_by_state(request)
-            self.next = self.flow.next  # before the limit is looked at: who has reached it keeps his target
+        self.found: Flow | QQLoginError
+        try:
+            self.found = find_by_state(request)
+            self.next = self.found.next  # before the limit is looked at: who has reached it keeps his target
+        except QQLoginError as exc:
+            self.found = exc
         super().initial(request, *args, **kwargs)
 
     def get(self, request: Request) -> HttpResponse:
         """Take the browser back from QQ: check its state, keep the code, hand the page a sealed one."""
         if conf.is_direct:
             raise Http404
-        flow = self.flow or find_by_state(request)
+        if isinstance(self.found, QQLoginError):
+            raise self.found
+        flow = self.found
         if flow.state is None or not flow.add("state", True):
             raise QQLoginError("state_used")
         code = read_code(request)
