@@ -6,6 +6,7 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socket import gaierror
 
 import pytest
 import time_machine
@@ -434,6 +435,7 @@ class Impatient(Serializer):
             "nested": ValidationError({"mobile": {"deep": ["里面的一句"]}}),
             "redis": RedisError("gone"),
             "hanging redis": TimeoutError("slow"),
+            "lost memcached": gaierror("no such host"),
             "404": Http404("没有这个号码"),
             "403": PermissionDenied("不行"),
         }[attrs["mobile"]]
@@ -453,6 +455,7 @@ class ServiceDown(APIException):
         ("nested", 400, "invalid", "里面的一句"),
         ("redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("hanging redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
+        ("lost memcached", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("404", 404, "invalid", "未找到。"),
         ("403", 403, "invalid", "您没有执行该操作的权限。"),
     ],
