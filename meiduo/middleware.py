@@ -8,11 +8,11 @@ from django.utils.translation import gettext as _
 
 # A media type whose parameters are plain; a charset is UTF-8 or not named at all.
 CONTENT_TYPE = re.compile(
-    r"""[\w!#$&^.+-]+/[\w!#$&^.+-]+                 # as application/json
-        (?:[ \t]*;[ \t]*(?:
+    r"""[\w!#$&^.+-]+/[\w!#$&^.+-]+[ \t]*             # as application/json
+        (?:;[ \t]*(?:(?:
             charset=(?:utf-?8|"utf-?8") |
             (?!charset=)[\w-]+=(?:[^\s";]*|"[^";]*")  # as multipart's boundary
-        )?)*[ \t]*""",
+        )[ \t]*)?)*""",
     re.VERBOSE | re.ASCII | re.IGNORECASE,
 )
 HTML_POLICY = (

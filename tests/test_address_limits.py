@@ -73,7 +73,7 @@ def test_a_throttled_return_from_qq_uses_nothing_up(browser, clock):
     address = browser.sign_in()
     for _ in range(30):
         browser.get(CALLS["callback"][1])
-    assert browser.come_back(address) == {"error": "throttled"}
+    assert browser.come_back(address) == {"error": "throttled", "state": "/cart"}
     clock.shift(60)
     assert set(browser.come_back(address)) == {"code", "state"}
 

@@ -87,6 +87,7 @@ def refusal(response, status):
         "a*=idna''%ff",
         "charset=",
         'charset="',
+        "  ;" * 2000 + "!",  # a pattern that tries each way to share out the blanks would not come to an end
     ],
 )
 def test_only_utf_8_is_read(call, path, parameters):
@@ -103,6 +104,7 @@ def test_only_utf_8_is_read(call, path, parameters):
         "application/json; charset=UTF-8",
         'application/json; charset="UTF8"',
         "application/json; odata=verbose",
+        'application/json ; charset=utf-8 ; profile="a b" ;',
     ],
 )
 def test_what_pages_call_their_json_is_read(call, content_type):

@@ -62,7 +62,7 @@ def test_somebody_new_binds_and_gets_in_again_and_nothing_is_good_twice(browser,
     assert len(qq.requests("/oauth2.0/token")) == 2
 
 
-def test_sixty_starts_a_minute_and_ten_failed_logins(browser, client):
+def test_sixty_starts_a_minute_and_five_wrong_passwords(browser, client):
     starts = [browser.start() for _ in range(130)]  # of two minutes at most
     assert 60 <= sum("error=throttled" not in start for start in starts) <= 120
     login = {"username": "li4", "password": "correct horse"}

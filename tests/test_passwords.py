@@ -6,8 +6,10 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from rest_framework.exceptions import AuthenticationFailed
 
 from apps.oauth.models import OAuthQQUser
+from apps.users.serializers import PasswordChangeSerializer
 from tests.conftest import MOBILE, PASSWORD, Phone
 from tests.test_users import (
     LOGIN_ENDED,
@@ -210,6 +212,7 @@ def test_guesses_at_the_old_password_are_counted_with_those_of_logins(client, cl
     assert change(client, token).status_code == 200
 
 
+@pytest.mark.servers  # SQLite's memory does not wait for a table that another thread writes
 @pytest.mark.django_db(transaction=True)
 def test_of_changes_at_the_same_moment_one_is_made(client, token):
     passwords = [f"horse number {number}" for number in range(4)]
@@ -226,6 +229,30 @@ def test_of_changes_at_the_same_moment_one_is_made(client, token):
     assert len(done) == 1
     assert {answer.json()["message"] for answer in answers.values() if answer.status_code != 200} == {LOGIN_ENDED}
     assert "token" in log_in(client, password=done[0])
+
+
+def test_change_that_was_overtaken_is_not_made(rf, account):
+    """Whoever knows the old password must not undo what its owner does at the same moment."""
+    changes = []
+    for password in ("horse number 1", "horse number 2"):
+        request = rf.put("/")
+        request.user = type(account).objects.get()
+        changes.append(PasswordChangeSerializer(data={"old_password": PASSWORD, "password": password}))
+        changes[-1].context["request"] = request
+        assert changes[-1].is_valid()
+    assert changes[0].save() == account
+    with pytest.raises(AuthenticationFailed):
+        changes[1].save()
+    account.refresh_from_db()
+    assert account.check_password("horse number 1")
+
+
+def test_huge_old_password_is_not_hashed(client, token, settings):
+    settings.PASSWORD_HASHERS = [f"{CountingHasher.__module__}.CountingHasher", *settings.PASSWORD_HASHERS]
+    CountingHasher.hashed = 0
+    assert change(client, token, "x" * 60_000).status_code == 400
+    assert change(client, token, "x" * 129).status_code == 400
+    assert CountingHasher.hashed == 0
 
 
 # Nothing learnt

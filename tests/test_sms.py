@@ -254,6 +254,12 @@ def test_a_code_is_read_right_however_many_know_it(proof):
     assert ask_account(proof).is_valid()
 
 
+def test_right_code_is_no_try(proof):
+    for _ in range(6):
+        assert refusal(proof | {"password": "password1"}) == {"password": ["这个密码太常见了。"]}
+    assert ask_account(proof).is_valid()
+
+
 def test_a_new_code_has_tries_of_its_own(clock, phone, account):
     for _ in range(2):
         code = phone.receive_code()

@@ -139,18 +139,19 @@ def count(key, seconds):
             return 1
         with suppress(ValueError):  # it expired between the two
             counted = cache.incr(key)
-            if counted == 1:  # given back before, or made anew by Django's Redis, without an end
-                cache.touch(key, seconds)
-                cache.set(_end_key(key), time.time() + seconds, seconds)
             if counted:
-                return counted
+                if counted <= 1:  # given back before, or made anew by Django's Redis, without an end
+                    cache.touch(key, seconds)
+                    cache.set(_end_key(key), time.time() + seconds, seconds)
+                return max(counted, 1)
     # A cache client set to swallow its errors says no to everything.
     raise ConnectionError("the cache does not count")
 
 
 def give_back(key):
     with suppress(ValueError):  # it has expired
-        cache.decr(key)
+        if cache.decr(key) < 0:
+            cache.delete(key)  # it did so this moment: Django's Redis made a new one, without an end
 
 
 def address_key(request):

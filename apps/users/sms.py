@@ -89,13 +89,12 @@ def claim_code(code_id, claimant):
 
 def remember_proof(mobile, attempt):
     """Note that whoever makes this attempt to log in holds this number."""
-    cache.set(_proof_key(mobile, attempt), time.time(), PROOF_LIFETIME)
+    cache.set(_proof_key(mobile, attempt), True, PROOF_LIFETIME)
 
 
 def is_proved(mobile, attempt):
     """Tell whether this very number was proved within this very attempt, not long ago."""
-    proved = cache.get(_proof_key(mobile, attempt))
-    return proved is not None and time.time() - proved < PROOF_LIFETIME
+    return cache.get(_proof_key(mobile, attempt)) is True
 
 
 def _key(mobile):
