@@ -250,7 +250,7 @@ def test_change_that_was_overtaken_is_not_made(rf, account):
 def test_huge_old_password_is_not_hashed(client, token, settings):
     settings.PASSWORD_HASHERS = [f"{CountingHasher.__module__}.CountingHasher", *settings.PASSWORD_HASHERS]
     CountingHasher.hashed = 0
-    assert change(client, token, "x" * 60_000).status_code == 400
+    assert change(client, token, "x" * 10_000).status_code == 400
     assert change(client, token, "x" * 129).status_code == 400
     assert CountingHasher.hashed == 0
 

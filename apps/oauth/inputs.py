@@ -1,6 +1,5 @@
 """What the endpoints accept: the `next` path, a parameter, a JSON body, a bind token."""
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from rest_framework.request import Request
 
 from .conf import conf
 from .errors import BodyTooLarge, QQLoginError, translate
-from .qq import unique
+from .qq import read_json
 
 MAX_NEXT = 512  # bytes, percent-encoded: ten cookies that each hold one must fit in a request's header
 MAX_BODY = 16 * 1024  # bytes; the form has four short fields
@@ -69,6 +68,7 @@ def _is_path(text: str) -> bool:
         text.startswith("/")
         and not text.startswith("//")
         and "\\" not in text
+        and "%u" not in text.lower()  # some old pages undo unescape()'s %u002f
         and not any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in text)
         and url_has_allowed_host_and_scheme(text, allowed_hosts=None)
     )
@@ -120,6 +120,6 @@ class BoundedJSONParser(JSONParser):
         if len(body) > MAX_BODY:
             raise BodyTooLarge
         try:
-            return json.loads(body.decode(), object_pairs_hook=unique)
+            return read_json(body.decode())
         except (ValueError, RecursionError):
             raise ParseError(translate(_("请求内容不是有效的 JSON。"))) from None
