@@ -58,6 +58,26 @@ def test_a_call_past_the_limit_is_refused_until_the_minute_ends(browser, qq, clo
     assert qq.requests("/oauth2.0/token") == []
 
 
+@pytest.mark.parametrize(
+    ("call", "headers"),
+    [
+        ("start", {"sec-fetch-dest": "image"}),
+        ("start", {"sec-purpose": "prefetch"}),
+        ("callback", {"sec-fetch-dest": "iframe"}),
+        ("login", {"sec-fetch-mode": "no-cors"}),
+        ("login", {"origin": "http://evil.example"}),
+        ("bind", {"origin": "http://evil.example"}),
+        ("bind", {"origin": "null"}),
+    ],
+    ids=str,
+)
+def test_no_page_of_somebody_else_uses_up_what_its_visitor_may_do(browser, call, headers):
+    method, path, limit = CALLS[call]
+    refused = [getattr(browser.client, method)(path, headers=headers).status_code for _ in range(limit + 1)]
+    assert refused == [403 if call in ("login", "bind") else 503] * (limit + 1)
+    assert getattr(browser.client, method)(path).status_code != 429
+
+
 def test_a_throttled_page_is_told_in_words(browser, clock):
     path = CALLS["login"][1]
     answers = [browser.get(path) for _ in range(61)]

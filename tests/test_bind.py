@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.serializers import CharField, Serializer
 
-from apps.oauth.errors import ERRORS, sentence
+from apps.oauth.errors import ERRORS, sentence, translate
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
 from tests.conftest import MOBILE, PASSWORD
@@ -468,6 +468,25 @@ def test_an_error_of_the_shops_serializer_has_the_same_shape(browser, form, shop
     assert response.headers.get("Retry-After") == ("7" if mobile == "throttled" else None)
 
 
+def test_a_try_that_a_limit_refuses_is_no_try(browser, form, shop):
+    serializer, shop.QQ_ACCOUNT_SERIALIZER = shop.QQ_ACCOUNT_SERIALIZER, f"{__name__}.Impatient"
+    for _ in range(12):
+        assert browser.bind(form | {"mobile": "throttled"}).status_code == 429
+    shop.QQ_ACCOUNT_SERIALIZER = serializer
+    assert browser.bind(form).status_code == 200
+
+
+def test_a_neighbours_failures_do_not_use_up_a_logins_tries(browser, other_browser, form):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        form["access_token"] = browser.get_bind_token()
+        for number in range(10):
+            other_browser.bind({"access_token": other_browser.get_bind_token(f"邻居{number}")})
+        for _ in range(7):
+            assert browser.bind(form | {"password": ""}).status_code == 429
+        clock.shift(60)
+        assert list(refusal(browser.bind(form | {"password": ""}), "invalid")) == ["password"]
+
+
 class Clashing(Serializer):
     """A shop whose save() fails on a constraint of its own."""
 
@@ -560,6 +579,14 @@ def test_every_error_has_its_english_sentence_and_its_line_in_the_readme(code):
             if line.startswith("|") and f"`{code}`" in line
         )
         assert str(ERRORS[code][0]) in row
+
+
+def test_every_sentence_of_the_app_has_an_english_one():
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "apps" / "oauth").glob("*.py"))
+    sentences = re.findall(r'\b_\("([^"]+)"\)', sources)
+    assert len(sentences) > len(ERRORS)
+    with override("en"):
+        assert [text for text in sentences if not translate(text).isascii()] == []
 
 
 def test_field_errors_are_in_the_shoppers_language_too(browser, form):

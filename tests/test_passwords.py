@@ -9,7 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.exceptions import AuthenticationFailed
 
 from apps.oauth.models import OAuthQQUser
-from apps.users.serializers import PasswordChangeSerializer
+from apps.users.models import User
+from apps.users.serializers import AccountSerializer, PasswordChangeSerializer
 from tests.conftest import MOBILE, PASSWORD, Phone
 from tests.test_users import (
     LOGIN_ENDED,
@@ -158,6 +159,24 @@ def test_a_reset_takes_the_qqs_off_the_account_where_the_shop_wants_it(
     answer = browser.collect(browser.arrive()).json()
     assert answer.keys() == ({"access_token", "next"} if unbinds else {"token", "user_id", "username", "next"})
     assert OAuthQQUser.objects.count() == (0 if unbinds else 2)
+
+
+class Overtaken(AccountSerializer):
+    """A bind whose password was right a moment ago: then its owner has set another one by SMS."""
+
+    def validate(self, attrs):
+        attrs = super().validate(attrs)
+        reset = User.objects.get(pk=self.account.pk)
+        reset.set_password(NEW_PASSWORD)
+        reset.save()
+        return attrs
+
+
+def test_a_bind_that_a_reset_overtakes_binds_nothing(browser, account, form, settings):
+    settings.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Overtaken"
+    response = browser.bind(form)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid")
+    assert not OAuthQQUser.objects.exists()
 
 
 def test_a_reset_that_is_refused_takes_no_qq_off(client, binding, reset):

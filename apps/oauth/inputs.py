@@ -75,17 +75,19 @@ def _is_path(text: str) -> bool:
 
 
 def refuse_other_pages(request: Request) -> None:
-    """Raise PermissionDenied for a call that a browser makes for a page of any other origin than the shop's."""
-    origin = request.headers.get("Origin")
-    if origin is None:  # no browser, or one that does not say
-        return
+    """Raise PermissionDenied for a call that a browser makes for a page of any other origin than the shop's.
+
+    Before it is counted: else any page could use up what its visitor's address may do.
+    """
+    origin = request.headers.get("Origin")  # missing: no browser, or a page of the API's own origin
     try:
         ours = (_origin(urlsplit(address)) for address in (conf.CALLBACK_PAGE, conf.REDIRECT_URI))
-        is_ours = _origin(urlsplit(origin)) in ours
+        is_ours = origin is None or _origin(urlsplit(origin)) in ours
     except ValueError:
         is_ours = False
-    if not is_ours:
-        raise PermissionDenied(translate(_("只有本店的页面可以绑定 QQ。")))
+    # A picture, a script or a form's target: no page of the shop calls in this way.
+    if not is_ours or request.headers.get("Sec-Fetch-Mode") == "no-cors":
+        raise PermissionDenied(translate(_("请从本店的页面登录。")))
 
 
 def read_parameter(query: QueryDict, name: str, shape: re.Pattern[str]) -> str:
