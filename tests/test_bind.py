@@ -12,7 +12,7 @@ import pytest
 import time_machine
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import IntegrityError, connection
 from django.http import Http404
 from django.utils.translation import override
@@ -398,7 +398,8 @@ def test_fields_that_are_not_asked_for_change_nothing(browser, form, users):
     ],
     ids=lambda value: repr(value[:12]) if isinstance(value, bytes) else None,
 )
-def test_a_body_that_is_no_short_json_object_is_refused(browser, db, body, status):
+def test_a_body_that_is_no_short_json_object_is_refused(browser, shop, db, body, status):
+    shop.DATA_UPLOAD_MAX_MEMORY_SIZE = 10_000_000  # the shop's own bound does not help here
     response = browser.client.post("/oauth/qq/users/", body, content_type="application/json")
     code = "bind_token_missing" if body == b"" else "invalid"
     assert refusal(response, code, status) == {}
@@ -436,6 +437,7 @@ class Impatient(Serializer):
             "redis": RedisError("gone"),
             "hanging redis": TimeoutError("slow"),
             "lost memcached": gaierror("no such host"),
+            "too big for django": RequestDataTooBig(),
             "404": Http404("没有这个号码"),
             "403": PermissionDenied("不行"),
         }[attrs["mobile"]]
@@ -456,6 +458,7 @@ class ServiceDown(APIException):
         ("redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("hanging redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("lost memcached", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
+        ("too big for django", 413, "invalid", "请求内容太大。"),
         ("404", 404, "invalid", "未找到。"),
         ("403", 403, "invalid", "您没有执行该操作的权限。"),
     ],
@@ -535,8 +538,27 @@ def test_an_openid_that_differs_in_case_only_is_another_persons(browser, account
 def test_the_database_itself_compares_openids_exactly(db):
     with connection.cursor() as cursor:
         cursor.execute("SHOW FULL COLUMNS FROM tb_oauth_qq WHERE Field = 'openid'")
-        columns = [column.name for column in cursor.description]
+        columns = [column[0] for column in cursor.description]
         assert dict(zip(columns, cursor.fetchone(), strict=True))["Collation"] == "utf8mb4_bin"
+
+
+@pytest.fixture
+def column_without_case(transactional_db):
+    """The openids' column as a shop may have it from before."""
+    type = "ALTER TABLE tb_oauth_qq MODIFY openid varchar(64) CHARACTER SET utf8mb4 COLLATE {} NOT NULL"
+    with connection.cursor() as cursor:
+        cursor.execute(type.format("utf8mb4_general_ci"))
+        yield
+        cursor.execute("DELETE FROM tb_oauth_qq")
+        cursor.execute(type.format("utf8mb4_bin"))
+
+
+@pytest.mark.servers
+def test_where_the_database_compares_without_case_nobody_is_taken_for_another(column_without_case, request, qq):
+    account, browser, form = (request.getfixturevalue(name) for name in ("account", "browser", "form"))
+    OAuthQQUser.objects.create(user=account, openid=qq.openid("小明").lower())
+    assert "access_token" in browser.collect(browser.arrive()).json()
+    assert refusal(browser.bind(form), "already_bound") == {}
 
 
 # Languages

@@ -249,10 +249,9 @@ class QQTokenView(QQView):
         try:
             user = self.bind(account, identity, flow)
         except IntegrityError:
-            bound_to = find_user(identity)
-            if bound_to is None:
+            if not OAuthQQUser.objects.filter(openid=identity.openid).exists():
                 raise  # a clash of the shop's own, not for the openid
-            return self.repeat(flow, bound_to)
+            return self.repeat(flow, find_user(identity))
         failures.forgive()
         response = self.login(user, flow, qq_bound, id=user.pk)
         record(request, "bind", **self.known)
@@ -291,9 +290,9 @@ class QQTokenView(QQView):
             flow.note_bound(self.request.data, user.pk)
         return user
 
-    def repeat(self, flow: Flow, user: AbstractBaseUser) -> Response:
+    def repeat(self, flow: Flow, user: AbstractBaseUser | None) -> Response:
         """Answer a form for a bound openid: with the login if it is the one that bound it, whose answer got lost."""
-        if not flow.has_bound(self.request.data, user.pk):
+        if user is None or not flow.has_bound(self.request.data, user.pk):
             raise QQLoginError("already_bound")
         refuse_by_account(user, status=400)
         response = self.login(user, flow, id=user.pk)
@@ -334,7 +333,7 @@ def read_code(request: Request) -> str:
 def find_user(identity: QQIdentity) -> AbstractBaseUser | None:
     """Return the user the openid is bound to."""
     for binding in OAuthQQUser.objects.select_related("user").filter(openid=identity.openid):
-        if binding.openid == identity.openid:  # MySQL compares without case
+        if binding.openid == identity.openid:  # MySQL compares without case where the column was not made by us
             user: AbstractBaseUser = binding.user
             return user
     return None

@@ -95,7 +95,7 @@ def password_try(request, name):
     if ends is not None:
         raise reached(request, PASSWORD, min(ends - time.time(), _lock_seconds(locks)))
     tries = count(f"{state_key}:{epoch}:{locks}", PASSWORD.seconds)
-    slow_tries = count(f"{state_key}:{epoch}:{locks}:slow", DAY)
+    slow_tries = 0 if tries > PASSWORD.maximum else count(f"{state_key}:{epoch}:{locks}:slow", DAY)
     if tries >= PASSWORD.maximum or slow_tries >= SLOW_FAILURES:
         # Before the last try is made: should this process die of it, the lock is there.
         locks += 1
