@@ -1,11 +1,11 @@
 """
-The shop's settings. The environment is read here and nowhere else; README.md lists the variables.
+The shop's settings. The environment is read here and, of gunicorn's WEB_CONCURRENCY, in server.py; README.md lists
+the variables.
 
 With nothing set the shop runs for a developer: SQLite, local memory, keys of its own making, all kept in `var/`.
 In production (`DEBUG` off, a client id, QQ itself at the other end) it refuses to start on any of these.
 """
 
-import logging
 import os
 import re
 import secrets
@@ -56,6 +56,14 @@ def number(kind):
 
 def names(text):
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def origins(text):
+    # corsheaders would take more: "null", which any page can call itself, and a slash or a capital that never matches.
+    for origin in names(text):
+        if not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin):
+            raise ValueError(f"{origin} is no origin. Write https://www.shop.example, with a port if it has one")
+    return names(text)
 
 
 # What the shop keeps on disk ------------------------------------------------------------------------------------------
@@ -121,8 +129,14 @@ HTTPS = PRODUCTION and urlsplit(QQ_REDIRECT_URI).scheme == "https"
 
 # Keys -----------------------------------------------------------------------------------------------------------------
 
-SAMPLE_KEY = re.compile(r"django-insecure|change.?me|your.?(secret|key)|example|sample|placeholder|password", re.I)
+SAMPLE_KEY = re.compile(
+    r"django-insecure|change.?me|your.?(secret|key)|example|sample|placeholder|password|0123456789|00112233445566", re.I
+)
 NEW_KEY = 'Make one: python3 -c "import secrets; print(secrets.token_urlsafe(64))"'
+
+
+def is_sample(key):
+    return bool(SAMPLE_KEY.search(key)) or len(set(key)) < 10
 
 
 def production_key(name, key):
@@ -131,7 +145,7 @@ def production_key(name, key):
         raise ImproperlyConfigured(f"{name} is not set. {NEW_KEY}")
     if len(key.encode()) < 32:
         raise ImproperlyConfigured(f"{name} is too short: it must have 32 bytes or more. {NEW_KEY}")
-    if SAMPLE_KEY.search(key) or len(set(key)) < 10:
+    if is_sample(key):
         raise ImproperlyConfigured(f"{name} looks like a sample that others know too. {NEW_KEY}")
     if key.startswith(("-----BEGIN", "{")):
         raise ImproperlyConfigured(f"{name} is a PEM or JWK text; it must be random characters. {NEW_KEY}")
@@ -141,14 +155,19 @@ def production_key(name, key):
 SECRET_KEY = given("SECRET_KEY")
 SECRET_KEY_FALLBACKS = given("SECRET_KEY_FALLBACKS", names, [])
 JWT_SIGNING_KEY = given("JWT_SIGNING_KEY")
+JWT_SIGNING_KEY_FALLBACKS = given("JWT_SIGNING_KEY_FALLBACKS", names, [])
 
 if PRODUCTION:
     production_key("SECRET_KEY", SECRET_KEY)
     production_key("JWT_SIGNING_KEY", JWT_SIGNING_KEY)
     for _key in SECRET_KEY_FALLBACKS:
         production_key("SECRET_KEY_FALLBACKS", _key)
-    if JWT_SIGNING_KEY in (SECRET_KEY, *SECRET_KEY_FALLBACKS):
+    for _key in JWT_SIGNING_KEY_FALLBACKS:
+        production_key("JWT_SIGNING_KEY_FALLBACKS", _key)
+    if {JWT_SIGNING_KEY, *JWT_SIGNING_KEY_FALLBACKS} & {SECRET_KEY, *SECRET_KEY_FALLBACKS}:
         raise ImproperlyConfigured(f"JWT_SIGNING_KEY must not be SECRET_KEY: who learns one has both. {NEW_KEY}")
+    if is_sample(given("QQ_CLIENT_SECRET", str, SECRET_KEY)):
+        raise ImproperlyConfigured("QQ_CLIENT_SECRET looks like a sample. Take the APP Key from QQ Connect's console.")
 else:
     SECRET_KEY = SECRET_KEY or kept_key("secret_key")
     JWT_SIGNING_KEY = JWT_SIGNING_KEY or kept_key("jwt_signing_key")
@@ -212,6 +231,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # SMS and image codes --------------------------------------------------------------------------------------------------
 
 SMS_BACKEND = given("SMS_BACKEND", str, "apps.users.development.send_sms")
+SMS_HOURLY_CEILING = given("SMS_HOURLY_CEILING", number(int), 1000)  # for the whole shop: it bounds the bill
 SMS_LOG = str(VAR_DIR / "sms.log")
 CAPTCHA_LOG = given("CAPTCHA_LOG", str, "")
 
@@ -234,12 +254,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "meiduo.middleware.with_safe_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "meiduo.middleware.short_utf8_bodies_only",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -263,8 +285,8 @@ TEMPLATES = [
 ROOT_URLCONF = "meiduo.urls"
 WSGI_APPLICATION = "meiduo.wsgi.application"
 ALLOWED_HOSTS = given("ALLOWED_HOSTS", names, ["127.0.0.1", "localhost", "[::1]"])
-# No call of this API has a body of even one KiB; this bounds what a worker reads before it refuses.
-DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+# No call of this API has a body of even one KiB, no form of the admin one of ten.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024
 
 LANGUAGE_CODE = "zh-hans"
 LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
@@ -292,6 +314,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+# Whether a password reset by SMS also takes the QQs off the account, as one of them may be a stranger's.
+RESET_UNBINDS_QQ = given("RESET_UNBINDS_QQ", boolean, True)
 NUM_PROXIES = given("NUM_PROXIES", number(int), 0)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["apps.users.tokens.LoginTokenAuthentication"],
@@ -304,9 +328,11 @@ REST_FRAMEWORK = {
 }
 SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER_TYPES": ("JWT",), "LEEWAY": 60}
 
-CORS_ALLOWED_ORIGINS = given("CORS_ALLOWED_ORIGINS", names, [])
+CORS_ALLOWED_ORIGINS = given("CORS_ALLOWED_ORIGINS", origins, [])
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Retry-After"]
+if ADMIN_PATH:
+    CORS_URLS_REGEX = f"^/(?!{re.escape(ADMIN_PATH)})"  # no page of another origin has business with the admin
 
 # Headers and https ----------------------------------------------------------------------------------------------------
 
@@ -325,28 +351,24 @@ if HTTPS:
 
 # Logging --------------------------------------------------------------------------------------------------------------
 
-
-def without_secrets(record: logging.LogRecord) -> bool:
-    """Take out of a record's addresses what no log may hold: queries, with codes and states, and mobile numbers."""
-
-    def clean(text):
-        return re.sub(r"\b(1[3-9][0-9])[0-9]{4}([0-9]{4})\b", r"\1****\2", re.sub(r"\?\S*", "", text))
-
-    if isinstance(record.args, tuple):
-        record.args = tuple(clean(arg) if isinstance(arg, str) else arg for arg in record.args)
-    return True
-
-
+DEFAULT_EXCEPTION_REPORTER = "meiduo.logs.ErrorReport"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "filters": {"without_secrets": {"()": "django.utils.log.CallbackFilter", "callback": without_secrets}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["without_secrets"]}},
+    "formatters": {
+        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "audit": {"()": "meiduo.logs.AuditFormatter"},
+    },
+    "filters": {"without_secrets": {"()": "meiduo.logs.WithoutSecrets"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["without_secrets"]},
+        "audit": {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stdout"},
+    },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": ["stderr"], "propagate": False},
+        "meiduo.audit": {"handlers": ["audit"], "level": "INFO", "propagate": False},
         "urllib3": {"level": "WARNING"},  # at DEBUG it writes whole addresses, secrets included
     },
 }

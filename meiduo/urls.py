@@ -5,6 +5,8 @@ from django.urls import include, path
 
 from apps.users import errors
 
+from . import recovery  # noqa: F401  listens
+
 urlpatterns = [
     path("oauth/qq/", include("apps.oauth.urls")),
     path("", include("apps.users.urls")),

@@ -2,11 +2,15 @@
 
 import json
 import logging
+import re
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 from django.test import Client
 
@@ -155,3 +159,83 @@ def binding(account, qq):
     from apps.oauth.models import OAuthQQUser
 
     return OAuthQQUser.objects.create(user=account, openid=qq.openid("小明"))
+
+
+# What no log may hold -------------------------------------------------------------------------------------------------
+
+EXEMPT = (
+    "django.db.backends",  # writes a query's values, but only under DEBUG, which is a developer's own machine
+    "uvicorn",  # the stand-in's, and QQ logs what it likes
+)
+TELLING = {
+    "a whole mobile number": r"(?<![0-9])(?:86)?1[3-9][0-9]{9}(?![0-9])",
+    "a JWT": r"eyJ[\w-]+\.[\w-]+\.",
+    "a signed value": r"[\w-]{6,}[.:][\w-]{27,}(?![\w-])",
+    "a state": r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w-]{43}(?![\w-])",
+    "a code or token of QQ's": r"(?<![0-9A-Za-z])(?=[0-9]*[A-F])[0-9A-F]{32}(?![0-9A-Za-z])",
+}
+
+
+class SecretLogged(AssertionError):
+    pass
+
+
+def shop_handlers():
+    """Return the handlers the shop's settings configure, not those of pytest."""
+    loggers = map(logging.getLogger, (None, *settings.LOGGING["loggers"]))
+    return {entry for logger in loggers for entry in logger.handlers if entry.name in settings.LOGGING["handlers"]}
+
+
+@contextmanager
+def refusing_secrets_in_logs():
+    """Let every logger say all it has to say while the block runs, and raise SecretLogged if a secret is in it."""
+    loggers = [logging.root, *(entry for entry in logging.root.manager.loggerDict.values() if hasattr(entry, "level"))]
+    levels = {entry: entry.level for entry in loggers if entry.level and not entry.name.startswith(EXEMPT)}
+    shops = shop_handlers()
+    text = StringIO()
+    streams = {handler: handler.setStream(text) for handler in shops}
+
+    def is_ours(record):
+        return not record.name.startswith(EXEMPT)
+
+    for handler in shops:
+        handler.addFilter(is_ours)
+    for entry in levels:
+        entry.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for entry, level in levels.items():
+            entry.setLevel(level)
+        for handler, stream in streams.items():
+            handler.removeFilter(is_ours)
+            handler.setStream(stream)
+    refuse_secrets(text.getvalue())
+
+
+def refuse_secrets(text):
+    """Raise SecretLogged if the text holds a secret of the shop, of the test, or what looks like one."""
+    for kind, secret in (*TELLING.items(), *known_secrets()):
+        found = re.search(secret, text, re.ASCII)
+        if found:
+            line = next(line for line in text.splitlines() if re.search(secret, line, re.ASCII))
+            raise SecretLogged(f"{kind} is in the log: {line}")
+
+
+def known_secrets():
+    for name in ("SECRET_KEY", "JWT_SIGNING_KEY", "QQ_CLIENT_SECRET"):
+        if getattr(settings, name, None):
+            yield name, re.escape(getattr(settings, name))
+    yield "the password", re.escape(PASSWORD)
+    for name, shape in (("SMS_LOG", r"[0-9]{6}"), ("CAPTCHA_LOG", r"[A-Z0-9]{4}")):
+        path = Path(getattr(settings, name, None) or "-")
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            code = re.search(shape, json.loads(line)["text"])
+            if code and code[0] != "HTTP":  # a picture may well say what is in every log
+                yield f"{name}: {code[0]}", rf"(?<![\w.]){code[0]}(?![\w/])"
+
+
+@pytest.fixture(autouse=True)
+def canaries(settings):  # for its end comes before that of the settings
+    with refusing_secrets_in_logs():
+        yield

@@ -1,7 +1,7 @@
 """Try everything the project claims: `make test`. Arguments are handed to pytest.
 
 The style, the types, and the tests: on SQLite and local memory, then on a MariaDB and a Redis of its own, then in
-Chromium. As root on Debian it installs the packages that are missing for that, only such as bring no service; the two
+Chromium. As root on Debian it installs the packages that are missing for that, only such as bring no service; the
 servers listen on free loopback ports, live in a temporary folder and end with this program, so that no server of the
 machine is touched.
 
@@ -12,7 +12,9 @@ Standard library only, as it is what installs the rest.
 """
 
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +104,7 @@ def install_packages() -> None:
         # Without the services that the packages mariadb-server and redis-server start and keep.
         "MariaDB": (has_mariadb(), ["mariadb-server-core", "mariadb-client-core"]),
         "Redis": (find_redis() is not None, ["redis-tools"]),
+        "memcached": (has_memcached(), []),
         "Chromium": (find("chromium") is not None, ["chromium"]),
         "Chinese letters": (is_installed("fonts-noto-cjk"), ["fonts-noto-cjk"]),
         "mysqlclient": (has_mysqlclient(), compiler_packages()),
@@ -115,10 +118,32 @@ def install_packages() -> None:
     apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]
     environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     call([*apt_get, "update"], environ)
+    # --no-remove: where another server of this machine would have to go, it stays and we do without.
+    install = [*apt_get, "install", "--yes", "--no-install-recommends", "--no-remove"]
     for name, packages in missing.items():  # one by one: what cannot be had keeps nothing else away
-        print(f"== Installing {name}: {shlex.join(packages)}", flush=True)
-        # --no-remove: where another server of this machine would have to go, it stays and we do without.
-        call([*apt_get, "install", "--yes", "--no-install-recommends", "--no-remove", *packages], environ)
+        print(f"== Installing {name}: {shlex.join(packages)}".rstrip(": "), flush=True)
+        if name == "memcached":
+            unpack_memcached(install, environ)
+        else:
+            call([*install, *packages], environ)
+
+
+def unpack_memcached(install: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Put Debian's memcached beside our Python. Its package starts a service, so only the libraries are installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "memcached"]
+        subprocess.run(download, cwd=folder, stdin=subprocess.DEVNULL, check=False)
+        for package in Path(folder).glob("*.deb"):
+            ask = ["dpkg-deb", "--field", package, "Depends"]
+            needed = subprocess.run(ask, capture_output=True, encoding="utf-8", check=False).stdout
+            call([*install, "--no-upgrade", *re.findall(r"\blib[\w.+-]+", needed)], environ)
+            subprocess.run(["dpkg-deb", "--extract", package, folder], check=False)
+            shutil.copy(Path(folder) / "usr/bin/memcached", sysconfig.get_path("scripts"))
+
+
+def has_memcached() -> bool:
+    memcached = find("memcached")
+    return memcached is not None and subprocess.run([memcached, "-V"], capture_output=True, check=False).returncode == 0
 
 
 def has_mariadb() -> bool:
@@ -167,6 +192,8 @@ def main(arguments: Sequence[str]) -> int:
             with processes.mariadb(folder) as database_url, processes.redis(folder) as cache_url:
                 environ = {"DATABASE_URL": database_url, "CACHE_URL": cache_url}
                 run.pytest("Tests on MariaDB and Redis", "not browser", "coverage-mariadb", **environ)
+            if not has_memcached():
+                run.not_run.append("the tests on memcached (test_memcached.py)")
         else:
             absent = " and no ".join(name for name, is_there in needed.items() if not is_there)
             run.not_run.append(f"all tests on MariaDB and Redis, the races among them (-m servers): no {absent}")

@@ -1,4 +1,4 @@
-"""Real processes for tests: the shop under gunicorn, Redis and MariaDB, each on a free loopback port.
+"""Real processes for tests: the shop under gunicorn, MariaDB, Redis and memcached, each on a free loopback port.
 
 Standard library only: tests/everything.py uses it before anything else is installed.
 """
@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -19,7 +20,7 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, ProxyHandler, Request, build_opener
 from uuid import uuid4
 
@@ -198,7 +199,9 @@ def _names(headers: dict[str, str]) -> dict[str, str]:
 
 def find(*programs: str) -> str | None:
     """Return the path of the first of the programs that this machine has."""
-    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))  # not on everybody's PATH
+    # The last two are not on everybody's PATH, and the first holds what everything.py puts beside our Python.
+    folders = sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"
+    path = os.pathsep.join(folders)
     return next((found for program in programs if (found := shutil.which(program, path=path))), None)
 
 
@@ -221,34 +224,54 @@ def redis(folder: Path, port: int | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def mariadb(folder: Path) -> Iterator[str]:
-    """Run a MariaDB with an empty database; the block gets its address as DATABASE_URL wants it."""
-    port, password = free_port(), secrets.token_hex(16)
+def memcached(folder: Path) -> Iterator[str]:
+    """Run a memcached; the block gets its address as CACHES wants it."""
+    port = free_port()
+    server = find("memcached")
+    assert server, "no memcached"
+    user = ["--user=root"] if os.geteuid() == 0 else []
+    with running([server, f"--listen={HOST}", f"--port={port}", *user], folder / "memcached.log") as process:
+        wait_until(lambda: process.poll() is not None or accepts(port), "memcached listens")
+        assert process.poll() is None, "memcached has ended by itself"
+        yield f"{HOST}:{port}"
+
+
+@contextmanager
+def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
+    """Run a MariaDB with an empty database; the block gets its address as DATABASE_URL wants it.
+
+    With the `url` it had before it goes on with what it has kept in the folder.
+    """
     data, socket_path, log = folder / "mariadb", folder / "mariadb.sock", folder / "mariadb.log"
     user = ["--user=root"] if os.geteuid() == 0 else []
-    install, server = find("mariadb-install-db"), find("mariadbd")
-    assert install, "no mariadb-install-db"
+    server = find("mariadbd")
     assert server, "no mariadbd"
-    # root is known by its user id on the socket: no account without a password listens on the port.
-    command = [install, "--no-defaults", f"--datadir={data}", "--skip-test-db", *user]
-    command += ["--auth-root-authentication-method=socket"]
-    with log.open("wb") as output:
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
-    first_words = folder / "mariadb.sql"
-    first_words.write_text(
-        "CREATE DATABASE meiduo CHARACTER SET utf8mb4;\n"
-        f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}';\n"
-        f"GRANT ALL ON *.* TO shop@'{HOST}';\n"
-    )
+    port = (url and urlsplit(url).port) or free_port()
     options = [f"--datadir={data}", f"--socket={socket_path}", f"--port={port}", f"--bind-address={HOST}"]
-    options += [f"--pid-file={folder / 'mariadb.pid'}", f"--init-file={first_words}", *user]
-    # Thrown away at the end, so it need not outlive a power cut.
-    options += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--skip-log-bin"]
+    options += [f"--pid-file={folder / 'mariadb.pid'}", *user]
+    # Thrown away at the end, so it need not outlive a power cut; but a kill -9 it does.
+    options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin"]
     options += ["--skip-name-resolve"]
+    if not url:
+        install, password = find("mariadb-install-db"), secrets.token_hex(16)
+        assert install, "no mariadb-install-db"
+        # root is known by its user id on the socket: no account without a password listens on the port.
+        command = [install, "--no-defaults", f"--datadir={data}", "--skip-test-db", *user]
+        command += ["--auth-root-authentication-method=socket"]
+        with log.open("wb") as output:
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
+        first_words = folder / "mariadb.sql"
+        first_words.write_text(
+            "CREATE DATABASE meiduo CHARACTER SET utf8mb4;\n"
+            f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}';\n"
+            f"GRANT ALL ON *.* TO shop@'{HOST}';\n"
+        )
+        options += [f"--init-file={first_words}"]
+        url = f"mysql://shop:{password}@{HOST}:{port}/meiduo"
     with running([server, "--no-defaults", *options], log) as process:
         wait_until(lambda: process.poll() is not None or accepts(port), "MariaDB listens")
         assert process.poll() is None, f"MariaDB has ended by itself:\n{log.read_text(errors='replace')}"
-        yield f"mysql://shop:{password}@{HOST}:{port}/meiduo"
+        yield url
 
 
 # What they are made of ------------------------------------------------------------------------------------------------

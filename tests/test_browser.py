@@ -2,8 +2,9 @@
 
 import json
 import re
+import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -33,7 +34,8 @@ PHONE = {
 }
 PASSWORD = "correct horse"
 # Chromium itself writes a line to the console for each answer that is an error; QQ's pages have no icon.
-EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of (400 |503 |404 .*/favicon\.ico)")
+FAILED = "Failed to load resource: the server responded with a status of "
+EXPECTED = re.compile(FAILED + r"(400 |429 |503 |404 .*/favicon\.ico)")
 
 expect.set_options(timeout=30_000)  # as long as Playwright waits for anything else
 
@@ -88,7 +90,7 @@ def split_shop(tmp_path_factory):
     listener = processes.listen()
     web = tmp_path_factory.mktemp("pages") / "web"
     copytree(processes.ROOT / "web", web)
-    for page in (web / name for name in ("index.html", "login.html", "oauth_callback.html")):
+    for page in (web / name for name in ("index.html", "login.html", "oauth_callback.html", "reset.html")):
         text = page.read_text(encoding="utf-8")
         assert text.count('data-api=""') == 1
         page.write_text(text.replace('data-api=""', f'data-api="{processes.address_of(listener)}"'), encoding="utf-8")
@@ -297,7 +299,8 @@ def test_first_login_asks_for_the_mobile_and_the_second_goes_straight_in(request
     shopper.is_in(page, "/?from=%E8%B4%AD%E7%89%A9%E8%BD%A6&a=1#top")
     token = page.evaluate("localStorage.token")
     profile = Visitor().get(f"{place.shop.url}/user/", Authorization=f"JWT {token}")
-    assert (profile.status, profile.json()["mobile"]) == (200, shopper.mobile)
+    masked = f"{shopper.mobile[:3]}****{shopper.mobile[-4:]}"
+    assert (profile.status, profile.json()["mobile"]) == (200, masked)
 
     again = meet(place, person=shopper.person, mobile=shopper.mobile)
     page = again.press_qq(next="/?second")
@@ -428,6 +431,61 @@ def test_wrong_image_code_is_told_beside_its_field_with_a_new_picture(shopper):
     assert shopper.read_picture(page) != right
     shopper.bind(page)
     shopper.is_in(page, "/")
+
+
+def test_number_that_has_to_wait_is_told_how_long_and_another_need_not(shopper):
+    page = shopper.arrive()
+    shopper.place.shop.receive_sms_code(Visitor(), shopper.mobile)
+    page.locator("#mobile").fill(shopper.mobile)
+    page.locator("#image-code").fill(shopper.read_picture(page))
+    send = page.locator("#send-sms")
+    send.click()
+    message = page.locator("#form-message")
+    expect(message).to_contain_text("操作太频繁，请稍后再试")
+    expect(message).to_contain_text(re.compile(r"请等 \d+ 秒"))
+    expect(message).to_be_focused()
+    expect(send).to_have_text(re.compile(r"\d+ 秒后重发\s*again in \d+ s"))
+    expect(send).to_be_disabled()
+
+    shopper.mobile = f"139{shopper.mobile[3:]}"
+    page.locator("#mobile").fill(shopper.mobile)
+    expect(send).to_have_text(re.compile("获取短信"))
+    shopper.bind(page)
+    shopper.is_in(page, "/")
+
+
+def test_forgotten_password_is_set_anew_by_sms(shopper):
+    account = {"username": shopper.mobile[::-1], "mobile": shopper.mobile, "password": "!", "is_active": True}
+    account |= {"is_superuser": False, "is_staff": False, "email_active": False, "token_generation": 0}
+    account |= {"first_name": "", "last_name": "", "email": "", "date_joined": "2020-01-01 00:00:00"}
+    with closing(sqlite3.connect(shopper.place.shop.var / "db.sqlite3")) as database, database:
+        names, marks = ", ".join(account), ", ".join("?" * len(account))
+        database.execute(f"INSERT INTO tb_users ({names}) VALUES ({marks})", tuple(account.values()))
+
+    form = shopper.arrive(next="/?bound")
+    with shopper.context.expect_page() as opened:
+        form.get_by_role("link", name="忘记了这个账号的密码").click()
+    page = opened.value
+    sees(page, "重设密码")
+    sms_code = shopper.receive_sms(page)
+    shopper.fill_in(page, sms_code)
+    page.locator("#password").fill("12345678")
+    button(page, "保存并登录").click()
+    expect(page.locator("#password")).to_have_accessible_description(re.compile("这个密码太常见了"))
+    page.locator("#password").fill(PASSWORD)
+    button(page, "保存并登录").click()
+    shopper.is_in(page, "/")
+    assert len(shopper.sent("/password/", "POST")) == 2
+
+    page = shopper.open("/login.html?next=/?known")
+    page.get_by_role("link", name="忘记密码").click()
+    sees(page, "重设密码")
+    page.get_by_role("link", name="返回登录").click()
+    sees(page, "登录")
+    page.locator("#username").fill(shopper.mobile)
+    page.locator("#password").fill(PASSWORD)
+    page.locator("#login-submit").click()
+    shopper.is_in(page, "/?known")
 
 
 def test_too_many_tries_end_the_attempt_and_a_new_login_helps(shopper):
@@ -617,6 +675,10 @@ def test_nothing_is_wider_than_a_small_phone(meet):
     fits(page)
     page.goto(f"{shopper.place.pages}/login.html")
     button(page, "登录 Log in").first.click()
+    expect(page.get_by_text("请填写这一项").first).to_be_visible()
+    fits(page)
+    page.goto(f"{shopper.place.pages}/reset.html")
+    button(page, "保存并登录").click()
     expect(page.get_by_text("请填写这一项").first).to_be_visible()
     fits(page)
     page.goto(f"{shopper.place.pages}/oauth_callback.html")

@@ -95,3 +95,28 @@ def test_a_redis_is_fine_in_production(https, shop):
         "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
     }
     assert found() == set()
+
+
+@pytest.mark.parametrize("rate", ["60", "sixty/min", "60/eon", "", 60, "60/min/min"])
+def test_a_rate_that_is_none_is_named(https, shop, rate):
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"qq_callback": rate}}
+    assert found() == {"oauth.E013"}
+    (message,) = (message for message in run_checks() if message.id == "oauth.E013")
+    assert "qq_callback" in message.msg
+    assert "30/min" in message.hint
+
+
+@pytest.mark.parametrize("rate", [None, "5/second", "1000/day"])
+def test_a_rate_of_drfs_is_fine(https, shop, rate):
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"qq_callback": rate}}
+    assert found() == set()
+
+
+def test_who_has_not_said_how_many_proxies_there_are_is_warned_in_production(https, shop):
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "NUM_PROXIES": None}
+    assert found() == set()
+    shop.QQ_API_URL = "https://graph.qq.com"
+    shop.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
+    }
+    assert found() == {"oauth.W006"}

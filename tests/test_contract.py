@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 
 import standin
+from apps.users.mobiles import mask_mobile
 from tests import processes
 
 
@@ -82,7 +83,13 @@ def test_first_login_binds_and_the_second_goes_straight_in(meiduo, person, mobil
     assert user.keys() == {"token", "user_id", "id", "username", "next"}
     assert user["id"] == user["user_id"]
     assert user["next"] == "/cart"
-    shown = {"id": user["id"], "username": user["username"], "mobile": mobile, "email": "", "email_active": False}
+    shown = {
+        "id": user["id"],
+        "username": user["username"],
+        "mobile": mask_mobile(mobile),
+        "email": "",
+        "email_active": False,
+    }
     assert profile(meiduo, visitor, user["token"]).json() == shown
 
     another_day = processes.Visitor()

@@ -124,7 +124,7 @@ def test_where_one_ends_by_itself_the_other_does_not_stay(var, ports, name):
     with running_demo(var, ports) as demo:
         wait_until_ready(demo)
         children = children_of(demo.pid)
-        os.kill(next(pid for pid, command in children.items() if name in command), signal.SIGKILL)
+        os.kill(next(pid for pid, command in children.items() if name in " ".join(command)), signal.SIGKILL)
         assert demo.wait(15) != 0
         assert "has ended by itself" in demo.output()
         wait_until_gone(children)

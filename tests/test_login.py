@@ -14,7 +14,7 @@ from django.test import Client, RequestFactory
 from apps.oauth import flow
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
-from tests.conftest import MOBILE, PAGE, Browser, page_query, query_of
+from tests.conftest import PAGE, Browser, page_query, query_of
 
 LOGIN = "http://testserver/oauth/qq/login/?next="
 
@@ -257,6 +257,41 @@ def test_a_cookie_that_differs_in_any_part_is_another_flows(browser, forged):
         assert error_of(browser.collect(code)) == "code_invalid"
 
 
+@pytest.mark.usefixtures("no_limits")
+def test_made_up_codes_and_states_never_reach_qq(browser, qq):
+    letters = Random(2)
+    for _ in range(1000):
+        code, state = ("".join(letters.choices(ascii_letters, k=length)) for length in (32, 43))
+        assert page_query(browser.get(f"/oauth/qq/callback/?code={code}&state={state}")) == {"error": "state_invalid"}
+    assert token_requests(qq) == 0
+
+
+def test_a_planted_cookie_gets_nobody_into_the_flow_of_its_victim(browser, other_browser, qq):
+    other_browser.start()
+    planted = {name: cookie.value for name, cookie in other_browser.client.cookies.items()}
+    for name, value in planted.items():
+        browser.client.cookies[name] = value
+    address = browser.sign_in()
+    assert other_browser.come_back(address) == {"error": "state_invalid"}  # who planted it has that one only
+    mine = [cookie.value for name, cookie in browser.client.cookies.items() if name not in planted]
+    assert mine
+    for name, value in planted.items():  # nor does it serve under the name of the victim's
+        other_browser.client.cookies[f"qq_flow_{flow.flow_id(query_of(address)['state'])}"] = value
+        assert name not in address
+    assert other_browser.come_back(address) == {"error": "state_invalid"}
+    assert set(browser.come_back(address)) == {"code", "state"}
+
+
+def test_who_brings_a_token_or_an_openid_in_place_of_a_code_is_nobody(browser, qq, binding):
+    brought = {"access_token": "A" * 32, "openid": qq.openid("小明"), "unionid": "UID_" + "A" * 32}
+    assert error_of(browser.get("/oauth/qq/users/", data=brought)) == "code_missing"
+    address = browser.sign_in("小红")
+    sealed = page_query(browser.get(address, data={**query_of(address), **brought}))["code"]
+    answer = browser.get("/oauth/qq/users/", data={"code": sealed, **brought}).json()
+    assert answer.keys() == {"access_token", "next"}  # 小红's, whom the shop does not know
+    assert token_requests(qq) == 1
+
+
 @pytest.mark.parametrize(
     ("query", "error"),
     [
@@ -325,7 +360,7 @@ def test_a_bound_shopper_is_logged_in_by_one_request_to_qq(browser, qq, account,
     token = body.pop("token")
     assert (response.status_code, body) == (200, {"user_id": account.pk, "username": "zhang3", "next": "/cart"})
     profile = browser.get("/user/", headers={"authorization": f"JWT {token}"}).json()
-    assert (profile["id"], profile["mobile"]) == (account.pk, MOBILE)
+    assert (profile["id"], profile["mobile"]) == (account.pk, "138****5678")
     assert token_requests(qq) == 1
     assert qq.requests("/oauth2.0/me") == []
 

@@ -1,89 +1,38 @@
 """What may happen at the same moment, in two processes of one shop that share a MariaDB and a Redis."""
 
-import os
-import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from threading import Barrier
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.core.cache import cache
 from itsdangerous import URLSafeTimedSerializer
 
 import standin
 from apps.oauth.models import OAuthQQUser
+from apps.users.models import User
 from tests import processes
+from tests.crashing_seams import SETTINGS, noted_binds
+from tests.shoppers import (
+    PASSWORD,
+    Shopper,
+    a_few_at_a_time,
+    at_once,
+    database_of_the_tests,
+    find_wrongs,
+    new_mobile,
+    new_person,
+    shop_and_qq,
+    tally,
+    told,
+)
 
 pytestmark = pytest.mark.servers
 
 TIMEOUT = 2  # seconds the shop gives QQ here, so that a QQ that hangs is soon over
-PASSWORD = "correct horse"
-
-
-class Shopper:
-    """A person with a browser of their own, who goes to the shop's first process unless told otherwise."""
-
-    def __init__(self, shops, qq, person=None):
-        self.shops = shops
-        self.qq = qq
-        self.person = person or new_person()
-        self.visitor = processes.Visitor()
-
-    def sign_in(self):
-        """Press the button and sign in at QQ; return the address QQ sends the browser to."""
-        at_qq = self.visitor.get(f"{self.shops[0].url}/oauth/qq/login/?next=/cart").headers["Location"]
-        return self.qq.sign_in(at_qq, self.person)
-
-    def come_back(self, address):
-        """Follow QQ's redirect; return the parameters the page gets."""
-        answer = self.visitor.get(address)
-        assert answer.status == 302
-        page = urlsplit(answer.headers["Location"])
-        assert page.path == "/oauth_callback.html"
-        return {name: values[0] for name, values in parse_qs(page.query).items()}
-
-    def arrive(self):
-        return self.come_back(self.sign_in())["code"]
-
-    def collect(self, code, shop=0):
-        return self.visitor.get(f"{self.shops[shop].url}/oauth/qq/users/?code={code}")
-
-    def fill_in(self, mobile, **changes):
-        """Return the whole form of somebody new, ready to be sent once."""
-        bind_token = self.collect(self.arrive()).json()["access_token"]
-        sms_code = self.shops[0].receive_sms_code(self.visitor, mobile)
-        return {"mobile": mobile, "password": PASSWORD, "sms_code": sms_code, "access_token": bind_token, **changes}
-
-    def bind(self, form, shop=0):
-        return self.visitor.post(f"{self.shops[shop].url}/oauth/qq/users/", form)
-
-
-def new_person():
-    return f"小明 {secrets.token_hex(8)}"
-
-
-def new_mobile():
-    return f"13{secrets.randbelow(10**9):09}"
-
-
-def at_once(*calls):
-    """Make the calls at the same moment, each in a thread; return what they return."""
-    barrier = Barrier(len(calls))
-
-    def wait_and_call(call):
-        barrier.wait(60)
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(wait_and_call, calls))
-
-
-def told(answer):
-    """What matters of an answer: its status, and the code of an error."""
-    return answer.status, answer.json().get("code")
+WIDE = 50
+ROUNDS = 20  # a race is not lost every time
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +56,7 @@ def qq(qq_of_two):
 @pytest.fixture(scope="module")
 def environ(django_db_setup, tmp_path_factory):
     """What the processes of one shop have in common: the database of the tests among it, to be looked into."""
-    server = os.environ["DATABASE_URL"].rpartition("/")[0]
-    return {"DATABASE_URL": f"{server}/{connection.settings_dict['NAME']}", "QQ_TIMEOUT": str(TIMEOUT)}
+    return {"DATABASE_URL": database_of_the_tests(), "QQ_TIMEOUT": str(TIMEOUT)}
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +64,7 @@ def two_processes(environ, listener, qq_of_two, tmp_path_factory):
     var = tmp_path_factory.mktemp("var")
     page = f"{processes.address_of(listener)}/oauth_callback.html"
     common = {**environ, "QQ_REDIRECT_URI": processes.callback_of(listener), "QQ_CALLBACK_PAGE": page}
+    common |= {"DJANGO_SETTINGS_MODULE": SETTINGS, "threads": 32}
     with (
         processes.shop(var, qq_of_two, listener=listener, **common) as first,
         processes.shop(var, qq_of_two, **common) as second,
@@ -196,74 +145,95 @@ def test_one_state_gets_back_in_once(shopper):
     assert shopper.collect(codes[0]).status == 200
 
 
-# Ten rounds, as a race is not lost every time.
-@pytest.mark.parametrize("contenders", [2] * 10 + [8] * 4)
-def test_one_openid_is_bound_once_however_many_bind_it_at_once(shops, qq, contenders):
+# Binds ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def check_database(shops, environ):
+    """Where a race is over nothing may be wrong with the database; and the next one begins with nobody."""
+
+    def check_database():
+        assert find_wrongs(environ["DATABASE_URL"]) == {}
+        OAuthQQUser.objects.all().delete()
+        get_user_model().objects.all().delete()
+        cache.clear()
+
+    return check_database
+
+
+def get_bind_tokens(shoppers):
+    """Bring everybody to the form; return their bind tokens, which are as good in the next round."""
+    return a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
+
+
+def bind_at_once(shoppers, forms):
+    """Send each shopper's form at the same moment, to the two processes in turn."""
+    everybody = enumerate(zip(shoppers, forms, strict=True))
+    return at_once(*(lambda s=s, form=form, shop=place % 2: s.bind(form, shop) for place, (s, form) in everybody))
+
+
+def test_one_openid_with_fifty_mobiles_at_once_is_bound_once(shops, qq, check_database):
     person = new_person()
-    shoppers = [Shopper(shops, qq, person) for _ in range(contenders)]
-    forms = [shopper.fill_in(new_mobile()) for shopper in shoppers]
-    answers = at_once(
-        *(
-            lambda shopper=shopper, form=form, shop=place % 2: shopper.bind(form, shop)
-            for place, (shopper, form) in enumerate(zip(shoppers, forms, strict=True))
-        )
-    )
-    assert sorted(map(told, answers), key=str) == [(200, None)] + [(400, "already_bound")] * (contenders - 1)
-    user = get_user_model().objects.get()  # the accounts of the losers were not made
-    (binding,) = OAuthQQUser.objects.all()
-    assert (binding.openid, binding.user_id) == (qq.openid(person), user.pk)
-    assert [answer.json()["user_id"] for answer in answers if answer.status == 200] == [user.pk]
+    shoppers = [Shopper(shops, qq, person) for _ in range(WIDE)]
+    bind_tokens = get_bind_tokens(shoppers)
+    for _ in range(ROUNDS):
+        mobiles = [new_mobile() for _ in shoppers]
+        asks = [
+            lambda s=s, mobile=mobile: s.receive_sms_code(mobile) for s, mobile in zip(shoppers, mobiles, strict=True)
+        ]
+        forms = [
+            {"mobile": mobile, "password": PASSWORD, "sms_code": sms_code, "access_token": bind_token}
+            for mobile, sms_code, bind_token in zip(mobiles, a_few_at_a_time(asks), bind_tokens, strict=True)
+        ]
+        answers = bind_at_once(shoppers, forms)
+        assert tally(answers) == {(200, None): 1, (400, "already_bound"): WIDE - 1}
+        user = User.objects.get()  # the accounts of the losers were not made
+        binding = OAuthQQUser.objects.get()
+        assert (binding.openid, binding.user_id) == (qq.openid(person), user.pk)
+        (winner,) = (place for place, answer in enumerate(answers) if answer.status == 200)
+        assert (answers[winner].json()["user_id"], mobiles[winner]) == (user.pk, user.mobile)
+        check_database()
 
 
-@pytest.mark.parametrize("round", range(3))
-def test_one_bind_token_binds_once_however_often_it_is_sent_at_once(shopper, round):
-    form = shopper.fill_in(new_mobile())
-    answers = at_once(*(lambda shop=shop: shopper.bind(form, shop) for shop in (0, 1) * 2))
-    statuses = sorted(answer.status for answer in answers)
-    assert statuses == [200, 400, 400, 400]
-    assert get_user_model().objects.count() == OAuthQQUser.objects.count() == 1
+def test_one_mobile_with_fifty_openids_at_once_is_bound_to_one(shops, qq, check_database):
+    shoppers = [Shopper(shops, qq) for _ in range(WIDE)]
+    bind_tokens = get_bind_tokens(shoppers)
+    for _ in range(ROUNDS):
+        mobile = new_mobile()
+        form = {"mobile": mobile, "password": PASSWORD, "sms_code": shoppers[0].receive_sms_code(mobile)}
+        answers = bind_at_once(shoppers, [{**form, "access_token": bind_token} for bind_token in bind_tokens])
+        (winner,) = (place for place, answer in enumerate(answers) if answer.status == 200)
+        # The SMS code is good for one of them. The others are told that, or that the number was tried too often.
+        refused = tally(answers[:winner] + answers[winner + 1 :])
+        assert refused.keys() <= {(400, "invalid"), (429, "throttled")}
+        user = User.objects.get()
+        assert user.mobile == mobile
+        binding = OAuthQQUser.objects.get()
+        assert (binding.openid, binding.user_id) == (qq.openid(shoppers[winner].person), user.pk)
+        check_database()
 
 
-@pytest.mark.parametrize("round", range(5))
-def test_one_new_mobile_with_two_openids_at_once_makes_one_account(shops, qq, round):
-    mobile = new_mobile()
-    first, second = Shopper(shops, qq), Shopper(shops, qq)
-    form = first.fill_in(mobile)
-    other_form = form | {"access_token": second.collect(second.arrive()).json()["access_token"]}
-    answers = at_once(lambda: first.bind(form), lambda: second.bind(other_form, shop=1))
-    # The SMS code is good for one of them.
-    assert sorted(map(told, answers), key=str) == [(200, None), (400, "invalid")]
-    (refused,) = (answer.json() for answer in answers if answer.status == 400)
-    assert refused.keys() == {"sms_code", "message", "code"}
-    assert get_user_model().objects.count() == OAuthQQUser.objects.count() == 1
+def test_one_form_sent_twenty_times_at_once_binds_once(shopper, check_database, two_processes):
+    var = two_processes[0].var
+    bind_token = shopper.get_bind_token()
+    for _ in range(ROUNDS):
+        before = len(noted_binds(var))
+        mobile = new_mobile()
+        sms_code = shopper.receive_sms_code(mobile)
+        form = {"mobile": mobile, "password": PASSWORD, "sms_code": sms_code, "access_token": bind_token}
+        answers = bind_at_once([shopper] * 20, [form] * 20)
+        user = User.objects.get()
+        # The identical repeat gets the same login. Who came while it was not done yet has lost.
+        logged_in = [answer.json()["user_id"] for answer in answers if answer.status == 200]
+        assert logged_in == [user.pk] * max(1, len(logged_in))
+        refusals = {(400, "already_bound"), (400, "bind_tries"), (400, "invalid"), (429, "throttled")}
+        assert tally(answers).keys() - {(200, None)} <= refusals
+        assert OAuthQQUser.objects.get().user_id == user.pk
+        assert noted_binds(var)[before:] == [user.pk]
+        check_database()
 
 
-def test_nobody_passes_while_the_cache_is_down(environ, transactional_db, tmp_path):
-    listener, port = processes.listen(), processes.free_port()
-    with ExitStack() as stack, ExitStack() as redis:
-        cache_url = redis.enter_context(processes.redis(tmp_path, port))
-        qq = stack.enter_context(standin.running(callbacks=[processes.callback_of(listener)]))
-        environ = {**environ, "CACHE_URL": cache_url}
-        shop = stack.enter_context(processes.shop(tmp_path, qq, listener=listener, **environ))
-        arrived, signed_in, filling_in = (Shopper([shop], qq) for _ in range(3))
-        code = arrived.arrive()
-        back = signed_in.sign_in()
-        form = filling_in.fill_in(new_mobile())
-
-        redis.close()
-        before = token_requests(qq)
-        assert told(arrived.collect(code)) == (503, "cache_unavailable")
-        assert signed_in.come_back(back) == {"error": "cache_unavailable", "state": "/cart"}
-        assert told(filling_in.bind(form)) == (503, "cache_unavailable")
-        picture = "00000000-0000-4000-8000-000000000000"
-        sms = arrived.visitor.get(f"{shop.url}/sms_codes/13812345678/?text=ABCD&image_code_id={picture}")
-        assert sms.status == 503
-        assert sms.json().keys() == {"message"}
-        assert token_requests(qq) == before
-        assert not OAuthQQUser.objects.exists()
-
-        redis.enter_context(processes.redis(tmp_path, port))
-        assert arrived.bind(arrived.fill_in(new_mobile())).status == 200
+# A slow QQ ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_qq_that_hangs_is_answered_in_time_and_asked_once(shopper, qq):
@@ -297,3 +267,35 @@ def test_who_finds_all_calls_to_qq_taken_may_ask_again(environ, transactional_db
         again = busy.collect(busys_code)
         assert (again.status, again.json().keys()) == (200, {"access_token", "next"})
         assert token_requests(qq) == 2
+
+
+def test_a_qq_that_hangs_takes_no_other_page_of_the_shop_down(environ, transactional_db, tmp_path):
+    hanging, visitor = 48, processes.Visitor()  # of the 64 threads that the shop is run with
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(100))  # left last, when nothing hangs any more
+        settings = {**environ, "threads": 64, "QQ_TIMEOUT": "60", "QQ_MAX_CONNECTIONS": str(hanging)}
+        shop, qq = stack.enter_context(shop_and_qq(tmp_path, **settings))
+        member = Shopper([shop], qq)
+        form = member.fill_in(new_mobile())
+        token = member.bind(form).json()["token"]
+        shoppers = [Shopper([shop], qq) for _ in range(100)]
+        codes = a_few_at_a_time([shopper.arrive for shopper in shoppers])
+        qq.behave(token={"fault": "hang"})
+        before = token_requests(qq)
+        calls = [pool.submit(shopper.collect, code) for shopper, code in zip(shoppers, codes, strict=True)]
+        processes.wait_until(lambda: sum(call.done() for call in calls) == 100 - hanging, "the others are turned away")
+        assert token_requests(qq) == before + hanging
+
+        for path in ("/", "/oauth_callback.html", "/oauth/qq/authorization/?next=/", f"/mobiles/{new_mobile()}/count/"):
+            assert visitor.get(f"{shop.url}{path}").status == 200
+        assert visitor.get(f"{shop.url}/user/", Authorization=f"JWT {token}").status == 200
+        password = {"username": form["mobile"], "password": PASSWORD}
+        assert visitor.post(f"{shop.url}/authorizations/", password).status == 200
+        newcomer = Shopper([shop], qq)
+        assert newcomer.start().startswith(qq.url)
+        assert newcomer.receive_sms_code(new_mobile())
+        assert sum(call.done() for call in calls) == 100 - hanging  # QQ has not let go of one
+
+        answers = [call.result() for call in calls if call.done()]
+        assert tally(answers) == {(503, "qq_busy"): 100 - hanging}
+        assert {answer.headers["Retry-After"] for answer in answers} == {"1"}

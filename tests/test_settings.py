@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from standin.app import CLIENT_SECRET
+
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "Zk3vQ9xW2mB7nL5pR8tY4uI6oA1sD0fG-hJcVbNqEwXr"
 JWT_KEY = "pL0oK9iJ8uH7yG6tF5rD4eS3wA2qZ1xC-vBnMgTyUiOp"
@@ -204,6 +206,44 @@ def test_value_that_cannot_be_read_is_refused_by_name(start, name, value):
     assert f"ImproperlyConfigured: {name} " in process.err
 
 
+NO_ORIGINS = [
+    "null",
+    "*",
+    "https://*",
+    "https://*.shop.test",
+    "www.shop.test",
+    "//www.shop.test",
+    "file://",
+    "ftp://www.shop.test",
+    "https://www.shop.test/",
+    "https://www.shop.test/login.html",
+    "https://www.shop.test?a",
+    "https://www.shop.test#a",
+    "https://user@www.shop.test",
+    "https://www.shop.test:port",
+    "https://WWW.shop.test",
+    "^https://",
+    "https://www shop.test",
+    "https://www.shop.test\\",
+]
+
+
+def test_what_is_no_origin_is_refused_by_its_name(start):
+    code = (
+        "import json, os, sys\n"
+        "for os.environ['CORS_ALLOWED_ORIGINS'] in json.loads(sys.argv[1]):\n"
+        "    sys.modules.pop('meiduo.settings', None)\n"
+        "    try: import meiduo.settings\n"
+        "    except Exception as exc: print(repr(exc))\n"
+        "    else: print(None)"
+    )
+    listed = [f"https://www.shop.test,{origin},http://localhost:8080" for origin in NO_ORIGINS]
+    refused = start("-c", code, json.dumps(listed)).out.splitlines()
+    for origin, error in zip(NO_ORIGINS, refused, strict=True):
+        assert error.startswith("ImproperlyConfigured("), origin
+        assert f"CORS_ALLOWED_ORIGINS cannot be read: {origin} is no origin." in error.replace("\\\\", "\\")
+
+
 # Production
 
 
@@ -221,6 +261,11 @@ def test_value_that_cannot_be_read_is_refused_by_name(start, name, value):
         ({"JWT_SIGNING_KEY": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
         ({"SECRET_KEY_FALLBACKS": "short"}, "SECRET_KEY_FALLBACKS is too short"),
         ({"SECRET_KEY_FALLBACKS": JWT_KEY}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"JWT_SIGNING_KEY_FALLBACKS": SECRET * 2}, "JWT_SIGNING_KEY must not be SECRET_KEY"),
+        ({"JWT_SIGNING_KEY_FALLBACKS": f"{JWT_KEY[::-1]},short"}, "JWT_SIGNING_KEY_FALLBACKS is too short"),
+        ({"QQ_CLIENT_SECRET": CLIENT_SECRET}, "QQ_CLIENT_SECRET looks like a sample"),
+        ({"QQ_CLIENT_SECRET": "your_app_key"}, "QQ_CLIENT_SECRET looks like a sample"),
+        ({"QQ_CLIENT_SECRET": "x" * 32}, "QQ_CLIENT_SECRET looks like a sample"),
         ({"CACHE_URL": ""}, "CACHE_URL is not set"),
         ({"CACHE_URL": "locmemcache://"}, "CACHE_URL is not set"),
         ({"CAPTCHA_LOG": "captcha.log"}, "CAPTCHA_LOG writes the answers"),
@@ -261,6 +306,25 @@ def test_gunicorn_makes_the_deployment_checks_in_production(start):
     assert "users.W001" not in start(*start_up).err
 
 
+def test_production_answers_over_https_with_all_it_should_say(start):
+    code = (
+        "import json, django; django.setup(); from django.test import Client;"
+        "c = Client(SERVER_NAME='api.shop.test');"
+        "get = lambda *a, **k: (r := c.get(*a, **k)) and [r.status_code, dict(r.headers)];"
+        "print(json.dumps([get('/login.html', secure=True), get('/nowhere', secure=True), get('/nowhere'),"
+        " get('/nowhere', secure=True, HTTP_HOST='evil.test'), get('/nowhere', HTTP_HOST='evil.test')]))"
+    )
+    answers = json.loads(start("-c", code, env=PRODUCTION).out)
+    assert [status for status, _ in answers] == [200, 404, 301, 400, 400]
+    assert [headers["Location"] for _, headers in answers if "Location" in headers] == ["https://api.shop.test/nowhere"]
+    for _, headers in answers[:2]:
+        assert headers["Strict-Transport-Security"] == f"max-age={365 * 24 * 3600}"
+    for _, headers in answers:
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert "evil" not in str(headers)
+
+
 def test_https_is_forced_where_the_shop_is_https(read_settings):
     names = (
         "SECURE_SSL_REDIRECT",
@@ -297,6 +361,24 @@ def test_gunicorn_stops_on_a_wrong_setting(start, port, change, fault):
     assert fault in process.err
 
 
+def test_gunicorn_is_told_how_to_serve(start):
+    def read(**env):
+        process = start("-m", "gunicorn", "--config=python:meiduo.server", "--print-config", "meiduo.wsgi", env=env)
+        assert process.returncode == 0, process.err
+        lines = [line.partition("=") for line in process.out.splitlines()]
+        return {name.strip(): value.strip() for name, _, value in lines}
+
+    told = read()
+    assert (told["worker_class"], told["threads"], told["workers"]) == ("gthread", "64", str(os.cpu_count()))
+    assert (told["limit_request_line"], told["limit_request_fields"], told["limit_request_field_size"]) == (
+        "4094",
+        "100",
+        "8190",
+    )
+    assert (told["header_map"], told["forwarded_allow_ips"]) == ("drop", "[]")
+    assert read(WEB_CONCURRENCY="7")["workers"] == "7"
+
+
 @pytest.fixture
 def server(start, port):
     """The shop as `manage.py runserver` serves it: its address, and what it wrote when it is stopped."""
@@ -318,6 +400,8 @@ def server(start, port):
 def test_neither_query_nor_mobile_number_of_a_call_is_in_a_log(server, port):
     answer = urllib3.request("GET", f"http://127.0.0.1:{port}/sms_codes/13812345678/?text=CANARY&code=CANARY")
     assert answer.status == 400
+    # Over the same connection, so that the line about the first call, written after its answer, is there.
+    urllib3.request("GET", f"http://127.0.0.1:{port}/login.html")
     server.terminate()
     written = "".join(server.communicate(timeout=30))
     assert "Bad Request: /sms_codes/138****5678/\n" in written

@@ -6,8 +6,9 @@ import pytest
 import time_machine
 from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
+from django.test import RequestFactory
 
-from apps.oauth.throttling import count
+from apps.oauth.throttling import AddressThrottle, count
 
 
 def test_a_counter_counts_from_one():
@@ -76,15 +77,33 @@ def test_a_cache_that_does_not_count_is_an_outage_and_no_free_try(settings, back
 class RevivingCache(LocMemCache):
     """As Django's Redis does it: looks whether there is a counter, then counts, and so may make one without an end."""
 
+    of_before = 0
+
     def incr(self, key, delta=1, version=None):
-        self.set(key, 0, timeout=None)
+        self.set(key, self.of_before, timeout=None)
         return super().incr(key, delta, version)
 
 
-def test_a_counter_made_anew_in_between_ends_too(settings):
-    settings.CACHES = {"default": {"BACKEND": f"{__name__}.RevivingCache", "LOCATION": "reviving"}}
+class RevivingBelowCache(RevivingCache):
+    """The same where some were given back by then."""
+
+    of_before = -3
+
+
+@pytest.mark.parametrize("backend", ["RevivingCache", "RevivingBelowCache"])
+def test_a_counter_made_anew_in_between_ends_too(settings, backend):
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.{backend}", "LOCATION": backend}}
     cache.clear()
     with time_machine.travel(1_800_000_000, tick=False) as clock:
         assert [count("a", 60), count("a", 60)] == [1, 1]
         clock.shift(61)
         assert cache.get("a") is None
+
+
+def test_a_count_given_back_too_late_leaves_nothing_without_an_end(settings):
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.RevivingCache", "LOCATION": "too late"}}
+    cache.clear()
+    throttle = AddressThrottle("qq_bind_failed")
+    assert throttle.allow_request(RequestFactory().get("/"), None)
+    throttle.forgive()
+    assert cache.get(throttle.key) is None

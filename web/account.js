@@ -8,10 +8,6 @@ function show(name) {
   }
 }
 
-function mask(mobile) {
-  return mobile ? mobile.replace(/^(\d{3})\d+(\d{4})$/, "$1****$2") : "未填写 not given";
-}
-
 async function showAccount() {
   const token = storedToken();
   if (!token) {
@@ -21,7 +17,7 @@ async function showAccount() {
   const answer = await call("/user/", { token });
   if (answer.ok) {
     byId("account-username").textContent = answer.data.username;
-    byId("account-mobile").textContent = mask(answer.data.mobile);
+    byId("account-mobile").textContent = answer.data.mobile ?? "未填写 not given";
     byId("account-initial").textContent = [...answer.data.username][0].toUpperCase();
     show("member");
   } else if (answer.status === 401 || answer.status === 403) {

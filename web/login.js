@@ -33,6 +33,7 @@ async function goToQQ() {
   showErrors(form, answer);
 }
 
+byId("forgot").search = new URLSearchParams({ next });
 form.addEventListener("submit", logIn);
 byId("qq-login").addEventListener("click", goToQQ);
 clearErrorsWhileTyping(form);

@@ -12,9 +12,11 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.urls import NoReverseMatch, reverse
 from rest_framework.serializers import BaseSerializer
+from rest_framework.settings import api_settings
 
 from .conf import conf
 from .qq import API_URL
+from .throttling import RATES, AddressThrottle
 
 ENOUGH_ENTRIES = 100_000  # a cache that throws a used-up login out lets it in again
 
@@ -158,6 +160,27 @@ def check_cookie(**kwargs: Any) -> list[CheckMessage]:
         "QQ_REQUIRE_COOKIE is off: a planted link can bind a stranger's QQ to a shopper's account.",
         "Give the page's calls credentials (withCredentials), or serve page and API from one origin.",
     )
+
+
+@register()
+def check_limits(**kwargs: Any) -> list[CheckMessage]:
+    for scope in RATES:
+        try:
+            AddressThrottle(scope)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            rate = api_settings.DEFAULT_THROTTLE_RATES[scope]
+            return error(
+                13,
+                f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] has no rate for {scope}: {rate!r}.',
+                f'Leave it out, or write as in "{RATES[scope]}"; None takes the limit away.',
+            )
+    if api_settings.NUM_PROXIES is None and conf.in_production:
+        return warning(
+            6,
+            'REST_FRAMEWORK["NUM_PROXIES"] is not set: behind a proxy all shoppers share the limits of its address.',
+            "Set it to the number of proxies in front of the shop, 0 if there is none.",
+        )
+    return []
 
 
 def is_address(value: Any) -> bool:

@@ -53,7 +53,8 @@ class AddressThrottle(SimpleRateThrottle):
         """Give back the call that was counted."""
         if self.limit is not None:
             with suppress(ValueError):  # its window is over
-                cache.decr(self.key)
+                if cache.decr(self.key) < 0:
+                    cache.delete(self.key)  # it was, by a hair: Django's Redis made a new one, without an end
 
 
 def count(key: str, seconds: int) -> int:
@@ -67,9 +68,9 @@ def count(key: str, seconds: int) -> int:
             return 1
         with suppress(ValueError):  # it expired between the two
             counted = cache.incr(key)
-            if counted == 1:
-                cache.touch(key, seconds)  # Django's Redis made a new one, without an end
             if counted:
-                return counted
+                if counted <= 1:
+                    cache.touch(key, seconds)  # Django's Redis made a new one, without an end
+                return max(counted, 1)
     # A cache client set to swallow its errors says no to everything.
     raise ConnectionError("the cache does not count")

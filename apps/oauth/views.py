@@ -171,12 +171,22 @@ class QQLoginView(QQNavigationView):
 class QQCallbackView(QQNavigationView):
     events = {"GET": "callback"}
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.found: Flow | QQLoginError
+        try:
+            self.found = find_by_state(request)
+            self.next = self.found.next  # before the limit is looked at: who has reached it keeps his target
+        except QQLoginError as exc:
+            self.found = exc
+        super().initial(request, *args, **kwargs)
+
     def get(self, request: Request) -> HttpResponse:
         """Take the browser back from QQ: check its state, keep the code, hand the page a sealed one."""
         if conf.is_direct:
             raise Http404
-        flow = find_by_state(request)
-        self.next = flow.next
+        if isinstance(self.found, QQLoginError):
+            raise self.found
+        flow = self.found
         if flow.state is None or not flow.add("state", True):
             raise QQLoginError("state_used")
         code = read_code(request)
@@ -277,6 +287,7 @@ class QQTokenView(QQView):
         """Answer a form for a bound openid: with the login if it is the one that bound it, whose answer got lost."""
         if not flow.has_bound(self.request.data, user.pk):
             raise QQLoginError("already_bound")
+        refuse_by_account(user, status=400)
         response = self.login(user, flow, id=user.pk)
         record(self.request, "bind", reason="repeated", **self.known)
         return response

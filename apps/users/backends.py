@@ -4,6 +4,11 @@ from .mobiles import is_mobile
 from .models import User
 
 
+def find_account(name):
+    """Return the account of a username or mobile number, or None."""
+    return User.objects.filter(**{"mobile" if is_mobile(name) else "username": name}).first()
+
+
 class MobileBackend(ModelBackend):
     """Log in by username or mobile number; a username never looks like a number, so the two cannot be mixed up."""
 

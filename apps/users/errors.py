@@ -1,11 +1,24 @@
 """Every error is JSON with `message`, one sentence a shopper can read."""
 
+import logging
+from contextlib import suppress
+from socket import gaierror
+
 from django.core.exceptions import RequestDataTooBig
 from django.http import JsonResponse
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
-from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.views import exception_handler as drf_exception_handler
+
+logger = logging.getLogger(__name__)
+
+# What the cache clients raise when their server is out of reach: Django gives these no common base.
+CACHE_ERRORS = [ConnectionError, TimeoutError, gaierror]
+for path in ("redis.exceptions.RedisError", "pymemcache.exceptions.MemcacheError", "pylibmc.Error"):
+    with suppress(ImportError):
+        CACHE_ERRORS.append(import_string(path))
+CACHE_ERRORS = tuple(CACHE_ERRORS)
 
 
 class ServiceUnavailable(APIException):
@@ -24,10 +37,11 @@ def exception_handler(exc, context):
     """
     Return the answer to an error: DRF's status and headers, `message`, and for a wrong field DRF's key beside it.
 
-    A Redis that does not answer is 503, a body over DATA_UPLOAD_MAX_MEMORY_SIZE 413. Returns None, as DRF's handler
+    A cache that does not answer is 503, a body over DATA_UPLOAD_MAX_MEMORY_SIZE 413. Returns None, as DRF's handler
     does, for what is a bug of ours.
     """
-    if isinstance(exc, RedisError):
+    if isinstance(exc, CACHE_ERRORS):
+        logger.error("The cache is out of reach: %s", type(exc).__name__)
         exc = ServiceUnavailable()
     elif isinstance(exc, RequestDataTooBig):
         exc = TooLarge()

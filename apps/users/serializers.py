@@ -6,24 +6,42 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
 from . import sms
+from .backends import find_account
 from .fields import ImageTextField, MobileField, NewUsernameField, PasswordField, SMSCodeField, TextField
-from .mobiles import validate_not_mobile
+from .limits import LOGIN_FAILED, SMS_CHECK_FAILED, failures, forget_failures, lock_name, password_try
+from .mobiles import mask_mobile, validate_not_mobile
 from .models import User
+from .signals import password_was_reset
+from .tokens import LOGIN_ENDED
+
+LONGEST_PASSWORD = 128  # no account has a longer one: not worth a hash
 
 
-def require_sms_code(attrs):
-    """Raise ValidationError unless `attrs` proves its mobile number. Nothing about the account may be told before."""
-    if not sms.check_code(attrs["mobile"], attrs["sms_code"]):
-        raise ValidationError({"sms_code": [_("短信验证码错误或已过期")]})
+class SMSCodeMixin:
+    """
+    For forms with `mobile` and `sms_code`. Nothing about the account may be told before `require_sms_code`.
 
+    `use_up_sms_code` is the last step: mistakes elsewhere in the form cost no new SMS.
+    """
 
-def use_up_sms_code(attrs):
-    """Raise ValidationError if another call has used the code up meanwhile. The last step: mistakes cost no new SMS."""
-    if not sms.use_up_code(attrs["mobile"]):
-        raise ValidationError({"sms_code": [_("短信验证码错误或已过期")]})
+    def require_sms_code(self, attrs, claimant=None):
+        """Raise ValidationError unless the code proves the number."""
+        self.claimant = claimant or secrets.token_hex(8)
+        with failures(self.context["request"], SMS_CHECK_FAILED):
+            self.code_id = sms.find_code(attrs["mobile"], attrs["sms_code"], self.claimant)
+            if self.code_id is None:
+                raise self.wrong_sms_code()
+
+    def use_up_sms_code(self):
+        """Raise ValidationError if somebody else has used the code up meanwhile."""
+        if not sms.claim_code(self.code_id, self.claimant):
+            raise self.wrong_sms_code()
+
+    def wrong_sms_code(self):
+        return ValidationError({"sms_code": [_("短信验证码错误或已过期")]})
 
 
 def require_good_password(password):
@@ -33,12 +51,15 @@ def require_good_password(password):
         raise ValidationError({"password": exc.messages}) from None
 
 
-class AccountSerializer(serializers.Serializer):
+class AccountSerializer(SMSCodeMixin, serializers.Serializer):
     """
     Whose account is this: mobile, password and SMS code in; `save()` returns the user, made where there was none.
 
     `validate` uses the SMS code up, so that `save()` may be called again after its transaction was rolled back.
     Whether a disabled or a staff account may go on is the caller's to decide.
+
+    The context has the `request`. Its `attempt`, a text that only one browser can send again, ties several calls
+    together: for these a number stays proved for a while, so that a mistyped password costs no second SMS.
     """
 
     mobile = MobileField()
@@ -46,13 +67,21 @@ class AccountSerializer(serializers.Serializer):
     sms_code = SMSCodeField()
 
     def validate(self, attrs):
-        require_sms_code(attrs)
+        attempt = self.context.get("attempt")
+        if attempt is None:
+            self.require_sms_code(attrs)
+        elif not sms.is_proved(attrs["mobile"], attempt):
+            self.require_sms_code(attrs, claimant=attempt)
+            # In this order: dying in between, the attempt may claim its code again, and nobody else has got it.
+            self.use_up_sms_code()
+            sms.remember_proof(attrs["mobile"], attempt)
         self.account = User.objects.filter(mobile=attrs["mobile"]).first()
         if self.account is None:
             require_good_password(attrs["password"])
         else:
             self.require_password_of(self.account, attrs["password"])
-        use_up_sms_code(attrs)
+        if attempt is None:
+            self.use_up_sms_code()
         return attrs
 
     def save(self):
@@ -72,11 +101,12 @@ class AccountSerializer(serializers.Serializer):
             return account
 
     def require_password_of(self, account, password):
-        if not account.check_password(password):
-            raise ValidationError({"password": [_("手机号或密码不正确")]})
+        with password_try(self.context["request"], lock_name(account)):
+            if not account.check_password(password):
+                raise ValidationError({"password": [_("手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码")]})
 
 
-class RegistrationSerializer(serializers.Serializer):
+class RegistrationSerializer(SMSCodeMixin, serializers.Serializer):
     username = NewUsernameField(validators=[validate_not_mobile])
     password = PasswordField()
     password2 = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请再次输入密码")))
@@ -94,10 +124,10 @@ class RegistrationSerializer(serializers.Serializer):
     def validate(self, attrs):
         if attrs["password"] != attrs["password2"]:
             raise ValidationError({"password2": [_("两次输入的密码不一致")]})
-        require_sms_code(attrs)
+        self.require_sms_code(attrs)
         require_good_password(attrs["password"])
         self.require_free(attrs)
-        use_up_sms_code(attrs)
+        self.use_up_sms_code()
         return attrs
 
     def save(self):
@@ -123,13 +153,70 @@ class LoginSerializer(serializers.Serializer):
     password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入密码")))
 
     def validate(self, attrs):
+        request, name, password = self.context["request"], attrs["username"], attrs["password"]
         refused = ValidationError(_("用户名或密码不正确"))
-        if len(attrs["username"]) > 150 or len(attrs["password"]) > 128:  # no account has such; not worth a hash
-            raise refused
-        user = authenticate(self.context["request"], username=attrs["username"], password=attrs["password"])
-        if user is None:
-            raise refused
+        with failures(request, LOGIN_FAILED):
+            if len(name) > 150 or len(password) > LONGEST_PASSWORD:
+                raise refused
+            with password_try(request, lock_name(find_account(name), name)):
+                user = authenticate(request, username=name, password=password)
+                if user is None:
+                    raise refused
         return {"user": user}
+
+
+class PasswordResetSerializer(SMSCodeMixin, serializers.Serializer):
+    """A new password for whoever holds the phone; `save()` returns the user. Ends every login of before."""
+
+    mobile = MobileField()
+    password = PasswordField()
+    sms_code = SMSCodeField()
+
+    def validate(self, attrs):
+        self.require_sms_code(attrs)
+        require_good_password(attrs["password"])
+        self.account = User.objects.filter(mobile=attrs["mobile"]).first()
+        if self.account is None:
+            raise ValidationError({"mobile": [_("该手机号还没有账号，请先注册，或者用QQ登录")]})
+        if not self.account.is_active or self.account.is_staff or self.account.is_superuser:
+            # An SMS can be intercepted: for those who run the shop it is too weak a door.
+            raise ValidationError({"mobile": [_("该账号不能用短信重设密码，请联系客服")]})
+        self.use_up_sms_code()
+        return attrs
+
+    def save(self):
+        self.account.set_password(self.validated_data["password"])
+        with transaction.atomic():
+            self.account.save(update_fields=["password"])
+            password_was_reset.send(sender=User, request=self.context["request"], user=self.account)
+        forget_failures(lock_name(self.account))  # a stranger's guesses must not keep the owner out
+        return self.account
+
+
+class PasswordChangeSerializer(serializers.Serializer):
+    """The old password and a new one, of somebody logged in; `save()` returns the user. Ends every login of before."""
+
+    old_password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入原密码")))
+    password = PasswordField()
+
+    def validate(self, attrs):
+        request, old_password = self.context["request"], attrs["old_password"]
+        with password_try(request, lock_name(request.user)):
+            if len(old_password) > LONGEST_PASSWORD or not request.user.check_password(old_password):
+                raise ValidationError({"old_password": [_("原密码不正确")]})
+        require_good_password(attrs["password"])
+        return attrs
+
+    def save(self):
+        """Return the user. Raises AuthenticationFailed if the password was changed meanwhile: the old one is void."""
+        user = self.context["request"].user
+        with transaction.atomic():
+            same = User.objects.select_for_update().filter(pk=user.pk, token_generation=user.token_generation).first()
+            if same is None:
+                raise AuthenticationFailed(LOGIN_ENDED)
+            same.set_password(self.validated_data["password"])
+            same.save(update_fields=["password"])
+        return same
 
 
 class SMSRequestSerializer(serializers.Serializer):
@@ -151,6 +238,13 @@ class MobileSerializer(serializers.Serializer):
 
 
 class ProfileSerializer(serializers.ModelSerializer):
+    """Who is logged in. The mobile number is masked: a page that shows it whole shows it to others too."""
+
+    mobile = serializers.SerializerMethodField()
+
+    def get_mobile(self, user):
+        return mask_mobile(user.mobile) or None
+
     class Meta:
         model = User
         fields = read_only_fields = ("id", "username", "mobile", "email", "email_active")

@@ -1,5 +1,5 @@
 """
-SMS codes: one at a time for a mobile number, single use.
+SMS codes: one at a time for a mobile number, good for one use.
 
 A shop sends them through its provider by naming a function in `SMS_BACKEND`, by dotted path. It gets `mobile` (11
 digits), `code` (6 digits) and `minutes` (how long the code is good, for the text) and returns once the provider has
@@ -15,64 +15,95 @@ from django.core.cache import cache
 from django.utils.crypto import constant_time_compare
 from django.utils.module_loading import import_string
 
+from .audit import audit
+from .limits import DAY, HOUR, MINUTE, Limit, LimitReached, count, give_back, hit_all
+
 LIFETIME = 300  # seconds: a message may take minutes to arrive
-COOL_DOWN = 60  # seconds: what the pages count down, and what keeps a phone from being flooded
 MAX_TRIES = 5  # wrong ones for a code: with a million codes, guessing stays hopeless
+PROOF_LIFETIME = 600  # seconds: as long as the form of one login is good
+
+ADDRESS_HOUR = Limit("sms_address_hour", 20, HOUR)
+ADDRESS_DAY = Limit("sms_address_day", 100, DAY)
+COOL_DOWN = Limit("sms_cool_down", 1, MINUTE)  # what the pages count down, and what keeps a phone from being flooded
+MOBILE_HOUR = Limit("sms_mobile_hour", 5, HOUR)
+MOBILE_DAY = Limit("sms_mobile_day", 10, DAY)
 
 
 class SMSError(Exception):
     """The provider did not take the message."""
 
 
-def send_code(mobile: str) -> bool:
+def send_code(request, mobile):
     """
-    Send a new code, which kills the one before; False, and nothing sent, if the last was less than COOL_DOWN ago.
+    Send a new code, which kills the one before.
 
-    Raises SMSError if the back end could not hand the message over.
+    Raises LimitReached, and nothing was sent, if there have been too many; SMSError if the back end could not hand the
+    message over. The waits begin all the same then: a message may have gone out before the provider failed, and a
+    provider in trouble is not helped by those who try again at once.
     """
-    if not _start_cool_down(mobile):
-        return False
-    code = f"{secrets.randbelow(10**6):06}"
-    cache.set(_tries_key(mobile), 0, LIFETIME)
-    cache.set(_key(mobile), {"code": code, "time": time.time()}, LIFETIME)
-    import_string(settings.SMS_BACKEND)(mobile, code, LIFETIME // 60)
-    return True
+    ceiling = Limit("sms_ceiling", settings.SMS_HOURLY_CEILING, HOUR)
+    try:
+        # The caller's own limits first: who has used up his own must not use up those of a number, whose owner may
+        # be somebody else, nor those of everybody.
+        hit_all(
+            request,
+            (ADDRESS_HOUR, None),
+            (ADDRESS_DAY, None),
+            (COOL_DOWN, mobile),
+            (MOBILE_HOUR, mobile),
+            (MOBILE_DAY, mobile),
+            (ceiling, "everybody"),
+        )
+    except LimitReached as exc:
+        if exc.limit is ceiling:
+            audit(request, "sms_ceiling", "alarm", limit=ceiling.name)
+        raise
+    sent = {"id": secrets.token_hex(8), "code": f"{secrets.randbelow(10**6):06}", "time": time.time()}
+    cache.set(_key(mobile), sent, LIFETIME)
+    import_string(settings.SMS_BACKEND)(mobile, sent["code"], LIFETIME // 60)
 
 
-def check_code(mobile: str, code: str) -> bool:
-    """Tell whether this is the code last sent to the number. It stays usable until `use_up_code`."""
+def find_code(mobile, code, claimant):
+    """Return the id of the code last sent to the number if this is it, and nobody but the claimant has claimed it.
+
+    Else None. A code found is not used up: that is what `claim_code` does.
+    """
     sent = cache.get(_key(mobile))
     if sent is None or time.time() - sent["time"] >= LIFETIME:
-        return False
-    try:
-        # Counted before it is compared, so that guesses made at the same moment are not free.
-        tries = cache.incr(_tries_key(mobile))
-        if tries > MAX_TRIES or not constant_time_compare(sent["code"], code):
-            return False
-        cache.decr(_tries_key(mobile))
-    except ValueError:  # the counter ended this moment, and the code with it
-        return False
-    return True
+        return None
+    # Counted before it is compared, so that guesses made at the same moment are not free. Counted for the one code: the
+    # next has tries of its own, and those that are under way now do not take them.
+    tries_key = f"sms_tries:{sent['id']}"
+    if count(tries_key, LIFETIME) > MAX_TRIES or not constant_time_compare(sent["code"], code):
+        return None
+    give_back(tries_key)
+    return sent["id"] if cache.get(_claim_key(sent["id"]), claimant) == claimant else None
 
 
-def use_up_code(mobile: str) -> bool:
-    """Take the code away. True for exactly one caller, however many had it checked."""
-    return cache.delete(_key(mobile))
+def claim_code(code_id, claimant):
+    """Use a code up. True for the first claimant, also if it claims again, and for nobody else."""
+    # Set later than the code was, with as long a life: it cannot be gone before the code is.
+    key = _claim_key(code_id)
+    return cache.add(key, claimant, LIFETIME) or cache.get(key) == claimant
 
 
-def _start_cool_down(mobile: str) -> bool:
-    key = f"sms_cool_down:{mobile}"
-    now = time.time()
-    if cache.add(key, now, COOL_DOWN):
-        return True
-    started = cache.get(key)
-    # The cache may count its time by another clock than ours.
-    return started is not None and now - started >= COOL_DOWN and cache.delete(key) and cache.add(key, now, COOL_DOWN)
+def remember_proof(mobile, attempt):
+    """Note that whoever makes this attempt to log in holds this number."""
+    cache.set(_proof_key(mobile, attempt), True, PROOF_LIFETIME)
 
 
-def _key(mobile: str) -> str:
+def is_proved(mobile, attempt):
+    """Tell whether this very number was proved within this very attempt, not long ago."""
+    return cache.get(_proof_key(mobile, attempt)) is True
+
+
+def _key(mobile):
     return f"sms_code:{mobile}"
 
 
-def _tries_key(mobile: str) -> str:
-    return f"sms_tries:{mobile}"
+def _claim_key(code_id):
+    return f"sms_claim:{code_id}"
+
+
+def _proof_key(mobile, attempt):
+    return f"sms_proof:{attempt}:{mobile}"

@@ -16,6 +16,7 @@ def collate(schema_editor, collation):
 
 
 class Migration(migrations.Migration):
+    atomic = False  # MySQL and MariaDB cannot undo an ALTER TABLE
 
     dependencies = [
         ("oauth", "0001_initial"),
