@@ -1,15 +1,21 @@
 # make run     the shop and a pretend QQ on this machine; PORT (8000) and QQ_PORT (8001) choose the ports
 # make test    everything the project claims; ARGS="-k callback" is handed to pytest
+# make mutation changes apps/oauth in one small way after another and sees a test fail each time; see tests/mutation.py
 # PYTHON names the Python (3.10 or later) that .venv is made with.
 
 PYTHON ?= python3
-.PHONY: run test
+.PHONY: run test mutation
 
 run: .venv/installed
 	@exec .venv/bin/python -m standin.demo
 
 test: .venv/bin/pip
 	@exec .venv/bin/python tests/everything.py $(ARGS)
+
+# Not among tests/requirements.txt, as nothing else needs it. tests/mutation.py reads the files this version writes.
+mutation: .venv/bin/pip
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt 'mutmut>=3.8,<3.9'
+	@exec .venv/bin/python tests/mutation.py $(ARGS)
 
 .venv/installed: meiduo/requirements.txt standin/requirements.txt | .venv/bin/pip
 	@echo "Installing what the shop needs into .venv"

@@ -143,6 +143,14 @@ def test_a_count_given_back_after_its_minute_is_no_credit_for_the_next(browser, 
     assert [AddressThrottle("qq_bind_failed").allow_request(request, None) for _ in range(11)] == [True] * 10 + [False]
 
 
+def test_nothing_is_kept_of_a_limit_once_its_minute_is_over_twice(browser, clock):
+    throttle = AddressThrottle("qq_start")
+    assert throttle.allow_request(RequestFactory().get("/"), None)
+    assert cache.get(throttle.key) == 1
+    clock.shift(120)
+    assert cache.get(throttle.key) is None
+
+
 # Whose limit it is
 
 

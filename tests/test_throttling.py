@@ -20,6 +20,17 @@ def test_no_two_callers_get_the_same_number():
         assert sorted(threads.map(lambda _: count("a", 60), range(200))) == list(range(1, 201))
 
 
+def test_a_counter_ends_so_many_seconds_after_its_first_use():
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        assert count("a", 60) == 1
+        clock.shift(30)
+        assert count("a", 60) == 2
+        clock.shift(29)
+        assert cache.get("a") == 2
+        clock.shift(1)
+        assert cache.get("a") is None
+
+
 class ExpiringCache(LocMemCache):
     """A cache where each counter's time is up at the first moment it is asked to count."""
 
