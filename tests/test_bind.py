@@ -142,9 +142,16 @@ def test_every_try_of_one_flow_is_told_by_the_same_name(browser, form, shop):
     assert attempts[2] != attempts[0]
 
 
+def test_the_shops_serializer_is_told_the_request_and_the_view(browser, form, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Telling"
+    told = browser.bind(form).json()
+    assert (told["request"], told["view"]) == (["POST"], ["QQTokenView"])
+
+
 class Telling(Serializer):
     def validate(self, attrs):
-        raise ValidationError({"attempt": self.context["attempt"]})
+        told = {"request": self.context["request"].method, "view": type(self.context["view"]).__name__}
+        raise ValidationError({"attempt": self.context["attempt"], **told})
 
 
 @pytest.mark.parametrize("page", ["http://testserver/back.html", "http://testserver:80/", "http://TESTSERVER/a?b#c"])
