@@ -630,7 +630,7 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
         heard.append((sender, request.COOKIES.get("cart"), user.pk))
 
     def note(sender, request, user, **kwargs):
-        heard.append(type(request).__name__)
+        heard.append((sender, type(request).__name__))
 
     qq_logged_in.connect(merge_cart)
     qq_bound.connect(merge_cart)
@@ -642,8 +642,18 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
         qq_logged_in.disconnect(merge_cart)
         qq_bound.disconnect(merge_cart)
         user_logged_in.disconnect(note)
-    assert heard == [(type(account), "3 pears", account.pk), "WSGIRequest"]
+    assert heard == [(type(account), "3 pears", account.pk), (type(account), "WSGIRequest")]
     assert response.cookies["cart"]["max-age"] == 0
+
+
+def telling_payload(user, request):
+    return {"user_id": user.pk, "request": type(request).__name__, "by": request.query_params["by"]}
+
+
+def test_the_shops_payload_is_told_who_and_by_which_call(browser, shop, account, binding):
+    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.telling_payload"
+    answer = browser.get("/oauth/qq/users/", data={"code": browser.arrive(), "by": "button"}).json()
+    assert answer == {"user_id": account.pk, "request": "Request", "by": "button", "next": "/cart"}
 
 
 @pytest.mark.parametrize(("seconds", "alarms"), [(-5, 0), (-6, 1), (-60, 1), (-61, 1), (30, 0)])
