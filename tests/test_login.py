@@ -123,7 +123,9 @@ def test_another_flow_is_kept_to_the_last_byte_that_fits_in_beside_the_new_one(b
         value = flow._sign("flow", held)
         older[len(value)] = value
     together = set()
-    for length in [*range(2795, 2806)] * 5:  # a new cookie is not always of one length
+    for length in [*range(2795, 2806)] * 50:  # a new cookie is not always of one length
+        if {3072, 3073} <= together:
+            break
         if value := older.get(length):
             browser.client.cookies.clear()
             browser.client.cookies[name] = value
