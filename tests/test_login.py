@@ -182,6 +182,11 @@ def test_a_page_with_its_own_query_or_fragment_keeps_both(browser, shop, page, e
     assert browser.get("/oauth/qq/callback/")["Location"] == expected
 
 
+def test_without_a_page_errors_end_at_the_front_page(browser, shop):
+    shop.QQ_CALLBACK_PAGE = ""
+    assert browser.get("/oauth/qq/callback/")["Location"] == "/?error=state_missing"
+
+
 def test_qq_may_come_back_without_the_final_slash(qq, shop, db):
     shop.QQ_REDIRECT_URI = shop.QQ_REDIRECT_URI.rstrip("/")
     browser = Browser(qq)
