@@ -26,8 +26,9 @@ def fail(client, times=1):
             client.identify("C0DE")
 
 
-def test_the_sixth_call_after_five_failures_is_not_made(qq, client, clock):
-    qq.behave(**FAULTY)
+@pytest.mark.parametrize("fault", ["502", "reset", "html"])
+def test_the_sixth_call_after_five_failures_is_not_made(qq, client, clock, fault):
+    qq.behave(token={"fault": fault})
     fail(client, 6)
     assert len(asked(qq)) == 5
     clock.shift(29)
