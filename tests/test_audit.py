@@ -23,7 +23,7 @@ class Listener(logging.Handler):
         self.records.append(record)
 
     def hear(self, sender, request, event, fields, **kwargs):
-        assert request.META["HTTP_X_REQUEST_ID"] == fields["request_id"]
+        assert request.META["REQUEST_ID"] == fields["request_id"]
         assert self.records[-1].getMessage() == event
         assert fields.items() <= vars(self.records[-1]).items()
         assert fields.keys() >= ALWAYS
@@ -78,7 +78,7 @@ def test_a_refusal_is_recorded_with_its_reason(audit, browser, other_browser, fo
     browser.bind(form | {"password": ""})
     refused = audit.last("bind")
     assert re.fullmatch("[0-9a-f]{12}", refused.pop("openid"))
-    assert refused == {"outcome": "refused", "reason": "invalid", "mobile": "138****5678"}
+    assert refused == {"outcome": "refused", "reason": "invalid", "field": "password", "mobile": "138****5678"}
     browser.bind(form)
     bound = audit.last("bind")
     browser.bind(form)
@@ -143,11 +143,18 @@ def test_a_limit_that_is_hit_is_recorded_by_its_name(audit, browser, shop):
     ("sent", "is_taken"),
     [("a1b2-c3d4_E5", True), ("short", False), ("x" * 65, False), ("with blanks in it", False), ("车" * 10, False)],
 )
-def test_the_request_is_named_by_the_proxy_or_by_us(audit, browser, sent, is_taken):
+def test_the_request_is_named_by_the_proxy_or_by_us(audit, browser, shop, sent, is_taken):
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "NUM_PROXIES": 1}
     browser.get("/oauth/qq/login/", headers={"x-request-id": sent.encode().decode("latin-1")})
     ((_, fields),) = audit.events()
     assert (fields["request_id"] == sent) == is_taken
     assert re.fullmatch("[A-Za-z0-9_-]{8,64}", fields["request_id"])
+
+
+def test_a_request_is_not_named_by_a_stranger(audit, browser, db):
+    browser.get("/oauth/qq/login/", headers={"x-request-id": "bind-of-user-1"})
+    ((_, fields),) = audit.events()
+    assert fields["request_id"] != "bind-of-user-1"
 
 
 def test_events_of_one_person_are_told_from_anothers_and_lead_to_nobody(audit, browser, qq, shop):

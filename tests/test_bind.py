@@ -6,12 +6,13 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socket import gaierror
 
 import pytest
 import time_machine
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import IntegrityError, OperationalError, connection
 from django.http import Http404
 from django.utils.translation import override
@@ -20,7 +21,7 @@ from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.serializers import CharField, IntegerField, Serializer
 
-from apps.oauth.errors import ERRORS, sentence
+from apps.oauth.errors import ERRORS, sentence, translate
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
 from tests.conftest import MOBILE, PASSWORD
@@ -404,7 +405,8 @@ def test_fields_that_are_not_asked_for_change_nothing(browser, form, users):
     ],
     ids=lambda value: repr(value[:12]) if isinstance(value, bytes) else None,
 )
-def test_a_body_that_is_no_short_json_object_is_refused(browser, db, body, status):
+def test_a_body_that_is_no_short_json_object_is_refused(browser, shop, db, body, status):
+    shop.DATA_UPLOAD_MAX_MEMORY_SIZE = 10_000_000  # the shop's own bound does not help here
     response = browser.client.post("/oauth/qq/users/", body, content_type="application/json")
     code = "bind_token_missing" if body == b"" else "invalid"
     assert refusal(response, code, status) == {}
@@ -441,6 +443,8 @@ class Impatient(Serializer):
             "nested": ValidationError({"mobile": {"deep": ["里面的一句"]}}),
             "redis": RedisError("gone"),
             "hanging redis": TimeoutError("slow"),
+            "lost memcached": gaierror("no such host"),
+            "too big for django": RequestDataTooBig(),
             "404": Http404("没有这个号码"),
             "403": PermissionDenied("不行"),
         }[attrs["mobile"]]
@@ -460,6 +464,8 @@ class ServiceDown(APIException):
         ("nested", 400, "invalid", "里面的一句"),
         ("redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("hanging redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
+        ("lost memcached", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
+        ("too big for django", 413, "invalid", "请求内容太大。"),
         ("404", 404, "invalid", "未找到。"),
         ("403", 403, "invalid", "您没有执行该操作的权限。"),
     ],
@@ -470,6 +476,25 @@ def test_an_error_of_the_shops_serializer_has_the_same_shape(browser, form, shop
     body = response.json()
     assert (response.status_code, body["code"], body["message"]) == (status, code, message)
     assert response.headers.get("Retry-After") == ("7" if mobile == "throttled" else None)
+
+
+def test_a_try_that_a_limit_refuses_is_no_try(browser, form, shop):
+    serializer, shop.QQ_ACCOUNT_SERIALIZER = shop.QQ_ACCOUNT_SERIALIZER, f"{__name__}.Impatient"
+    for _ in range(12):
+        assert browser.bind(form | {"mobile": "throttled"}).status_code == 429
+    shop.QQ_ACCOUNT_SERIALIZER = serializer
+    assert browser.bind(form).status_code == 200
+
+
+def test_a_neighbours_failures_do_not_use_up_a_logins_tries(browser, other_browser, form):
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        form["access_token"] = browser.get_bind_token()
+        for number in range(10):
+            other_browser.bind({"access_token": other_browser.get_bind_token(f"邻居{number}")})
+        for _ in range(7):
+            assert browser.bind(form | {"password": ""}).status_code == 429
+        clock.shift(60)
+        assert list(refusal(browser.bind(form | {"password": ""}), "invalid")) == ["password"]
 
 
 class Clashing(Serializer):
@@ -550,8 +575,27 @@ def test_an_openid_that_differs_in_case_only_is_another_persons(browser, account
 def test_the_database_itself_compares_openids_exactly(db):
     with connection.cursor() as cursor:
         cursor.execute("SHOW FULL COLUMNS FROM tb_oauth_qq WHERE Field = 'openid'")
-        columns = [column.name for column in cursor.description]
+        columns = [column[0] for column in cursor.description]
         assert dict(zip(columns, cursor.fetchone(), strict=True))["Collation"] == "utf8mb4_bin"
+
+
+@pytest.fixture
+def column_without_case(transactional_db):
+    """The openids' column as a shop may have it from before."""
+    type = "ALTER TABLE tb_oauth_qq MODIFY openid varchar(64) CHARACTER SET utf8mb4 COLLATE {} NOT NULL"
+    with connection.cursor() as cursor:
+        cursor.execute(type.format("utf8mb4_general_ci"))
+        yield
+        cursor.execute("DELETE FROM tb_oauth_qq")
+        cursor.execute(type.format("utf8mb4_bin"))
+
+
+@pytest.mark.servers
+def test_where_the_database_compares_without_case_nobody_is_taken_for_another(column_without_case, request, qq):
+    account, browser, form = (request.getfixturevalue(name) for name in ("account", "browser", "form"))
+    OAuthQQUser.objects.create(user=account, openid=qq.openid("小明").lower())
+    assert "access_token" in browser.collect(browser.arrive()).json()
+    assert refusal(browser.bind(form), "already_bound") == {}
 
 
 # Languages
@@ -594,6 +638,14 @@ def test_every_error_has_its_english_sentence_and_its_line_in_the_readme(code):
             if line.startswith("|") and f"`{code}`" in line
         )
         assert str(ERRORS[code][0]) in row
+
+
+def test_every_sentence_of_the_app_has_an_english_one():
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "apps" / "oauth").glob("*.py"))
+    sentences = re.findall(r'\b_\("([^"]+)"\)', sources)
+    assert len(sentences) > len(ERRORS)
+    with override("en"):
+        assert [text for text in sentences if not translate(text).isascii()] == []
 
 
 def test_field_errors_are_in_the_shoppers_language_too(browser, form):

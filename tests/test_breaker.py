@@ -108,6 +108,19 @@ def test_an_exchange_that_sends_nothing_decides_nothing(qq, client, clock):
     assert len(asked(qq)) == 5
 
 
+def test_who_is_let_through_and_sends_nothing_takes_nobodys_trial(qq, client, clock):
+    """Else one who comes with a spent code every half minute keeps everybody from a QQ that is well again."""
+    qq.behave(**FAULTY)
+    fail(client, 5)
+    qq.behave(token=None)
+    clock.shift(30)
+    with client.exchange():
+        pass
+    with pytest.raises(QQRejected):
+        client.identify("C0DE")
+    assert len(asked(qq)) == 6
+
+
 def test_meanwhile_a_shopper_is_told_at_once_and_his_code_stays_good(browser, other_browser, qq, clock, binding):
     code = browser.arrive()
     qq.behave(**FAULTY)

@@ -1,8 +1,7 @@
-"""Ten thousand odd requests to the shop as a server would run it, among them true ones on the way through a login.
+"""Ten thousand odd requests to the shop as a server runs it, with true ones on the way through a login among them.
 
-None may end in a 5xx but the 503 that says QQ is out of order, tell a secret,
-or tell one shopper's things to who has not
-shown that they are his. FUZZ_TIMES=20 sends twenty times as many, others each time; FUZZ_SEED repeats a run.
+None may end in a 5xx, but for the 503 that says QQ is out of order; tell a secret; or tell what is one shopper's to who
+has not shown to be that shopper. FUZZ_TIMES=20 sends twenty times as many, others each time; FUZZ_SEED chooses which.
 """
 
 import json
@@ -360,97 +359,75 @@ def newcomer(shopper, shop, dice, phone, mode):
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "X" * 100]
 NUMBERS = [100020, 100019, 100009, 100010, 100013, 0, -1, 7]
 API = [
-    *(f"/oauth/qq/{name}/" for name in ("authorization", "authorizations", "statues", "login", "callback", "users",
-    "user")),
-    "/oauth/qq/callback", "/authorizations/", "/users/", "/user/", "/user/password/", "/password/",
-    "/usernames/zhang3/count/",
-    "/mobiles/13812345678/count/", f"/image_codes/{uuid4()}/", "/sms_codes/13812345678/",
+    "/oauth/qq/authorization/", "/oauth/qq/authorizations/", "/oauth/qq/statues/", "/oauth/qq/login/",
+    "/oauth/qq/callback/", "/oauth/qq/callback", "/oauth/qq/users/", "/oauth/qq/user/", "/authorizations/",
+    "/users/", "/user/", "/user/password/", "/password/",
+    "/usernames/zhang3/count/", "/mobiles/13812345678/count/", f"/image_codes/{uuid4()}/", "/sms_codes/13812345678/",
 ]  # fmt: skip
 PATHS = [
     "/", "//", "*", "", "/oauth/qq/", "/oauth/qq/login", "/oauth/qq/users", "//oauth/qq/login/", "/oauth/qq/./login/",
     "/oauth/qq/login/%00", "/oauth/qq/login/%0d%0aX:%20y", "/oauth/qq/users/1/", "/oauth/qq/users/%ff", "/%ff%fe/",
-    "/%c0%af",
-    "/usernames/%00/count/", "/usernames/%ff/count/", "/usernames/%ed%a0%80/count/",
-    "/usernames/" + "x" * 3000 + "/count/",
-    "/usernames/a%2fb/count/", "/usernames/%F0%9F%99%82/count/", "/mobiles/1381234567%D9%A8/count/",
-    "/mobiles/%0a/count/",
-    "/image_codes/0/", "/image_codes/" + "0" * 36 + "/", "/sms_codes/%00/", "/sms_codes/+8613812345678/", "/admin/",
-    "/login.html",
-    "/oauth_callback.html", "/index.html", "/api.js", "/../meiduo/settings.py", "/%2e%2e/meiduo/settings.py",
-    "/.git/config",
-    "/static/admin/css/base.css", "/nowhere/", "/" + "a/" * 2000, "http://evil.example/oauth/qq/login/",
+    "/%c0%af", "/usernames/%00/count/", "/usernames/%ff/count/", "/usernames/%ed%a0%80/count/",
+    "/usernames/" + "x" * 3000 + "/count/", "/usernames/a%2fb/count/", "/usernames/%F0%9F%99%82/count/",
+    "/mobiles/1381234567%D9%A8/count/", "/mobiles/%0a/count/", "/image_codes/0/", "/image_codes/" + "0" * 36 + "/",
+    "/sms_codes/%00/", "/sms_codes/+8613812345678/", "/admin/", "/login.html", "/oauth_callback.html", "/index.html",
+    "/api.js", "/../meiduo/settings.py", "/%2e%2e/meiduo/settings.py", "/.git/config", "/static/admin/css/base.css",
+    "/nowhere/", "/" + "a/" * 2000, "http://evil.example/oauth/qq/login/",
 ]  # fmt: skip
 QUERY_NAMES = [
-    "code",
-    "state",
-    "next",
-    "error",
-    "usercancel",
-    "text",
-    "image_code_id",
-    "format",
-    "openid",
-    "access_token",
-    "",
+    "code", "state", "next", "error", "usercancel", "text", "image_code_id", "format", "openid", "access_token", "",
     "é",
-]
+]  # fmt: skip
 FIELD_NAMES = [
-    "mobile",
-    "old_password",
-    "password",
-    "password2",
-    "sms_code",
-    "access_token",
-    "username",
-    "allow",
-    "openid",
-    "is_staff",
-    "id",
-    "",
-]
+    "mobile", "old_password", "password", "password2", "sms_code", "access_token", "username", "allow", "openid",
+    "is_staff", "id", "",
+]  # fmt: skip
 LONG = "x" * 9000
 TEXTS = [
     "", " ", "null", "undefined", "0", "-1", "true", "[]", "{}", "\0", "a\0b", "\r\nX: y", "\ud800", "\udfff\ud800",
-    "\ufeff", "é",
-    "车" * 100, "🙂", "١٢٣٤٥٦", "１３８１２３４５６７８", "%", "%00", "%ff", "%2f%2fevil.example", "../../etc/passwd",
-    "' OR 1=1--",
-    "<script>alert(1)</script>", "{{7*7}}", "${7*7}", "a" * 512, "a" * 513, LONG, "A" * 32, "A" * 43, "..", ".",
-    "a.b.c",
-    "+8613812345678", "13812345678\n", "13812345678", "000000", "123456", "1e5", "NaN", "x" * 100_000, "%u002f",
-    "\u2028", "\x1b[31m",
+    "\ufeff", "é", "车" * 100, "🙂", "١٢٣٤٥٦", "１３８１２３４５６７８", "%", "%00", "%ff", "%2f%2fevil.example",
+    "../../etc/passwd", "' OR 1=1--", "<script>alert(1)</script>", "{{7*7}}", "${7*7}",
+    "a" * 512, "a" * 513, LONG, "A" * 32, "A" * 43,
+    "..", ".", "a.b.c", "+8613812345678", "13812345678\n", "13812345678", "000000", "123456", "1e5", "NaN",
+    "x" * 100_000, "%u002f", "\u2028", "\x1b[31m",
 ]  # fmt: skip
 CHARSETS = [
     "utf-8", "UTF8", "latin-1", "gbk", "utf-16", "utf-32", "utf-7", "unicode_escape", "cp037", "x", "", "é",
-    "utf-8-sig", "big5",
-    "base64", "rot13", "hex", "bz2", "zlib", "uu", "quopri", "undefined", "idna", "punycode",
+    "utf-8-sig", "big5", "base64", "rot13", "hex", "bz2", "zlib", "uu", "quopri", "undefined", "idna", "punycode",
 ]  # fmt: skip
 HEADERS = {
-    "Accept": ["", "*/*", "text/html", "text/html,*/*;q=0.8", "image/png", "application/xml", ";;;", ",", "é",
-        "a/b;q=x",
-               "application/json; indent=99999", "application/json;a=b," * 3000],
-    "Accept-Language": ["en", "zh-CN", "fr", "*", "en;q=0", "en;q=nan", "en;q=1e9", "-", "en-" * 200,
-        "zh;q=0.1,en;q=0.2", "é", LONG,
-                        "../../en", "zh-hans-" + "a" * 600, ";q=", "en_US", "\0"],
-    "Authorization": ["", "JWT", "JWT ", "JWT a b", "JWT a.b.c", "JWT é.é.é", "Bearer x", "Basic !!!", "é",
-        "JWT " + LONG, "jwt x.y.z",
-                      "JWT eyJhbGciOiJub25lIn0.eyJ1c2VyX2lkIjoxfQ.", "JWT " + "." * 50, "JWT e30.e30.e30", "Token x"],
-    "Content-Type": ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data",
-        "multipart/form-data; boundary=",
-                     "multipart/form-data; boundary=x", "multipart/form-data; boundary=é", "application/jsonx",
-                     "application/json;",
-                     "APPLICATION/JSON", "application/json, text/plain", "é", ";", "/", "application/json; a=" + LONG,
-                     "*/*",
-                     *(f"application/json; charset={charset}" for charset in CHARSETS)],
+    "Accept": [
+        "", "*/*", "text/html", "text/html,*/*;q=0.8", "image/png", "application/xml", ";;;", ",", "é", "a/b;q=x",
+        "application/json; indent=99999", "application/json;a=b," * 3000,
+    ],
+    "Accept-Language": [
+        "en", "zh-CN", "fr", "*", "en;q=0", "en;q=nan", "en;q=1e9", "-", "en-" * 200, "zh;q=0.1,en;q=0.2", "é", LONG,
+        "../../en", "zh-hans-" + "a" * 600, ";q=", "en_US", "\0",
+    ],
+    "Authorization": [
+        "", "JWT", "JWT ", "JWT a b", "JWT a.b.c", "JWT é.é.é", "Bearer x", "Basic !!!", "é", "JWT " + LONG,
+        "jwt x.y.z", "JWT eyJhbGciOiJub25lIn0.eyJ1c2VyX2lkIjoxfQ.", "JWT " + "." * 50, "JWT e30.e30.e30", "Token x",
+    ],
+    "Content-Type": [
+        "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=x", "multipart/form-data; boundary=é", "application/jsonx", "application/json;",
+        "APPLICATION/JSON", "application/json, text/plain", "é", ";", "/", "application/json; a=" + LONG, "*/*",
+        *(f"application/json; charset={charset}" for charset in CHARSETS),
+    ],
     "Content-Length": ["", "0", "abc", "-1", "1", "1.5", "１"],
-    "Cookie": ["", "=", ";;;", "=;=;", "a", 'a="\\377"', "qq_flow_0123456789ab=x", "qq_flow_0123456789ab=", "é=é",
-        "sessionid=x",
-               "__Host-qq_flow_0123456789ab=x", "csrftoken=x", "django_language=é", "a=b; " * 3000,
-               'qq_flow_0123456789ab="' + LONG + '"',
-               "; ".join(f"qq_flow_{number:012x}=x.y.z" for number in range(300))],
-    "Host": ["evil.example", "testserver:80", "testserver:99999", "testserver@evil.example", "[::1]", "[", "", "é",
-        "TESTSERVER", "."],
-    "Origin": ["null", "", "http://evil.example", "http://testserver", "https://testserver.evil.example", "é",
-        "file://", "http://["],
+    "Cookie": [
+        "", "=", ";;;", "=;=;", "a", 'a="\\377"', "qq_flow_0123456789ab=x", "qq_flow_0123456789ab=", "é=é",
+        "sessionid=x", "__Host-qq_flow_0123456789ab=x", "csrftoken=x", "django_language=é", "a=b; " * 3000,
+        'qq_flow_0123456789ab="' + LONG + '"', "; ".join(f"qq_flow_{number:012x}=x.y.z" for number in range(300)),
+    ],
+    "Host": [
+        "evil.example", "testserver:80", "testserver:99999", "testserver@evil.example", "[::1]", "[", "", "é",
+        "TESTSERVER", ".",
+    ],
+    "Origin": [
+        "null", "", "http://evil.example", "http://testserver", "https://testserver.evil.example", "é", "file://",
+        "http://[",
+    ],
     "Referer": ["http://evil.example/", "é", "http://["],
     "X-Forwarded-For": ["1.1.1.1", "", ",", "a", "::1", "1.1.1.1, 2.2.2.2", "é", "1.1.1.1," * 2000],
     "X-Forwarded-Host": ["evil.example", "é"],
@@ -467,9 +444,8 @@ HEADERS = {
 }  # fmt: skip
 BODIES = [
     b"", b"{", b"[]", b"7", b"null", b'"text"', b"\xff\xfe{\x00}\x00", b"\x00", b"{}", b'{"a":1,"a":2}', b"[" * 5000,
-    b'{"a":' * 3000,
-    b"a=b&c=d", b"--x\r\n\r\n--x--", b"--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--\r\n",
-    b"<xml/>", b"x" * 15_000,
+    b'{"a":' * 3000, b"a=b&c=d", b"--x\r\n\r\n--x--",
+    b"--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--\r\n", b"<xml/>", b"x" * 15_000,
     b'{"mobile": "' + b"1" * 17_000 + b'"}', b" " * 70_000, b"1" * 5000, b"NaN", b'{"access_token": "\xff"}',
     b'\xef\xbb\xbf{}',
 ]  # fmt: skip

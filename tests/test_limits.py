@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count as numbers
@@ -190,6 +191,43 @@ def test_looks_from_one_address_are_sixty_a_minute(clock, client, strangers, db,
     assert client.get(path).status_code == 200
 
 
+def test_names_looked_up_by_registering_are_counted_with_the_others(clock, client, account, strangers, tmp_path):
+    """The answer to a number that was proved tells whether a name is taken, and its code is not used up by that."""
+    assert send(client, tmp_path).status_code == 200
+    form = {"username": "zhang3", "password": PASSWORD, "password2": PASSWORD, "mobile": MOBILE, "allow": True}
+    form["sms_code"] = re.search("[0-9]{6}", Phone(tmp_path, client).last_line("sms.log")["text"])[0]
+    assert [post(client, "/users/", form).status_code for _ in range(60)] == [400] * 60
+    assert_too_often(post(client, "/users/", form), 60)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "/usernames/zhang3/count/"),
+        ("get", "/image_codes/00000000-0000-4000-8000-000000000000/"),
+        ("get", f"/sms_codes/{MOBILE}/"),
+        ("post", "/authorizations/"),
+        ("post", "/users/"),
+        ("post", "/password/"),
+    ],
+)
+def test_no_page_of_another_site_uses_up_what_its_visitor_may_do(client, settings, db, method, path):
+    settings.CORS_ALLOWED_ORIGINS = ["https://www.shop.example"]
+    call = getattr(client, method)
+    foreign = {"sec-fetch-site": "cross-site"}
+    for headers in (foreign, foreign | {"origin": "https://evil.example"}):
+        assert {call(path, headers=headers).status_code for _ in range(70)} == {403}
+    assert call(path).status_code not in (403, 429)
+    listed = foreign | {"origin": "https://www.shop.example"}
+    assert call(path, headers=listed, REMOTE_ADDR="198.51.100.7").status_code != 403
+
+
+def test_what_is_no_form_is_not_counted(client, account):
+    for _ in range(31):
+        assert client.post("/authorizations/", "x", content_type="text/plain").status_code == 415
+    assert log_in(client).status_code == 200
+
+
 def test_answers_to_image_codes_from_one_address_are_sixty_a_minute(clock, client, strangers, tmp_path):
     asked = {"text": "abcd", "image_code_id": "00000000-0000-4000-8000-000000000000"}
     assert [client.get(f"/sms_codes/{MOBILE}/", asked).status_code for _ in range(60)] == [400] * 60
@@ -320,6 +358,8 @@ def test_sms_of_the_whole_shop_have_a_ceiling(clock, settings, strangers, tmp_pa
         assert send(next(strangers), tmp_path, f"139{number:08}").status_code == 200
     assert [record.levelname for record in caplog.records if record.msg == "sms_ceiling"] == []
     assert_too_often(send(next(strangers), tmp_path), HOUR)
+    assert_too_often(send(next(strangers), tmp_path), HOUR)
+    # One call in the night is enough.
     assert [record.levelname for record in caplog.records if record.msg == "sms_ceiling"] == ["ERROR"]
     clock.shift(HOUR)
     assert send(next(strangers), tmp_path).status_code == 200
@@ -395,6 +435,19 @@ def test_failures_are_forgotten_after_five_minutes(clock, account, strangers):
     clock.shift(300)
     for _ in range(4):
         assert log_in(next(strangers), password="another horse").status_code == 400
+    assert log_in(next(strangers)).status_code == 200
+
+
+def test_who_waits_between_his_guesses_meets_the_lock_too(clock, account, strangers):
+    def guess():
+        clock.shift(300)
+        return log_in(next(strangers), password="another horse").status_code
+
+    assert [guess() for _ in range(10)] == [400] * 10
+    assert_too_often(log_in(next(strangers)), 60)
+    assert [guess() for _ in range(10)] == [400] * 10
+    assert_too_often(log_in(next(strangers)), 120)
+    clock.shift(120)
     assert log_in(next(strangers)).status_code == 200
 
 

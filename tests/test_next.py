@@ -13,6 +13,9 @@ HOSTILE = [
     "///evil.example",
     "////evil.example",
     "/\\evil.example",
+    "/%u002fevil.example",  # what unescape() undoes, in some old pages
+    "/%U002Fevil.example",
+    "/%25u002fevil.example",
     "\\\\evil.example",
     "\\/evil.example",
     "/\t/evil.example",

@@ -103,15 +103,14 @@ def assert_is_safe(value, page):
 
 
 PIECES = [
-    *"/\\:@?#%.;&=+[] \t\r\n\x00\x0b\x1f\x7f\x85\xa0\xad\u200b\u2028\u2029\u3000\ufeff\ud800\udfff",
-    "//", "/\\", "\\/", "///", "/.", "/..", "/./", "/.//", "/..//",
-    "%2f", "%2F", "%5c", "%5C", "%09", "%0a", "%0d%0a", "%00", "%20", "%25", "%252f", "%255c", "%25252f", "%3a", "%40",
-    "%", "%2", "%zz", "%u002f", "%c0%af", "%ff", "%e8%bd", "%E8%BD%A6", "%ef%bc%8f", "%ed%a0%80", "%e2%80%a8",
-    "http:", "https:", "HTTP:", "ftp:", "javascript:", "data:", "java\tscript:", "blob:", "file:", "http://",
-    "https://",
-    "testserver", "www.example.com", "shop.example:8443", "127.0.0.1:8000", "[::1]:8000", "[::1", "[", "evil.example",
-    "testserver.evil.example", "eviltestserver", "testserver@evil.example", "user:pass@", "TESTSERVER", "testserver.",
-    "testserver:80", ":81", ":x", ":99999", "xn--", "xn--ls8h.example", "0x7f.1", "2130706433", "１２７.0.0.1",
+    *"/\\:@?#%.;&=+[] \t\r\n\x00\x0b\x1f\x7f\x85\xa0\xad\u200b\u2028\u2029\u3000\ufeff\ud800\udfff", "//", "/\\", "\\/",
+    "///", "/.", "/..", "/./", "/.//", "/..//", "%2f", "%2F", "%5c", "%5C", "%09", "%0a", "%0d%0a", "%00", "%20", "%25",
+    "%252f", "%255c", "%25252f", "%3a", "%40", "%", "%2", "%zz", "%u002f", "%c0%af", "%ff", "%e8%bd", "%E8%BD%A6",
+    "%ef%bc%8f", "%ed%a0%80", "%e2%80%a8", "http:", "https:", "HTTP:", "ftp:", "javascript:", "data:", "java\tscript:",
+    "blob:", "file:", "http://", "https://", "testserver", "www.example.com", "shop.example:8443", "127.0.0.1:8000",
+    "[::1]:8000", "[::1", "[", "evil.example", "testserver.evil.example", "eviltestserver", "testserver@evil.example",
+    "user:pass@", "TESTSERVER", "testserver.", "testserver:80", ":81", ":x", ":99999", "xn--", "xn--ls8h.example",
+    "0x7f.1", "2130706433", "１２７.0.0.1",
     # characters that are others once normalised: / \ . : @ ? # and letters
     "／", "＼", "⁄", "∕", "。", "．", "：", "＠", "？", "＃", "％", "℀", "㏂", "ﬀ", "ｔestserver", "teſtserver", "K",
     "①", "cart", "/cart", "车", "é", "é", "🙂", "a=1", "alert(1)", "evil",
@@ -205,10 +204,9 @@ values = st.recursive(
 # JSON that no Python value is written as.
 SCRAPS = [
     "NaN", "-Infinity", "Infinity", "1e999", "-0", "1" * 5000, "[" * 900 + "]" * 900, "[" * 7000 + "]" * 7000,
-    '{"a":' * 900 + "1" + "}" * 900,
-    '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude42"', "", "undefined", "'a'", "01", "0x10", "+1", "1.",
-    '{"a":1,"a":2}', '{"a":1,}', "[1,]", '"\t"', '"\\x41"', "True", "/**/1", "1+1", "__import__('os')",
-    '"' + "x" * 9000 + '"',
+    '{"a":' * 900 + "1" + "}" * 900, '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude42"', "", "undefined",
+    "'a'", "01", "0x10", "+1", "1.", '{"a":1,"a":2}', '{"a":1,}', "[1,]", '"\t"', '"\\x41"', "True", "/**/1", "1+1",
+    "__import__('os')", '"' + "x" * 9000 + '"',
 ]  # fmt: skip
 json_texts = (
     st.sampled_from(SCRAPS) | values.map(json.dumps) | values.map(lambda value: json.dumps(value, ensure_ascii=False))
@@ -450,18 +448,15 @@ def test_a_body_may_be_anything(path, text):
 
 
 @pytest.mark.django_db
-@pytest.mark.xfail(strict=True, reason="the shop's fields take a number for its digits")
 @pytest.mark.parametrize("field", ["mobile", "password", "sms_code"])
 def test_a_number_is_no_text(new_form, field):
-    client, form = new_form()
+    client, form = next(made for made in iter(new_form, None) if made[1]["sms_code"][0] != "0")
     form["password"] = "905173628461"
-    assert form[field].isdecimal()
-    text = form[field].lstrip("0") if field == "sms_code" else form[field]
-    response = post("/oauth/qq/users/", {name: json.dumps(form[name]) for name in form} | {field: text}, client)
+    fields = {name: json.dumps(form[name]) for name in form} | {field: form[field]}
+    response = post("/oauth/qq/users/", fields, client)
     assert response.status_code == 400
 
 
-@pytest.mark.xfail(strict=True, reason="the shop's parser takes the last of two")
 @pytest.mark.parametrize("path", ["/authorizations/", "/users/", "/password/"])
 def test_a_name_twice_in_a_body_is_refused(path, db):
     body = '{"username": "zhang3", "password": "a", "password": "b"}'

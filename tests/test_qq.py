@@ -251,7 +251,6 @@ def test_anything_else_is_no_answer(text):
     assert not {"access_token", "openid", "client_id", "error"} & set(answer)
 
 
-@pytest.mark.xfail(strict=True, reason="read_answer takes Python's own words for JSON")
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_a_word_that_json_does_not_have_is_no_answer(word):
     for text in (f'{{"a":{word}}}', f'callback( {{"a":[{word}]}} );'):
@@ -462,7 +461,7 @@ def test_silence_in_the_tls_handshake_ends_on_time(qq):
 
 def test_a_whole_answer_on_a_connection_that_never_ends_is_no_answer(qq):
     held = answering(b"HTTP/1.1 200 OK\r\nConnection: close", hold=True)
-    with raw_server(held) as (url, _), pytest.raises(QQUnavailable, match="out of time"):
+    with raw_server(held) as (url, _), pytest.raises(QQUnavailable, match=r"out of time|ReadTimeout"):
         make_client(qq, api_url=url, timeout=0.5).identify("C")
 
 

@@ -106,4 +106,4 @@ def test_a_count_given_back_too_late_leaves_nothing_without_an_end(settings):
     throttle = AddressThrottle("qq_bind_failed")
     assert throttle.allow_request(RequestFactory().get("/"), None)
     throttle.forgive()
-    assert cache.get(throttle.key) is None
+    assert cache.get(throttle.counter) is None

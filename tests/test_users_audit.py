@@ -147,14 +147,20 @@ def test_a_shop_may_listen(client, account, caplog):
         ("line\nbreak", False),
     ],
 )
-def test_all_records_of_a_request_have_one_id_and_a_proxys_is_kept(rf, caplog, given, kept):
+def test_all_records_of_a_request_have_one_id_and_a_proxys_is_kept(rf, settings, caplog, given, kept):
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
     request = rf.get("/", headers={"X-Request-Id": given})
     audit(request, "one", "ok")
     audit(request, "two", "alarm")
     first, second = (record.request_id for record in caplog.records)
-    assert first == second == request.META["HTTP_X_REQUEST_ID"]
+    assert first == second == request.META["REQUEST_ID"]
     assert (first == given) is kept
     assert re.fullmatch("[A-Za-z0-9_-]{8,64}", first)
+
+
+def test_an_id_is_no_strangers_to_give(rf, caplog):
+    audit(rf.get("/", headers={"X-Request-Id": "bind-of-user-1"}), "one", "ok")
+    assert caplog.records[0].request_id != "bind-of-user-1"
 
 
 def test_no_log_holds_a_secret_or_a_whole_number(clock, account, users, tmp_path, caplog):

@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
+from rest_framework.settings import api_settings
 
 from .addresses import client_address
 from .signals import qq_audited
@@ -36,10 +37,11 @@ def record(request: HttpRequest | Request, event: str, outcome: str = "ok", **fi
 
 
 def request_id(request: HttpRequest | Request) -> str:
-    """Return the id a proxy has given the request in X-Request-ID, or one that is made here and stays with it."""
-    found: str = request.META.get("HTTP_X_REQUEST_ID", "")
-    if not REQUEST_ID.fullmatch(found):
-        found = request.META["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+    """Return the id a proxy of ours has given the request in X-Request-ID, or one made here that stays with it."""
+    found: str | None = request.META.get("REQUEST_ID")
+    if found is None:
+        told = request.META.get("HTTP_X_REQUEST_ID", "") if api_settings.NUM_PROXIES else ""
+        found = request.META["REQUEST_ID"] = told if REQUEST_ID.fullmatch(told) else uuid.uuid4().hex
     return found
 
 

@@ -64,15 +64,19 @@ class Connections:
             yield
             return
         with _place(self._calls):
-            self._breaker.admit()
-            deadline = _Deadline(seconds)
-            before = _deadline.set(deadline)
+            is_trial = self._breaker.admit()
+            was_good = None
             try:
-                yield
+                deadline = _Deadline(seconds)
+                before = _deadline.set(deadline)
+                try:
+                    yield
+                finally:
+                    _deadline.reset(before)
+                    deadline.cancel()
+                    was_good = deadline.was_good
             finally:
-                _deadline.reset(before)
-                deadline.cancel()
-                self._breaker.note(deadline.was_good)
+                self._breaker.note(was_good, is_trial)
 
     def judge(self, is_good: bool) -> None:
         """Say whether the call just made in this exchange was answered in a way that shows a working server."""
@@ -136,19 +140,22 @@ class _Breaker:
         self._failures: deque[float] = deque(maxlen=FAILURES)
         self._rests_until: float | None = None
 
-    def admit(self) -> None:
-        """Let an exchange begin; raises Resting."""
+    def admit(self) -> bool:
+        """Let an exchange begin, and tell whether it is the one that tries; raises Resting."""
         with self._lock:
             if self._rests_until is None:
-                return
+                return False
             if time.time() < self._rests_until:
                 raise Resting
             self._rests_until = time.time() + REST  # the others wait for what becomes of this one
+            return True
 
-    def note(self, is_good: bool | None) -> None:
+    def note(self, is_good: bool | None, is_trial: bool = False) -> None:
         """Note how an exchange went; None: it did not get as far as a call."""
         with self._lock:
-            if is_good:
+            if is_good is None and is_trial:
+                self._rests_until = time.time()  # it has tried nothing: the next one does
+            elif is_good:
                 self._failures.clear()
                 self._rests_until = None
             elif is_good is False:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from socket import gaierror
 from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
@@ -45,7 +46,7 @@ BUSY_SECONDS = 1  # QQ mostly answers within it
 
 def _cache_errors() -> tuple[type[Exception], ...]:
     """What the cache clients raise when their server is out of reach: Django gives these no common base."""
-    found: list[type[Exception]] = [ConnectionError, TimeoutError]
+    found: list[type[Exception]] = [ConnectionError, TimeoutError, gaierror]
     for path in (
         "redis.exceptions.RedisError",
         "django_redis.exceptions.ConnectionInterrupted",

@@ -24,7 +24,7 @@ from rest_framework.request import Request
 from .addresses import client_address
 from .conf import conf
 from .qq import QQIdentity
-from .throttling import count
+from .throttling import count, give_back
 
 # Seconds.
 STATE_LIFE = 10 * 60  # QQ's own code lives no longer
@@ -65,7 +65,7 @@ class Flow:
     def find(cls, request: HttpRequest | Request, id: str) -> "Flow | None":
         """Return the flow whose cookie this browser sent, if it is ours and not too old."""
         try:
-            held, age = _open("flow", request.COOKIES.get(cookie_name(id), ""))
+            held, age = _open("flow", flow_cookies(request).get(cookie_name(id), ""))
         except BadData:
             return None
         if held["id"] != id or age > (STATE_LIFE if held["state"] else RETURNED_LIFE):
@@ -89,13 +89,14 @@ class Flow:
 
     def make_room(self, request: HttpRequest | Request, response: HttpResponseBase) -> None:
         """Drop the browser's oldest flows so that this one's cookie fits in beside the rest."""
-        dated = []
-        for name in cookie_names(request):
-            value = request.COOKIES[name]
+        dated, bent = [], []
+        for name, value in flow_cookies(request).items():
             try:
                 dated.append((_open("flow", value)[1], name, value))
             except BadData:
-                _delete_cookie(response, name)
+                bent.append(name)
+        for name in bent[:MAX_FLOWS]:  # and no more: the answer's header has its bounds too
+            _delete_cookie(response, name)
         dated.sort()  # the youngest first
         room = MAX_COOKIES - len(cookie_name(self.id)) - len(self._cookie())
         for place, (_age, name, value) in enumerate(dated, start=2):
@@ -133,6 +134,9 @@ class Flow:
 
     def count_try(self) -> int:
         return count(self._kept("tries"), KEPT)
+
+    def forgive_try(self) -> None:
+        give_back(self._kept("tries"))
 
     def note_bound(self, form: Any, user_id: Any) -> None:
         """Note whom the form has been bound to, for a browser that sends it again."""
@@ -185,7 +189,7 @@ def _holder(request: Request, held: dict[str, str]) -> Flow:
         return flow
     # A shop may have pages whose calls carry no cookie at all. A cookie of another flow shows that this one's do.
     is_client = any(constant_time_compare(client, held.get("client", "")) for client in _clients(request))
-    if conf.REQUIRE_COOKIE or cookie_names(request) or not is_client:
+    if conf.REQUIRE_COOKIE or flow_cookies(request) or not is_client:
         raise BadSignature("another browser's")
     stranger = Flow(id=held["flow"], next="/", key_hash=held["key"])
     return replace(stranger, next=stranger.get("next") or "/")
@@ -200,9 +204,18 @@ def cookie_name(id: str) -> str:
     return f"__Host-qq_flow_{id}" if conf.is_secure else f"qq_flow_{id}"
 
 
-def cookie_names(request: HttpRequest | Request) -> list[str]:
-    """Return the names of the flow cookies the browser sent, and of nothing that only looks like one."""
-    return [name for name in request.COOKIES if re.fullmatch(cookie_name("[0-9a-f]{12}"), name)]
+def flow_cookies(request: HttpRequest | Request) -> dict[str, str]:
+    """Return the flow cookies the browser sent, and nothing that only looks like one.
+
+    They are read from the header itself: Django strips every blank of Unicode from a name, so to it a cookie that a
+    sibling host has planted under such a blank and `__Host-` bears the name that no sibling can give.
+    """
+    found = {}
+    for cookie in request.META.get("HTTP_COOKIE", "").split(";"):
+        name, _, value = cookie.strip(" \t").partition("=")
+        if re.fullmatch(cookie_name("[0-9a-f]{12}"), name):
+            found[name] = value
+    return found
 
 
 def hash_text(text: str) -> str:

@@ -1,6 +1,5 @@
 """What the endpoints accept: the `next` path, a parameter, a JSON body, a bind token."""
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from rest_framework.request import Request
 
 from .conf import conf
 from .errors import BodyTooLarge, QQLoginError, translate
-from .qq import unique
+from .qq import read_json
 
 MAX_NEXT = 512  # bytes, percent-encoded: ten cookies that each hold one must fit in a request's header
 MAX_BODY = 16 * 1024  # bytes; the form has four short fields
@@ -69,23 +68,26 @@ def _is_path(text: str) -> bool:
         text.startswith("/")
         and not text.startswith("//")
         and "\\" not in text
+        and "%u" not in text.lower()  # some old pages undo unescape()'s %u002f
         and not any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in text)
         and url_has_allowed_host_and_scheme(text, allowed_hosts=None)
     )
 
 
 def refuse_other_pages(request: Request) -> None:
-    """Raise PermissionDenied for a call that a browser makes for a page of any other origin than the shop's."""
-    origin = request.headers.get("Origin")
-    if origin is None:  # no browser, or one that does not say
-        return
+    """Raise PermissionDenied for a call that a browser makes for a page of any other origin than the shop's.
+
+    Before it is counted: else any page could use up what its visitor's address may do.
+    """
+    origin = request.headers.get("Origin")  # missing: no browser, or a page of the API's own origin
     try:
         ours = (_origin(urlsplit(address)) for address in (conf.CALLBACK_PAGE, conf.REDIRECT_URI))
-        is_ours = _origin(urlsplit(origin)) in ours
+        is_ours = origin is None or _origin(urlsplit(origin)) in ours
     except ValueError:
         is_ours = False
-    if not is_ours:
-        raise PermissionDenied(translate(_("只有本店的页面可以绑定 QQ。")))
+    # A picture, a script or a form's target: no page of the shop calls in this way.
+    if not is_ours or request.headers.get("Sec-Fetch-Mode") == "no-cors":
+        raise PermissionDenied(translate(_("请从本店的页面登录。")))
 
 
 def read_parameter(query: QueryDict, name: str, shape: re.Pattern[str]) -> str:
@@ -120,6 +122,6 @@ class BoundedJSONParser(JSONParser):
         if len(body) > MAX_BODY:
             raise BodyTooLarge
         try:
-            return json.loads(body.decode(), object_pairs_hook=unique)
+            return read_json(body.decode())
         except (ValueError, RecursionError):
             raise ParseError(translate(_("请求内容不是有效的 JSON。"))) from None

@@ -232,7 +232,7 @@ def read_answer(text: str) -> dict[str, Any]:
     wrapped = CALLBACK.fullmatch(text)
     try:
         if wrapped or text.lstrip().startswith("{"):
-            answer = json.loads(wrapped[1] if wrapped else text, object_pairs_hook=unique)
+            answer = read_json(wrapped[1] if wrapped else text)
         else:
             answer = unique(parse_qsl(text.strip(), keep_blank_values=True, strict_parsing=True))
     except (ValueError, RecursionError):
@@ -248,6 +248,15 @@ def read_answer(text: str) -> dict[str, Any]:
 def _error(number: int) -> QQError:
     kind = QQRejected if number in REJECTED else QQMisconfigured if number in MISCONFIGURED else QQUnavailable
     return kind(f"QQ answered with error {number}", number)
+
+
+def read_json(text: str) -> Any:
+    """Return what the JSON text says; raises ValueError for what can be read in two ways, and RecursionError."""
+    return json.loads(text, object_pairs_hook=unique, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

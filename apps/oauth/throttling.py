@@ -38,8 +38,8 @@ class AddressThrottle(SimpleRateThrottle):
             return True
         # All windows of a length begin at the same moment, so that no second key has to say when one did.
         window, self.elapsed = divmod(time.time(), self.seconds)
-        self.key = f"qq-login:limit:{self.scope}:{int(window)}:{network(client_address(request))}"
-        is_allowed = count(self.key, self.seconds) <= self.limit
+        self.counter = f"qq-login:limit:{self.scope}:{int(window)}:{network(client_address(request))}"
+        is_allowed = count(self.counter, self.seconds) <= self.limit
         if not is_allowed:
             record(request, "limit", "refused", limit=self.scope)
         return is_allowed
@@ -52,9 +52,7 @@ class AddressThrottle(SimpleRateThrottle):
     def forgive(self) -> None:
         """Give back the call that was counted."""
         if self.limit is not None:
-            with suppress(ValueError):  # its window is over
-                if cache.decr(self.key) < 0:
-                    cache.delete(self.key)  # it was, by a hair: Django's Redis made a new one, without an end
+            give_back(self.counter)
 
 
 def count(key: str, seconds: int) -> int:
@@ -74,3 +72,10 @@ def count(key: str, seconds: int) -> int:
                 return max(counted, 1)
     # A cache client set to swallow its errors says no to everything.
     raise ConnectionError("the cache does not count")
+
+
+def give_back(key: str) -> None:
+    """Take one from the counter `key`, if it still counts."""
+    with suppress(ValueError):  # its time is up
+        if cache.decr(key) < 0:
+            cache.delete(key)  # it was, by a hair: Django's Redis made a new one, without an end

@@ -79,10 +79,6 @@ class QQView(APIView):
         event = self.events.get(str(self.request.method))
         return [AddressThrottle(f"qq_{event}")] if event else []
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        self.known: dict[str, Any] = {}  # of the person, for the audit log
-        super().initial(request, *args, **kwargs)
-
     def handle_exception(self, exc: Exception) -> Any:
         """Answer an error that is meant, and record it. A bug of ours goes on to Django, without the secrets."""
         error = as_api_error(exc)
@@ -90,12 +86,14 @@ class QQView(APIView):
         if error is None:
             scrub(self.request._request)
         elif event:
-            record(self.request, event, "refused", reason=code_of(error), **self.known)
+            field = next(iter(error.detail), None) if isinstance(error.detail, dict) else None
+            record(self.request, event, "refused", reason=code_of(error), field=field, **self.known)
         return super().handle_exception(exc)
 
     @sensitive_variables()  # in an error report: here and further down they are codes, tokens and passwords
     @transaction.non_atomic_requests  # no transaction of the host's stays open while QQ is asked
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        self.known: dict[str, Any] = {}  # of the person, for the audit log
         with override(language_of(request.headers.get("Accept-Language", ""))):
             response = super().dispatch(request, *args, **kwargs)
         for name, value in HEADERS.items():
@@ -118,16 +116,18 @@ class QQNavigationView(QQView):
     next: str | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if "prefetch" in request.headers.get("Sec-Purpose", ""):
-            raise Prefetched
+        # Not a person: the browser looks ahead, or a page, maybe of somebody else, has this address as a picture's.
+        is_ahead = "prefetch" in request.headers.get("Sec-Purpose", "")
+        if is_ahead or request.headers.get("Sec-Fetch-Dest", "document") != "document":
+            raise NobodyCame
         super().initial(request, *args, **kwargs)
 
     def get_exception_handler(self) -> Any:
         return self.answer_error
 
     def handle_exception(self, exc: Exception) -> Any:
-        if isinstance(exc, Prefetched):
-            return HttpResponse(status=503)  # the browser throws it away and asks again when the person comes
+        if isinstance(exc, NobodyCame):
+            return HttpResponse(status=503)  # a browser that looked ahead asks again when the person comes
         if isinstance(exc, MethodNotAllowed):
             return HttpResponse(status=405, headers=self.default_response_headers)
         return super().handle_exception(exc)
@@ -142,8 +142,8 @@ class QQNavigationView(QQView):
         return response
 
 
-class Prefetched(Exception):
-    """The browser looks ahead, the person has not come yet."""
+class NobodyCame(Exception):
+    """No person has gone to the address: nothing is used up, and nothing counted."""
 
 
 class QQLoginView(QQNavigationView):
@@ -202,6 +202,10 @@ class QQCallbackView(QQNavigationView):
 class QQTokenView(QQView):
     events = {"GET": "login", "POST": "bind"}
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        refuse_other_pages(request)
+        super().initial(request, *args, **kwargs)
+
     def get(self, request: Request) -> Response:
         """Log in whom QQ's code stands for, or hand out a bind token."""
         flow, code = self.unseal(request)  # whose browser, which code; refused here or not at all
@@ -220,7 +224,6 @@ class QQTokenView(QQView):
 
     def post(self, request: Request) -> Response:
         """Bind the openid a bind token proves to the account the form proves, and log in."""
-        refuse_other_pages(request)
         form: Any = request.data
         try:
             flow, identity = open_bind_token(request, read_bind_token(form))
@@ -230,21 +233,26 @@ class QQTokenView(QQView):
         bound_to = find_user(identity)
         if bound_to is not None:
             return self.repeat(flow, bound_to)
-        if flow.count_try() > MAX_TRIES:
-            raise QQLoginError("bind_tries")
-        failures = AddressThrottle("qq_bind_failed")  # counted before it is known, so that no two tries count as one
+        # Both are counted before it is known whether this try fails, so that no two tries count as one.
+        failures = AddressThrottle("qq_bind_failed")
         if not failures.allow_request(request, self):
             raise Throttled(failures.wait())
+        if flow.count_try() > MAX_TRIES:
+            raise QQLoginError("bind_tries")
         context = {"request": request, "view": self, "attempt": flow.id}
         account = conf.load(conf.ACCOUNT_SERIALIZER)(data=form, context=context)
-        account.is_valid(raise_exception=True)
+        try:
+            account.is_valid(raise_exception=True)
+        except Throttled:  # by a limit of the shop's: nothing was tried
+            flow.forgive_try()
+            failures.forgive()
+            raise
         try:
             user = self.bind(account, identity, flow)
         except IntegrityError:
-            bound_to = find_user(identity)
-            if bound_to is None:
+            if not OAuthQQUser.objects.filter(openid=identity.openid).exists():
                 raise  # a clash of the shop's own, not for the openid
-            return self.repeat(flow, bound_to)
+            return self.repeat(flow, find_user(identity))
         failures.forgive()
         response = self.login(user, flow, qq_bound, id=user.pk)
         record(request, "bind", **self.known)
@@ -283,9 +291,9 @@ class QQTokenView(QQView):
             flow.note_bound(self.request.data, user.pk)
         return user
 
-    def repeat(self, flow: Flow, user: AbstractBaseUser) -> Response:
+    def repeat(self, flow: Flow, user: AbstractBaseUser | None) -> Response:
         """Answer a form for a bound openid: with the login if it is the one that bound it, whose answer got lost."""
-        if not flow.has_bound(self.request.data, user.pk):
+        if user is None or not flow.has_bound(self.request.data, user.pk):
             raise QQLoginError("already_bound")
         refuse_by_account(user, status=400)
         response = self.login(user, flow, id=user.pk)
@@ -326,7 +334,7 @@ def read_code(request: Request) -> str:
 def find_user(identity: QQIdentity) -> AbstractBaseUser | None:
     """Return the user the openid is bound to."""
     for binding in OAuthQQUser.objects.select_related("user").filter(openid=identity.openid):
-        if binding.openid == identity.openid:  # MySQL compares without case
+        if binding.openid == identity.openid:  # MySQL compares without case where the column was not made by us
             user: AbstractBaseUser = binding.user
             return user
     return None

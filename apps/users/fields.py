@@ -22,6 +22,8 @@ class TextField(serializers.CharField):
         super().__init__(trim_whitespace=False, error_messages=messages, **kwargs)
 
     def to_internal_value(self, data):
+        if not isinstance(data, str):  # a number would pass for its digits
+            self.fail("invalid")
         text = super().to_internal_value(data)
         # Surrogates (what is left of half a character) cannot be encoded, and databases cut text at NUL.
         if re.search("[\x00\ud800-\udfff]", text) or not self.has_right_shape(text):
@@ -71,7 +73,7 @@ class NewUsernameField(TextField):
 
     def to_internal_value(self, data):
         # Before the shape is judged: full-width digits become a mobile number here.
-        return super().to_internal_value(User.normalize_username(data))
+        return super().to_internal_value(User.normalize_username(data) if isinstance(data, str) else data)
 
     def has_right_shape(self, text):
         return re.fullmatch(r"[\w.@+-]{5,20}", text) is not None

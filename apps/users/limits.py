@@ -35,6 +35,7 @@ COUNT = Limit("count", 60, MINUTE)  # of the calls that tell whether a name or a
 # The password of one account: so many tries, then a lock that doubles each time up to an hour. Who tries on gets a few
 # guesses an hour; the owner waits a minute at first, and an SMS code opens the account at any time.
 PASSWORD = Limit("password", 5, 5 * MINUTE)
+SLOW_FAILURES = 10  # since the last lock, in a day: or who waits between his guesses would never meet one
 LONGEST_LOCK = HOUR
 LOCKS_REMEMBERED = DAY
 
@@ -94,13 +95,14 @@ def password_try(request, name):
     if ends is not None:
         raise reached(request, PASSWORD, min(ends - time.time(), _lock_seconds(locks)))
     tries = count(f"{state_key}:{epoch}:{locks}", PASSWORD.seconds)
-    if tries >= PASSWORD.maximum:
+    slow_tries = 0 if tries > PASSWORD.maximum else count(f"{state_key}:{epoch}:{locks}:slow", DAY)
+    if tries >= PASSWORD.maximum or slow_tries >= SLOW_FAILURES:
         # Before the last try is made: should this process die of it, the lock is there.
         locks += 1
         seconds = _lock_seconds(locks)
         cache.add(_lock_key(state_key, epoch, locks), time.time() + seconds, seconds)
         cache.set(state_key, (epoch, locks), LOCKS_REMEMBERED)
-        if tries > PASSWORD.maximum:
+        if tries > PASSWORD.maximum or slow_tries > SLOW_FAILURES:
             raise reached(request, PASSWORD, seconds)
     yield
     forget_failures(name)

@@ -85,9 +85,15 @@ class AccountSerializer(SMSCodeMixin, serializers.Serializer):
         return attrs
 
     def save(self):
-        """Return the account. Raises ValidationError if one was made on the number meanwhile, with another password."""
+        """Return the account. Raises ValidationError if its password is another one by now, or it is another's.
+
+        Called in a transaction: until that ends nobody resets the password, and a reset after it finds what was bound.
+        """
         if self.account is not None:
-            return self.account
+            held = User.objects.select_for_update().filter(pk=self.account.pk).first()
+            if held is None or held.token_generation != self.account.token_generation:
+                raise self.wrong_password()
+            return held
         mobile, password = self.validated_data["mobile"], self.validated_data["password"]
         try:
             with transaction.atomic():
@@ -103,7 +109,10 @@ class AccountSerializer(SMSCodeMixin, serializers.Serializer):
     def require_password_of(self, account, password):
         with password_try(self.context["request"], lock_name(account)):
             if not account.check_password(password):
-                raise ValidationError({"password": [_("手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码")]})
+                raise self.wrong_password()
+
+    def wrong_password(self):
+        return ValidationError({"password": [_("手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码")]})
 
 
 class RegistrationSerializer(SMSCodeMixin, serializers.Serializer):

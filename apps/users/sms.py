@@ -55,7 +55,7 @@ def send_code(request, mobile):
             (ceiling, "everybody"),
         )
     except LimitReached as exc:
-        if exc.limit is ceiling:
+        if exc.limit is ceiling and cache.add("sms_ceiling_alarm", True, HOUR):  # one call in the night is enough
             audit(request, "sms_ceiling", "alarm", limit=ceiling.name)
         raise
     sent = {"id": secrets.token_hex(8), "code": f"{secrets.randbelow(10**6):06}", "time": time.time()}

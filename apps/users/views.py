@@ -1,7 +1,8 @@
+from django.conf import settings
 from django.contrib.auth import user_logged_in
 from django.http import HttpResponse
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
@@ -30,6 +31,13 @@ class PrivateView(APIView):
 
     event = None  # what the audit calls its calls; without a name they are not recorded
     named = ""  # the number the form names, masked
+
+    def initial(self, request, *args, **kwargs):
+        """Refuse what a browser calls for a page of another site: it could use up what its visitor's address may do."""
+        is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
+        if is_foreign and request.headers.get("Origin") not in settings.CORS_ALLOWED_ORIGINS:
+            raise PermissionDenied(_("请从本店的页面登录"))
+        super().initial(request, *args, **kwargs)
 
     def read(self, serializer_class, data):
         """Return a serializer of data that is valid."""
@@ -69,8 +77,9 @@ class LoginView(OpenView):
     event = "password_login"
 
     def post(self, request):
+        form = request.data  # what is no form is refused before it counts: any page can have its visitors send that
         hit(request, LOGIN)
-        user = self.read(LoginSerializer, request.data).validated_data["user"]
+        user = self.read(LoginSerializer, form).validated_data["user"]
         user_logged_in.send(sender=User, request=request, user=user)
         self.record_done(user)
         return Response(login_payload(user, request))
@@ -80,7 +89,9 @@ class RegistrationView(OpenView):
     event = "registration"
 
     def post(self, request):
-        user = self.read(RegistrationSerializer, request.data).save()
+        form = request.data
+        hit(request, COUNT)  # the answer tells whether the name is taken
+        user = self.read(RegistrationSerializer, form).save()
         self.record_done(user)
         token, mobile = login_payload(user, request)["token"], mask_mobile(user.mobile)
         return Response({"id": user.pk, "username": user.username, "mobile": mobile, "token": token}, status=201)
