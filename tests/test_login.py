@@ -577,6 +577,8 @@ def test_a_code_the_cache_has_let_go_is_refused(browser, qq):
         ({"token": {"fault": "error", "number": 100009}}, 503, "qq_misconfigured", "100009"),
         ({"token": {"fault": "error", "number": 100017}}, 503, "qq_unavailable", "100017"),
         ({"token": {"fault": "html"}}, 503, "qq_unavailable", "unreadable"),
+        ({"token": {"fault": "502"}}, 503, "qq_unavailable", "/oauth2.0/token: status 502"),
+        ({"token": {"fault": "reset"}}, 503, "qq_unavailable", "/oauth2.0/token: ProtocolError"),
         ({"ignore_need_openid": True, "client_id": "101000002"}, 503, "qq_unavailable", "client_id"),
     ],
 )
@@ -707,5 +709,7 @@ def test_the_registered_address_is_the_settings_own(browser, qq):
 def test_a_cookie_too_long_to_be_ours_is_not_looked_into(browser):
     address = browser.sign_in()
     name = next(iter(browser.client.cookies))
-    browser.client.cookies[name] = browser.client.cookies[name].value + "A" * 3072
+    held, _age = flow._open("flow", browser.client.cookies[name].value)
+    padding = "".join(Random(1).choices(ascii_letters, k=4000))
+    browser.client.cookies[name] = flow._sign("flow", held | {"padding": padding})
     assert browser.come_back(address) == {"error": "state_invalid"}
