@@ -220,6 +220,7 @@ GOOD = {"client_id": "101000001", "openid": OPENID}
     "text",
     [
         f'{{"client_id":"101000001","openid":"{OPENID}"}}',
+        f' \n{{"client_id":"101000001","openid":"{OPENID}"}} ',
         f'callback( {{"client_id":"101000001","openid":"{OPENID}"}} );\n',
         f'callback({{"client_id":"101000001","openid":"{OPENID}"}})',
         f' \r\ncallback( {{"client_id":"101000001",\n"openid":"{OPENID}"}} ) ; ',
@@ -234,8 +235,8 @@ def test_all_three_formats_are_read(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}', '{"a":1,"a":2}',
-        '{"a":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
+        "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}', '{"openid":1,"openid":2}',
+        '{"openid":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
         'callback( {"a":1}', 'callback( {"a":1,} );', 'callback( ["a"] );', 'Callback( {"a":1} );', "a=1&a=2",
         "a=1&&b=2", "a",
         "<html><body>502 Bad Gateway</body></html>", '<a href="x">', "{" * 5000, '{"a":' * 5000, "[" * 5000,
