@@ -235,7 +235,8 @@ def test_all_three_formats_are_read(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}', '{"openid":1,"openid":2}',
+        "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}',
+        '{"openid":1,"openid":2}',
         '{"openid":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
         'callback( {"a":1}', 'callback( {"a":1,} );', 'callback( ["a"] );', 'Callback( {"a":1} );', "a=1&a=2",
         "a=1&&b=2", "a",
