@@ -194,6 +194,11 @@ def test_a_page_with_its_own_query_or_fragment_keeps_both(browser, shop, page, e
     assert browser.get("/oauth/qq/callback/")["Location"] == expected
 
 
+def test_without_a_page_errors_end_at_the_front_page(browser, shop):
+    shop.QQ_CALLBACK_PAGE = ""
+    assert browser.get("/oauth/qq/callback/")["Location"] == "/?error=state_missing"
+
+
 def test_qq_may_come_back_without_the_final_slash(qq, shop, db):
     shop.QQ_REDIRECT_URI = shop.QQ_REDIRECT_URI.rstrip("/")
     browser = Browser(qq)
@@ -574,6 +579,8 @@ def test_a_code_the_cache_has_let_go_is_refused(browser, qq):
         ({"token": {"fault": "error", "number": 100009}}, 503, "qq_misconfigured", "100009"),
         ({"token": {"fault": "error", "number": 100017}}, 503, "qq_unavailable", "100017"),
         ({"token": {"fault": "html"}}, 503, "qq_unavailable", "unreadable"),
+        ({"token": {"fault": "502"}}, 503, "qq_unavailable", "/oauth2.0/token: status 502"),
+        ({"token": {"fault": "reset"}}, 503, "qq_unavailable", "/oauth2.0/token: ProtocolError"),
         ({"ignore_need_openid": True, "client_id": "101000002"}, 503, "qq_unavailable", "client_id"),
     ],
 )
@@ -704,5 +711,7 @@ def test_the_registered_address_is_the_settings_own(browser, qq):
 def test_a_cookie_too_long_to_be_ours_is_not_looked_into(browser):
     address = browser.sign_in()
     name = next(iter(browser.client.cookies))
-    browser.client.cookies[name] = browser.client.cookies[name].value + "A" * 3072
+    held, _age = flow._open("flow", browser.client.cookies[name].value)
+    padding = "".join(Random(1).choices(ascii_letters, k=4000))
+    browser.client.cookies[name] = flow._sign("flow", held | {"padding": padding})
     assert browser.come_back(address) == {"error": "state_invalid"}
