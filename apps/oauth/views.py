@@ -129,7 +129,7 @@ class QQNavigationView(QQView):
         if isinstance(exc, NobodyCame):
             return HttpResponse(status=503)  # a browser that looked ahead asks again when the person comes
         if isinstance(exc, MethodNotAllowed):
-            return HttpResponse(status=405, headers=self.default_response_headers)
+            return HttpResponse(status=405)
         return super().handle_exception(exc)
 
     def answer_error(self, exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
