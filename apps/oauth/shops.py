@@ -24,7 +24,7 @@ from rest_framework.request import Request
 
 from .audit import record
 from .errors import translate
-from .throttling import AddressThrottle, count, give_back
+from .throttling import AddressThrottle, count
 
 translate_lazy = lazy(translate, str)
 
@@ -155,7 +155,6 @@ class AccountSerializer(serializers.Serializer[Any]):
         tries = f"qq-login:sms-tries:{hash_code(mobile, sent)}"
         if count(tries, SMS_TRIES_KEPT) > SMS_TRIES or not constant_time_compare(sent, code):
             return False
-        give_back(tries)
         if not cache.add(claim, attempt, CLAIM_KEPT) and cache.get(claim) != attempt:
             return False
         redis.eval(DELETE_IF_SAME, 1, key, sent)
