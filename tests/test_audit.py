@@ -78,7 +78,7 @@ def test_a_refusal_is_recorded_with_its_reason(audit, browser, other_browser, fo
     browser.bind(form | {"password": ""})
     refused = audit.last("bind")
     assert re.fullmatch("[0-9a-f]{12}", refused.pop("openid"))
-    assert refused == {"outcome": "refused", "reason": "invalid", "mobile": "138****5678"}
+    assert refused == {"outcome": "refused", "reason": "invalid", "field": "password", "mobile": "138****5678"}
     browser.bind(form)
     browser.bind(form)
     assert audit.last("bind")["reason"] == "repeated"
