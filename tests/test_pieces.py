@@ -221,7 +221,7 @@ def test_a_number_stays_proved_for_ten_minutes(stopped_clock, account):
 @pytest.mark.servers
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_process_that_died_halfway_costs_no_new_sms(codes, account, deleted):
-    cache.add(f"qq-login:sms-claim:{shops.hash_code(MOBILE, CODE)}", ATTEMPT, 60)
+    cache.add(f"qq-login:sms-claim:{shops.digest(MOBILE, CODE)}", ATTEMPT, 60)
     if deleted:
         codes.delete(f"sms_{MOBILE}")
     assert refusal(ask(OTHER_ATTEMPT)) == SMS_CODE_WRONG
@@ -357,13 +357,25 @@ def test_a_locked_account_is_answered_429_and_is_no_failed_try_of_the_login(code
     form = {"mobile": MOBILE, "password": "another horse", "sms_code": CODE, "access_token": browser.get_bind_token()}
     for _ in range(4):
         assert browser.bind(form).status_code == 400
-    cache.set(f"qq-login:password:{account.pk}:0", 5, 300)
+    failures = f"qq-login:password:{shops.digest(account.pk, account.password)}"
+    cache.set(f"{failures}:0", 5, 300)
     for _ in range(3):
         refused = browser.bind(form | {"password": PASSWORD})
         assert (refused.status_code, refused["Retry-After"]) == (429, "300")
         assert refused.json() == {"message": "操作太频繁，请稍后再试。", "code": "throttled"}
-    cache.delete_many([f"qq-login:password:{account.pk}", f"qq-login:password:{account.pk}:0"])
+    cache.delete_many([failures, f"{failures}:0"])
     assert browser.bind(form | {"password": PASSWORD}).status_code == 200
+
+
+@pytest.mark.servers
+def test_an_account_that_is_locked_opens_to_who_sets_a_new_password(codes, account):
+    for _ in range(5):
+        assert refusal(ask(password="another horse")) == PASSWORD_WRONG
+    with pytest.raises(Throttled):
+        ask().is_valid()
+    account.set_password("yet another horse")
+    account.save()
+    assert ask(password="yet another horse").is_valid()
 
 
 # The moment between its check and the end

@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError, transaction
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.encoding import force_str
 from django.utils.functional import lazy
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_noop as _
@@ -146,13 +147,14 @@ class AccountSerializer(serializers.Serializer[Any]):
         """
         redis = import_string("django_redis.get_redis_connection")(self.connection)
         key = self.key.format(mobile=mobile)
-        claim = f"qq-login:sms-claim:{hash_code(mobile, code)}"
-        sent = redis.get(key)
-        if sent is None:
+        claim = f"qq-login:sms-claim:{digest(mobile, code)}"
+        found = redis.get(key)
+        if found is None:
             return bool(cache.get(claim) == attempt)
+        sent = force_str(found, errors="replace")
         # Counted before it is compared, so that guesses made at the same moment are not free. Counted for the one code:
         # the next has tries of its own.
-        tries = f"qq-login:sms-tries:{hash_code(mobile, sent)}"
+        tries = f"qq-login:sms-tries:{digest(mobile, sent)}"
         if count(tries, SMS_TRIES_KEPT) > SMS_TRIES or not constant_time_compare(sent, code):
             return False
         if not cache.add(claim, attempt, CLAIM_KEPT) and cache.get(claim) != attempt:
@@ -164,9 +166,9 @@ class AccountSerializer(serializers.Serializer[Any]):
         """Raise ValidationError unless it is the account's password, Throttled after too many that were not.
 
         Five failures lock the account, for 5, 10, 20, 40 and then 60 minutes. They are counted apart after each lock,
-        and a lock is a counter that begins full: no moment is left to slip in between.
+        and a lock is a counter that begins full: no moment is left to slip in between. A new password is not locked.
         """
-        subject = f"qq-login:password:{account.pk}"
+        subject = f"qq-login:password:{digest(account.pk, account.password)}"
         level = cache.get(subject, 0)
         tries = count(f"{subject}:{level}", password_seconds(level))
         if tries > PASSWORD_TRIES:
@@ -184,10 +186,9 @@ class AccountSerializer(serializers.Serializer[Any]):
         return ValidationError({"password": [translate(_("手机号或密码不正确。"))]})
 
 
-def hash_code(mobile: str, code: str | bytes) -> str:
-    """Return what a code is known by in the cache, where it must not be read. As it was sent, or as it came back."""
-    text = code if isinstance(code, str) else code.decode(errors="replace")
-    return salted_hmac("qq-login.sms", f"{mobile}:{text}", algorithm="sha256").hexdigest()
+def digest(*parts: Any) -> str:
+    """Return what these are known by in the cache, where they must not be read."""
+    return salted_hmac("qq-login.shops", repr(parts), algorithm="sha256").hexdigest()
 
 
 def password_seconds(level: int) -> int:
