@@ -123,7 +123,9 @@ def test_another_flow_is_kept_to_the_last_byte_that_fits_in_beside_the_new_one(b
         value = flow._sign("flow", held)
         older[len(value)] = value
     together = set()
-    for length in [*range(2795, 2806)] * 5:  # a new cookie is not always of one length
+    for length in [*range(2795, 2806)] * 50:  # a new cookie is not always of one length
+        if {3072, 3073} <= together:
+            break
         if value := older.get(length):
             browser.client.cookies.clear()
             browser.client.cookies[name] = value
@@ -190,6 +192,11 @@ def test_the_page_gets_a_sealed_code_and_the_target_path(browser, qq):
 def test_a_page_with_its_own_query_or_fragment_keeps_both(browser, shop, page, expected):
     shop.QQ_CALLBACK_PAGE = page
     assert browser.get("/oauth/qq/callback/")["Location"] == expected
+
+
+def test_without_a_page_errors_end_at_the_front_page(browser, shop):
+    shop.QQ_CALLBACK_PAGE = ""
+    assert browser.get("/oauth/qq/callback/")["Location"] == "/?error=state_missing"
 
 
 def test_qq_may_come_back_without_the_final_slash(qq, shop, db):
@@ -572,6 +579,8 @@ def test_a_code_the_cache_has_let_go_is_refused(browser, qq):
         ({"token": {"fault": "error", "number": 100009}}, 503, "qq_misconfigured", "100009"),
         ({"token": {"fault": "error", "number": 100017}}, 503, "qq_unavailable", "100017"),
         ({"token": {"fault": "html"}}, 503, "qq_unavailable", "unreadable"),
+        ({"token": {"fault": "502"}}, 503, "qq_unavailable", "/oauth2.0/token: status 502"),
+        ({"token": {"fault": "reset"}}, 503, "qq_unavailable", "/oauth2.0/token: ProtocolError"),
         ({"ignore_need_openid": True, "client_id": "101000002"}, 503, "qq_unavailable", "client_id"),
     ],
 )
@@ -630,7 +639,7 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
         heard.append((sender, request.COOKIES.get("cart"), user.pk))
 
     def note(sender, request, user, **kwargs):
-        heard.append(type(request).__name__)
+        heard.append((sender, type(request).__name__))
 
     qq_logged_in.connect(merge_cart)
     qq_bound.connect(merge_cart)
@@ -642,8 +651,18 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
         qq_logged_in.disconnect(merge_cart)
         qq_bound.disconnect(merge_cart)
         user_logged_in.disconnect(note)
-    assert heard == [(type(account), "3 pears", account.pk), "WSGIRequest"]
+    assert heard == [(type(account), "3 pears", account.pk), (type(account), "WSGIRequest")]
     assert response.cookies["cart"]["max-age"] == 0
+
+
+def telling_payload(user, request):
+    return {"user_id": user.pk, "request": type(request).__name__, "by": request.query_params["by"]}
+
+
+def test_the_shops_payload_is_told_who_and_by_which_call(browser, shop, account, binding):
+    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.telling_payload"
+    answer = browser.get("/oauth/qq/users/", data={"code": browser.arrive(), "by": "button"}).json()
+    assert answer == {"user_id": account.pk, "request": "Request", "by": "button", "next": "/cart"}
 
 
 @pytest.mark.parametrize(("seconds", "alarms"), [(-5, 0), (-6, 1), (-60, 1), (-61, 1), (30, 0)])
@@ -692,5 +711,7 @@ def test_the_registered_address_is_the_settings_own(browser, qq):
 def test_a_cookie_too_long_to_be_ours_is_not_looked_into(browser):
     address = browser.sign_in()
     name = next(iter(browser.client.cookies))
-    browser.client.cookies[name] = browser.client.cookies[name].value + "A" * 3072
+    held, _age = flow._open("flow", browser.client.cookies[name].value)
+    padding = "".join(Random(1).choices(ascii_letters, k=4000))
+    browser.client.cookies[name] = flow._sign("flow", held | {"padding": padding})
     assert browser.come_back(address) == {"error": "state_invalid"}
