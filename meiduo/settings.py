@@ -167,6 +167,8 @@ SECRET_KEY = given("SECRET_KEY")
 SECRET_KEY_FALLBACKS = given("SECRET_KEY_FALLBACKS", names, [])
 JWT_SIGNING_KEY = given("JWT_SIGNING_KEY")
 JWT_SIGNING_KEY_FALLBACKS = given("JWT_SIGNING_KEY_FALLBACKS", names, [])
+# Whether tokens that djangorestframework-jwt made before, with one of these keys, are good to their end.
+JWT_OLD_TOKENS = given("JWT_OLD_TOKENS", boolean, False)
 
 if PRODUCTION:
     production_key("SECRET_KEY", SECRET_KEY)

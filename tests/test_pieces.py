@@ -618,3 +618,35 @@ def test_djangorestframework_jwt_itself_makes_the_token_and_takes_that_of_the_sh
     }
     assert claims_of_ours["username"] == "zhang3"
     assert read_by_the_rules_of_1_11(answer["token"], key) == MOBILE
+
+
+@pytest.fixture
+def owner(shop, db):
+    shop.SIMPLE_JWT = {**shop.SIMPLE_JWT, "SIGNING_KEY": KEY}
+    with time_machine.travel(DAY, tick=False):
+        yield User.objects.create_user(MOBILE, password=PASSWORD, mobile=MOBILE, pk=7)
+
+
+def get_profile(client, token):
+    return client.get("/user/", HTTP_AUTHORIZATION=f"JWT {token}").status_code
+
+
+def test_a_token_of_djangorestframework_jwt_is_good_here_where_the_shop_says_so_until_the_password_changes(
+    shop, client, owner
+):
+    assert get_profile(client, TOKEN_OF_1_11) == 401
+    shop.JWT_OLD_TOKENS = True
+    assert get_profile(client, TOKEN_OF_1_11) == 200
+    with time_machine.travel(DAY + 24 * 3600, tick=False):
+        assert get_profile(client, TOKEN_OF_1_11) == 401
+    owner.set_password("another horse")
+    owner.save()
+    assert get_profile(client, TOKEN_OF_1_11) == 401
+
+
+def test_a_token_of_djangorestframework_jwt_made_with_an_older_key_is_good_too(shop, client, owner):
+    shop.JWT_OLD_TOKENS = True
+    shop.SIMPLE_JWT = {**shop.SIMPLE_JWT, "SIGNING_KEY": "another key " * 4}
+    assert get_profile(client, TOKEN_OF_1_11) == 401
+    shop.JWT_SIGNING_KEY_FALLBACKS = [KEY]
+    assert get_profile(client, TOKEN_OF_1_11) == 200
