@@ -89,6 +89,13 @@ def test_a_setting_by_its_old_name_is_to_be_renamed(https, shop, old, new, numbe
     assert message.hint.startswith(mend)
 
 
+def test_a_page_that_stands_in_the_place_of_callback_is_to_be_moved(https, shop):
+    shop.QQ_REDIRECT_URI, shop.QQ_CALLBACK_PAGE = shop.QQ_CALLBACK_PAGE.replace("http:", "https:"), ""
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.id == "oauth.E004"
+    assert message.hint == "Move it here if QQ_REDIRECT_URI has it; that is to be the API's /oauth/qq/callback/."
+
+
 def test_an_old_key_alone_is_not_waited_with_until_the_id_is_right(https, shop):
     shop.QQ_APP_KEY = shop.QQ_CLIENT_SECRET
     shop.QQ_CLIENT_ID = shop.QQ_CLIENT_SECRET = ""

@@ -10,6 +10,7 @@ import time_machine
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpResponse
 
@@ -466,6 +467,16 @@ def test_migrations_that_are_not_applied_are_named(plugged_in, news):
     last = last_migration()
     MigrationRecorder(connection).record_unapplied("oauth", last)
     assert news() == [("wrong", f"Migrations are not applied: oauth.{last}.", MIGRATE)]
+
+
+def test_of_many_migrations_the_last_are_named(plugged_in):
+    recorder = MigrationRecorder(connection)
+    for app, name in [name for name in recorder.applied_migrations() if name[0] != "contenttypes"]:
+        recorder.record_unapplied(app, name)
+    (fault,) = (fault for kind, fault, _ in findings() if kind == "wrong")
+    assert fault.startswith("Migrations are not applied: ")
+    assert fault.endswith(f", oauth.{MigrationLoader(connection).graph.leaf_nodes('oauth')[0][1]} and those before.")
+    assert fault.count(",") == 2
 
 
 @contextmanager

@@ -82,11 +82,10 @@ def check_redirect_uri(**kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_callback_page(**kwargs: Any) -> list[CheckMessage]:
     if not is_address(conf.CALLBACK_PAGE):
-        return error(
-            4,
-            f"QQ_CALLBACK_PAGE is not an address: {conf.CALLBACK_PAGE!r}.",
-            "Set the address of the page that gets ?code=, as in https://www.example.com/oauth_callback.html.",
-        )
+        mend = "Set the address of the page that gets ?code=, as in https://www.example.com/oauth_callback.html."
+        if is_address(conf.REDIRECT_URI) and is_mounted() and conf.is_direct:  # most shops had their page registered
+            mend = f"Move it here if QQ_REDIRECT_URI has it; that is to be the API's {reverse('oauth:callback')}."
+        return error(4, f"QQ_CALLBACK_PAGE is not an address: {conf.CALLBACK_PAGE!r}.", mend)
     if conf.CALLBACK_PAGE == conf.REDIRECT_URI and is_mounted() and not conf.is_direct:
         return error(
             4,
@@ -221,7 +220,7 @@ def rename(name: str) -> str:
     old = OLD_NAMES[name]
     if getattr(conf, name) or not getattr(settings, old, ""):
         return ""
-    if name == "REDIRECT_URI":  # most shops had their page registered
+    if name == "REDIRECT_URI":  # mostly the page's address
         return (
             f"Rename {old} to QQ_CALLBACK_PAGE if it is your page's address, and set QQ_REDIRECT_URI to callback/ of "
             f"the API, to be registered with QQ; if it is callback/ already, rename it to QQ_REDIRECT_URI."

@@ -293,7 +293,8 @@ def look_at_table(connection: BaseDatabaseWrapper) -> Findings:
     pending = [f"{migration.app_label}.{migration.name}" for migration, _ in executor.migration_plan(targets)]
     table, mend = OAuthQQUser._meta.db_table, "Run manage.py migrate oauth."
     if pending:
-        yield Error(f"Migrations are not applied: {', '.join(pending)}.", hint=mend)
+        last = ", ".join(pending[-3:]) + (" and those before" if pending[3:] else "")
+        yield Error(f"Migrations are not applied: {last}.", hint=mend)
     else:  # recorded, by this app or by another of its label, but not done to this table
         mend = "Run manage.py migrate --fake oauth zero, then manage.py migrate oauth."
     with connection.cursor() as cursor:
