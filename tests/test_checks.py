@@ -94,6 +94,15 @@ def test_a_page_that_stands_in_the_place_of_callback_is_to_be_moved(https, shop)
     (message,) = run_checks(tags=["qq_login"])
     assert message.id == "oauth.E004"
     assert message.hint == "Move it here if QQ_REDIRECT_URI has it; that is to be the API's /oauth/qq/callback/."
+    shop.QQ_REDIRECT_URI = "https://testserver/oauth/qq/callback/"
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.hint.startswith("Set the address of the page")
+
+
+def test_a_wrong_value_is_not_mended_by_the_old_name(https, shop):
+    shop.QQ_REDIRECT_URL, shop.QQ_REDIRECT_URI = shop.QQ_REDIRECT_URI, "/oauth/qq/callback/"
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.hint.startswith("Set the address registered with QQ")
 
 
 def test_an_old_key_alone_is_not_waited_with_until_the_id_is_right(https, shop):

@@ -7,12 +7,14 @@ from io import StringIO
 
 import pytest
 import time_machine
+from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpResponse
+from django.urls import set_script_prefix
 
 from tests import processes
 
@@ -26,7 +28,7 @@ def examine(*options):
     try:
         call_command("qq_doctor", *options, stdout=printed)
     except CommandError as error:
-        return f"{printed.getvalue()}{error}\n", error.returncode
+        return f"{printed.getvalue()}\n{error}\n", error.returncode
     return printed.getvalue(), 0
 
 
@@ -116,6 +118,7 @@ def test_a_shop_of_the_family_that_has_only_installed_the_app(plugged_in):
         "Set the address of the page that gets ?code=, as in https://www.example.com/oauth_callback.html.",
         "Delete it, unless code of yours reads it.",
     ]
+    assert printed.count("Delete it") == 1
     assert "Register" not in printed
     assert "feedface" not in printed
 
@@ -200,6 +203,27 @@ def test_direct_mode_is_recognised(plugged_in, news):
     ]
 
 
+def test_in_direct_mode_the_page_needs_no_leave_of_another_origin(two_origins):
+    two_origins.QQ_REDIRECT_URI = PAGE
+    two_origins.QQ_CALLBACK_PAGE = "http://other.example/oauth_callback.html"
+    assert examine()[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "number"),
+    [
+        ("QQ_REDIRECT_URI", None, "E003"),
+        ("QQ_REDIRECT_URI", 5, "E003"),
+        ("QQ_CALLBACK_PAGE", None, "E004"),
+        ("ROOT_URLCONF", "apps.users.urls", "E006"),
+    ],
+)
+def test_what_hangs_on_a_wrong_setting_is_left_for_the_next_time(plugged_in, name, value, number):
+    setattr(plugged_in, name, value)
+    (fault,) = (fault for kind, fault, _ in findings() if kind == "wrong")
+    assert fault.endswith(f" (oauth.{number})")
+
+
 def test_callback_mode_is_said(plugged_in):
     note = "QQ returns to our callback/, which sends the browser to https://testserver/oauth_callback.html."
     assert ("note", note, "If QQ's console refuses the final slash, drop it in QQ_REDIRECT_URI too.") in findings()
@@ -239,6 +263,7 @@ def test_two_origins_of_one_site_need_credentials(two_origins):
         ("https://a.shop.org.cn", "https://b.shop.org.cn", "shop.org.cn"),
         ("https://a.shop.gov.cn", "https://b.shop.gov.cn", "shop.gov.cn"),
         ("https://a.shop.cn", "https://b.shop.cn", "shop.cn"),
+        ("https://a.co.site", "https://b.co.site", "co.site"),
         ("http://127.0.0.1:8080", "http://127.0.0.1:8000", "127.0.0.1"),
         ("http://[::1]:8080", "http://[::1]:8000", "::1"),
         ("http://shop:8080", "http://shop:8000", "shop"),
@@ -335,9 +360,12 @@ def test_a_middleware_that_is_in_the_way_is_found(plugged_in, news):
     ]
 
 
-def test_the_path_is_found_where_the_shop_is_below_a_prefix(plugged_in):
-    from django.urls import set_script_prefix
+def test_a_shop_that_sends_everybody_to_https_is_called_over_https(plugged_in):
+    plugged_in.SECURE_SSL_REDIRECT = True
+    assert examine()[1] == 0
 
+
+def test_the_path_is_found_where_the_shop_is_below_a_prefix(plugged_in):
     plugged_in.FORCE_SCRIPT_NAME = "/shop"
     plugged_in.QQ_REDIRECT_URI = "https://testserver/shop/oauth/qq/callback/"
     set_script_prefix("/shop")  # as django.setup() does
@@ -418,11 +446,11 @@ def cache(backend, **options):
 
 
 @pytest.mark.parametrize(
-    ("caches", "told"),
+    ("backends", "told"),
     [(REDIS, "ConnectionError"), (cache(f"{__name__}.Forgetful"), "it forgets")],
 )
-def test_a_cache_that_does_not_work_is_found(plugged_in, news, caches, told):
-    plugged_in.CACHES = caches
+def test_a_cache_that_does_not_work_is_found(plugged_in, news, backends, told):
+    plugged_in.CACHES = backends
     assert [finding for finding in news() if finding[0] == "wrong"] == [
         (
             "wrong",
@@ -438,6 +466,7 @@ def test_local_memory_is_for_one_process(plugged_in):
     mend = "In production use Redis, with maxmemory-policy noeviction."
     assert ("warning", fault, mend) in findings()
     assert examine()[1] == 0
+    assert not caches["default"]._cache
 
     plugged_in.QQ_API_URL = "https://graph.qq.com"
     assert ("warning", fault, mend) not in findings()
@@ -482,13 +511,13 @@ def test_of_many_migrations_the_last_are_named(plugged_in):
 @contextmanager
 def in_place_of_the_table(*columns):
     """Put a table of these columns in place of ours, or none."""
-    quoted = connection.ops.quote_name
     with connection.schema_editor(atomic=False) as editor:
         editor.alter_db_table(None, "tb_oauth_qq", "kept")
         if columns:
             editor.execute(f"CREATE TABLE tb_oauth_qq ({', '.join(columns)})")
+            editor.execute("CREATE INDEX by_openid ON tb_oauth_qq (openid)")
     try:
-        yield quoted
+        yield
     finally:
         with connection.schema_editor(atomic=False) as editor:
             if columns:
