@@ -14,6 +14,7 @@ from meiduo.logs import WithoutSecrets
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
 threads = 64  # most of them may wait for QQ; QQ_MAX_CONNECTIONS leaves the others to the pages
+control_socket_disable = True  # one path for all shops of a user, and nobody asks it
 forwarded_allow_ips = ""  # what a proxy says is judged in one place, by NUM_PROXIES
 
 accesslog = "-"

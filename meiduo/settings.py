@@ -152,10 +152,23 @@ def production_key(name, key):
     return key
 
 
+if PRODUCTION:
+    for _name, _mend in {
+        "ALLOWED_HOSTS": "List the API's host names: ALLOWED_HOSTS=api.shop.example",
+        "DATABASE_URL": "Name the database: DATABASE_URL=mysql://user:password@host:3306/name",
+        "QQ_REDIRECT_URI": "Give the address registered with QQ, as https://api.shop.example/oauth/qq/callback/",
+        "QQ_CALLBACK_PAGE": "Give the address of the page, as https://www.shop.example/oauth_callback.html",
+        "SMS_BACKEND": "Name the function that hands messages to your provider; apps/users/sms.py says what it gets.",
+    }.items():
+        if given(_name) is None:
+            raise ImproperlyConfigured(f"{_name} is not set, and what stands in for it is for one developer. {_mend}")
+
 SECRET_KEY = given("SECRET_KEY")
 SECRET_KEY_FALLBACKS = given("SECRET_KEY_FALLBACKS", names, [])
 JWT_SIGNING_KEY = given("JWT_SIGNING_KEY")
 JWT_SIGNING_KEY_FALLBACKS = given("JWT_SIGNING_KEY_FALLBACKS", names, [])
+# Whether tokens that djangorestframework-jwt made before, with one of these keys, are good to their end.
+JWT_OLD_TOKENS = given("JWT_OLD_TOKENS", boolean, False)
 
 if PRODUCTION:
     production_key("SECRET_KEY", SECRET_KEY)

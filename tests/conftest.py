@@ -3,6 +3,9 @@
 import json
 import logging
 import re
+import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -17,6 +20,7 @@ from django.test import Client
 import standin
 from apps.oauth import qq as oauth_qq
 from apps.oauth.throttling import RATES
+from tests.processes import ROOT
 
 CALLBACK = "http://testserver/oauth/qq/callback/"
 PAGE = "http://testserver/oauth_callback.html"
@@ -159,6 +163,25 @@ def binding(account, qq):
     from apps.oauth.models import OAuthQQUser
 
     return OAuthQQUser.objects.create(user=account, openid=qq.openid("小明"))
+
+
+@pytest.fixture(scope="session")
+def installed_wheel(tmp_path_factory):
+    """A folder with the app as pip installs it, made without the network from the files here."""
+    source, wheels, folder = map(tmp_path_factory.mktemp, ("source", "wheels", "installed"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    # Not where it is: what setuptools leaves behind there would be in the next wheel.
+    shutil.copytree(ROOT / "apps/oauth", source / "apps/oauth", ignore=shutil.ignore_patterns("__pycache__"))
+    run_pip("wheel", "--no-build-isolation", "--wheel-dir", wheels, source)
+    run_pip("install", "--target", folder, *wheels.iterdir())
+    return folder
+
+
+def run_pip(command, *options):
+    pip = [sys.executable, "-m", "pip", command, "--no-index", "--no-deps", "--quiet", *options]
+    done = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # What no log may hold -------------------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ import time_machine
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.http import Http404
 from django.utils.translation import override
 from itsdangerous import URLSafeTimedSerializer
 from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
-from rest_framework.serializers import CharField, Serializer
+from rest_framework.serializers import CharField, IntegerField, Serializer
 
 from apps.oauth.errors import ERRORS, sentence, translate
 from apps.oauth.models import OAuthQQUser
@@ -80,7 +80,7 @@ def test_a_form_whose_answer_got_lost_may_be_sent_again(browser, form, users):
     with time_machine.travel(time.time(), tick=False) as clock:
         first = browser.bind(form).json()
         clock.shift(60)
-        again = browser.bind(form)
+        again = browser.bind(dict(reversed(form.items())))
     qq_bound.disconnect(hear)
     qq_logged_in.disconnect(hear)
     second = again.json()
@@ -143,9 +143,16 @@ def test_every_try_of_one_flow_is_told_by_the_same_name(browser, form, shop):
     assert attempts[2] != attempts[0]
 
 
+def test_the_shops_serializer_is_told_the_request_and_the_view(browser, form, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Telling"
+    told = browser.bind(form).json()
+    assert (told["request"], told["view"]) == (["POST"], ["QQTokenView"])
+
+
 class Telling(Serializer):
     def validate(self, attrs):
-        raise ValidationError({"attempt": self.context["attempt"]})
+        told = {"request": self.context["request"].method, "view": type(self.context["view"]).__name__}
+        raise ValidationError({"attempt": self.context["attempt"], **told})
 
 
 @pytest.mark.parametrize("page", ["http://testserver/back.html", "http://testserver:80/", "http://TESTSERVER/a?b#c"])
@@ -501,6 +508,36 @@ def test_a_clash_of_the_shops_own_is_not_called_already_bound(browser, form, sho
     shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Clashing"
     with pytest.raises(Exception, match="the shop's own"):
         browser.bind(form)
+
+
+class Blocked(Serializer):
+    """A shop whose save() finds another transaction in its way, as often as the form says."""
+
+    number = IntegerField()
+    times = IntegerField()
+    tried = 0
+
+    def save(self):
+        self.tried += 1
+        if self.tried <= self.validated_data["times"]:
+            raise OperationalError(self.validated_data["number"], "another transaction is in the way")
+        return get_user_model().objects.create_user("patient")
+
+
+def test_a_bind_that_ran_into_a_deadlock_is_done_once_more(browser, form, shop, qq):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Blocked"
+    assert browser.bind(form | {"number": 1213, "times": 1}).json()["username"] == "patient"
+    (binding,) = OAuthQQUser.objects.all()
+    assert (binding.user.username, binding.openid) == ("patient", qq.openid("小明"))
+    assert browser.bind(form | {"number": 1213, "times": 1}).status_code == 200  # the repeat of it knows it too
+
+
+@pytest.mark.parametrize(("number", "times"), [(1213, 2), (1205, 1)])
+def test_a_bind_is_not_done_a_third_time_nor_after_another_fault(browser, form, shop, users, number, times):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Blocked"
+    with pytest.raises(OperationalError, match="in the way"):
+        browser.bind(form | {"number": number, "times": times})
+    assert (users.count(), OAuthQQUser.objects.count()) == (0, 0)
 
 
 class Rival(Serializer):

@@ -4,6 +4,7 @@ import pytest
 import time_machine
 
 from apps.oauth.qq import QQRejected, QQUnavailable
+from tests.conftest import query_of
 from tests.test_qq import asked, make_client
 
 FAULTY = {"token": {"fault": "502"}}
@@ -26,8 +27,9 @@ def fail(client, times=1):
             client.identify("C0DE")
 
 
-def test_the_sixth_call_after_five_failures_is_not_made(qq, client, clock):
-    qq.behave(**FAULTY)
+@pytest.mark.parametrize("fault", ["502", "reset", "html"])
+def test_the_sixth_call_after_five_failures_is_not_made(qq, client, clock, fault):
+    qq.behave(token={"fault": fault})
     fail(client, 6)
     assert len(asked(qq)) == 5
     clock.shift(29)
@@ -80,6 +82,16 @@ def test_failures_with_an_answer_between_them_are_no_row(qq, client):
         with pytest.raises(QQRejected):
             client.identify("C0DE")
     assert len(asked(qq)) == 15
+
+
+def test_failures_with_a_login_between_them_are_no_row(qq, client):
+    for _ in range(2):
+        qq.behave(**FAULTY)
+        fail(client, 4)
+        qq.behave(token=None)
+        code = query_of(qq.sign_in(client.get_authorization_url("s" * 43), "小明"))["code"]
+        assert client.identify(code).openid == qq.openid("小明")
+    assert len(asked(qq)) == 10
 
 
 def test_failures_over_more_than_ten_seconds_are_no_row(qq, client, clock):

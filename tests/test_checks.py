@@ -1,5 +1,7 @@
 """Start-up checks: each number, and that good settings pass."""
 
+import logging
+
 import pytest
 from django.core.checks import run_checks
 
@@ -37,6 +39,8 @@ def test_good_settings_pass(https):
         ("QQ_CALLBACK_PAGE", None, "oauth.E004"),
         ("QQ_CALLBACK_PAGE", "https://testserver/oauth/qq/callback/", "oauth.E004"),
         ("QQ_API_URL", "graph.qq.com", "oauth.E005"),
+        ("QQ_API_URL", "https://graph.qq.com.evil.example", "oauth.W007"),
+        ("QQ_API_URL", "http://127.evil.example", "oauth.W007"),
         ("QQ_API_URL", "http://127.0.0.1:0", "oauth.E005"),
         ("ROOT_URLCONF", "apps.users.urls", "oauth.E006"),
         ("QQ_ACCOUNT_SERIALIZER", "", "oauth.E007"),
@@ -150,6 +154,22 @@ def test_they_can_be_asked_for_by_their_tag(https, shop):
 def test_the_page_itself_as_the_registered_address_is_fine(https, shop):
     shop.QQ_REDIRECT_URI = "https://testserver/oauth_callback.html"
     assert found() == set()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:8000"])
+def test_http_is_fine_on_the_machine_itself(shop, host):
+    shop.QQ_REDIRECT_URI = f"http://{host}/oauth/qq/callback/"
+    assert found() == set()
+
+
+def test_a_log_that_keeps_refusals_only_is_warned_of_in_production(https, shop):
+    logging.getLogger("meiduo.audit").setLevel(logging.WARNING)
+    assert found() == set()
+    shop.QQ_API_URL = "https://graph.qq.com"
+    shop.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
+    }
+    assert found() == {"oauth.W008"}
 
 
 def test_http_is_fine_while_developing(shop):

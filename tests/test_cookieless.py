@@ -2,6 +2,7 @@
 
 import pytest
 import time_machine
+from django.core.cache import cache
 
 from tests.conftest import MOBILE, PASSWORD, Browser
 
@@ -37,6 +38,19 @@ def test_the_page_logs_in_and_binds_without_the_cookie(browser, page, phone, qq)
     bound = page.bind(form | {"sms_code": phone.receive_code()})
     assert (bound.status_code, bound.json()["next"]) == (200, "/cart")
     assert page.collect(browser.arrive()).json()["user_id"] == bound.json()["user_id"]
+
+
+def test_a_bind_token_got_without_the_cookie_is_as_good_with_it(browser, page, phone):
+    bind_token = page.collect(browser.arrive()).json()["access_token"]
+    form = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
+    assert browser.bind(form).status_code == 200
+
+
+def test_a_target_the_cache_has_forgotten_is_the_front_page(browser, page, phone):
+    bind_token = page.collect(browser.arrive()).json()["access_token"]
+    cache.clear()
+    form = {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
+    assert page.bind(form).json()["next"] == "/"
 
 
 @pytest.mark.parametrize(

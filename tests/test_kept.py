@@ -1,5 +1,6 @@
 """What is kept of a login, where, and for how long: as little as a login needs."""
 
+import re
 import time
 
 import pytest
@@ -45,6 +46,12 @@ def test_qqs_tokens_and_codes_are_gone_once_it_has_said_who_it_is(browser, shop,
     for secret in codes:
         assert secret not in stored()
         assert all(left <= 4 * 60 for value, left in cached().values() if secret.encode() in value)
+
+
+def test_a_code_that_went_to_qq_is_remembered_by_its_keyed_sha256(browser):
+    browser.collect(browser.arrive())
+    (key,) = (key for key in cached() if "qq-login:code:" in key)
+    assert re.fullmatch("[0-9a-f]{64}", key.rpartition(":")[2])
 
 
 def test_nothing_is_kept_without_an_end(browser, form):

@@ -1,4 +1,4 @@
-"""The app in another shop: imported as `oauth`, another user model, hostile settings, a process of its own."""
+"""The app in another shop: copied as `oauth` or installed, another user model, hostile settings, its own process."""
 
 import os
 import secrets
@@ -12,13 +12,16 @@ from tests import processes
 TESTS = processes.ROOT / "tests"
 
 
-@pytest.fixture(scope="module")
-def environ(tmp_path_factory):
+@pytest.fixture(scope="module", params=["oauth", "meiduo_qq_login"])
+def environ(request, tmp_path_factory):
     """The other shop's environment, away from the root of this project, where `apps.oauth` could be imported too."""
     var = tmp_path_factory.mktemp("other_shop")
+    is_copied = request.param == "oauth"
+    folder = processes.ROOT / "apps" if is_copied else request.getfixturevalue("installed_wheel")
     return {
         "DJANGO_SETTINGS_MODULE": "other_shop.settings",
-        "PYTHONPATH": os.pathsep.join((str(processes.ROOT / "apps"), str(TESTS))),
+        "PYTHONPATH": os.pathsep.join((str(folder), str(TESTS))),
+        "OTHER_SHOP_OAUTH_APP": request.param,
         "OTHER_SHOP_DATABASE": str(var / "db.sqlite3"),
     }
 

@@ -71,6 +71,11 @@ def test_authorization_url_has_what_qq_documents(qq, client):
     assert query_of(client.get_authorization_url(STATE, mobile=True)) == expected | {"display": "mobile"}
 
 
+def test_a_slash_at_the_end_of_qqs_address_changes_nothing(qq, client):
+    same = make_client(qq, api_url=f"{qq.url}/")
+    assert same.get_authorization_url(STATE) == client.get_authorization_url(STATE)
+
+
 def test_a_person_is_identified_by_one_request(qq, client, code):
     assert client.identify(code) == QQIdentity(openid=qq.openid("小明"))
     (request,) = (request for request in qq.requests() if request["path"] == "/oauth2.0/token")
@@ -215,6 +220,7 @@ GOOD = {"client_id": "101000001", "openid": OPENID}
     "text",
     [
         f'{{"client_id":"101000001","openid":"{OPENID}"}}',
+        f' \n{{"client_id":"101000001","openid":"{OPENID}"}} ',
         f'callback( {{"client_id":"101000001","openid":"{OPENID}"}} );\n',
         f'callback({{"client_id":"101000001","openid":"{OPENID}"}})',
         f' \r\ncallback( {{"client_id":"101000001",\n"openid":"{OPENID}"}} ) ; ',
@@ -229,8 +235,9 @@ def test_all_three_formats_are_read(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}', '{"a":1,"a":2}',
-        '{"a":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
+        "", " ", "null", "[]", '"text"', "7", "{", "{}}", '{"a":1,}', '{"a":1} x', '\ufeff{"a":1}',
+        '{"openid":1,"openid":2}',
+        '{"openid":{"b":1,"b":2}}', "callback( );", "callback( {} ); callback( {} );",
         'callback( {"a":1}', 'callback( {"a":1,} );', 'callback( ["a"] );', 'Callback( {"a":1} );', "a=1&a=2",
         "a=1&&b=2", "a",
         "<html><body>502 Bad Gateway</body></html>", '<a href="x">', "{" * 5000, '{"a":' * 5000, "[" * 5000,
@@ -511,6 +518,25 @@ def echo(connection, over):
         if b"code=slow" in read_request(connection):
             over.wait(0.7)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(GOOD_BODY), GOOD_BODY))
+
+
+def test_me_is_not_repeated_once_it_was_asked_anew_without_the_unionid(qq):
+    seen = []
+
+    def answer(connection, over):
+        while True:
+            request = read_request(connection)
+            seen.append(request.split()[1].partition(b"?")[0])
+            status, body = b"502 Bad Gateway", b""
+            if b"/token?" in request:
+                status, body = b"200 OK", b"access_token=A"
+            elif b"unionid=1" in request:
+                status, body = b"200 OK", b"error=100048"
+            connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+
+    with raw_server(answer) as (url, _), pytest.raises(QQUnavailable, match="502"):
+        make_client(qq, api_url=url, unionid=True).identify("C")
+    assert seen == [b"/oauth2.0/token", b"/oauth2.0/me", b"/oauth2.0/me"]
 
 
 def test_the_end_of_one_exchange_leaves_the_next_one_on_the_connection_alone(qq):

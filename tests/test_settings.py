@@ -16,6 +16,7 @@ from standin.app import CLIENT_SECRET
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "Zk3vQ9xW2mB7nL5pR8tY4uI6oA1sD0fG-hJcVbNqEwXr"
 JWT_KEY = "pL0oK9iJ8uH7yG6tF5rD4eS3wA2qZ1xC-vBnMgTyUiOp"
+DEVELOPMENT_SMS = {"SMS_BACKEND": "apps.users.development.send_sms"}
 PRODUCTION = {
     "QQ_CLIENT_ID": "101000001",
     "QQ_CLIENT_SECRET": "3f1b7c9d2e4a6b8c0d1e2f3a4b5c6d7e",
@@ -24,6 +25,7 @@ PRODUCTION = {
     "SECRET_KEY": SECRET * 2,
     "JWT_SIGNING_KEY": JWT_KEY,
     "CACHE_URL": "redis://127.0.0.1:6379/0",
+    "DATABASE_URL": "sqlite:////tmp/never-made.sqlite3",
     "SMS_BACKEND": "builtins.print",
     "ALLOWED_HOSTS": "api.shop.test",
 }
@@ -267,6 +269,11 @@ def test_what_is_no_origin_is_refused_by_its_name(start):
         ({"QQ_CLIENT_SECRET": "your_app_key"}, "QQ_CLIENT_SECRET looks like a sample"),
         ({"QQ_CLIENT_SECRET": "x" * 32}, "QQ_CLIENT_SECRET looks like a sample"),
         ({"CACHE_URL": ""}, "CACHE_URL is not set"),
+        ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({"ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is not set"),
+        ({"QQ_REDIRECT_URI": ""}, "QQ_REDIRECT_URI is not set"),
+        ({"QQ_CALLBACK_PAGE": ""}, "QQ_CALLBACK_PAGE is not set"),
+        ({"SMS_BACKEND": ""}, "SMS_BACKEND is not set"),
         ({"CACHE_URL": "locmemcache://"}, "CACHE_URL is not set"),
         ({"CAPTCHA_LOG": "captcha.log"}, "CAPTCHA_LOG writes the answers"),
     ],
@@ -283,7 +290,11 @@ def test_production_refuses_to_start(start, tmp_path, change, fault):
     "change", [{"DEBUG": "on"}, {"QQ_API_URL": "http://127.0.0.1:8001"}, {"QQ_CLIENT_ID": ""}], ids=str
 )
 def test_what_is_not_production_starts_without_keys(start, change):
-    env = PRODUCTION | {"SECRET_KEY": "", "JWT_SIGNING_KEY": "", "CACHE_URL": "", "SMS_BACKEND": ""} | change
+    env = (
+        PRODUCTION
+        | {"SECRET_KEY": "", "JWT_SIGNING_KEY": "", "CACHE_URL": "", "SMS_BACKEND": "", "DATABASE_URL": ""}
+        | change
+    )
     process = start("manage.py", "check", env=env)
     assert process.returncode == 0, process.err
 
@@ -295,14 +306,14 @@ def test_production_passes_the_deployment_checks(start):
 
 
 def test_the_deployment_checks_say_when_no_sms_is_sent(start):
-    process = start("manage.py", "check", "--deploy", env=PRODUCTION | {"SMS_BACKEND": ""})
+    process = start("manage.py", "check", "--deploy", env=PRODUCTION | DEVELOPMENT_SMS)
     assert "users.W001" in process.err
     assert "users.W001" not in start("manage.py", "check", env={"SMS_BACKEND": ""}).err
 
 
 def test_gunicorn_makes_the_deployment_checks_in_production(start):
     start_up = ("-c", "import meiduo.wsgi")
-    assert "users.W001" in start(*start_up, env=PRODUCTION | {"SMS_BACKEND": ""}).err
+    assert "users.W001" in start(*start_up, env=PRODUCTION | DEVELOPMENT_SMS).err
     assert "users.W001" not in start(*start_up).err
 
 

@@ -41,7 +41,11 @@ export const faces = {
   state_missing: expired,
   state_invalid: expired,
   state_used: expired,
-  qq_rejected: expired,
+  qq_rejected: {
+    heading: ["QQ 没有通过这次登录", "QQ did not accept this login"],
+    text: ["请再用 QQ 登录一次。", "Please try QQ login once more."],
+    step: "restart",
+  },
   bind_token_missing: expired,
   bind_token_invalid: expired,
   invalid: expired,

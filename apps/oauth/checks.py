@@ -1,5 +1,7 @@
 """Start-up checks: a wrong setting is named here, before a shopper finds it."""
 
+import logging
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +16,7 @@ from django.urls import NoReverseMatch, reverse
 from rest_framework.serializers import BaseSerializer
 from rest_framework.settings import api_settings
 
+from .audit import audit
 from .conf import conf
 from .qq import API_URL
 from .throttling import RATES, AddressThrottle
@@ -70,7 +73,7 @@ def check_redirect_uri(**kwargs: Any) -> list[CheckMessage]:
             rename("REDIRECT_URI")
             or "Set the address registered with QQ, as in https://api.example.com/oauth/qq/callback/, without a #.",
         )
-    if not conf.is_secure and not settings.DEBUG:
+    if not conf.is_secure and not settings.DEBUG and not is_loopback(conf.REDIRECT_URI):
         return warning(
             2,
             "QQ_REDIRECT_URI is http: another host of the site can plant the login's cookie.",
@@ -98,7 +101,13 @@ def check_callback_page(**kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_api_url(**kwargs: Any) -> list[CheckMessage]:
     if is_address(conf.API_URL) and conf.API_URL.rstrip("/") != API_URL.replace("https", "http"):
-        return []
+        if conf.API_URL.rstrip("/") == API_URL or is_loopback(conf.API_URL):
+            return []
+        return warning(
+            7,
+            f"QQ_API_URL is not QQ's: the app's key and all codes go to {conf.API_URL!r}.",
+            "Leave it out, unless that is a stand-in of yours.",
+        )
     return error(
         5,
         f"QQ_API_URL is not QQ's address, nor one of a stand-in: {conf.API_URL!r}.",
@@ -213,6 +222,22 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
             "Set it to the number of proxies in front of the shop, 0 if there is none.",
         )
     return []
+
+
+@register(TAG)
+def check_audit(**kwargs: Any) -> list[CheckMessage]:
+    if audit.isEnabledFor(logging.INFO) or not conf.in_production:
+        return []
+    return warning(
+        8,
+        "The logger meiduo.audit writes refusals only: logins and bindings are not recorded.",
+        'Give it a handler and the level: LOGGING["loggers"]["meiduo.audit"] = {"handlers": […], "level": "INFO"}.',
+    )
+
+
+def is_loopback(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    return host == "localhost" or host == "::1" or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
 
 
 def rename(name: str) -> str:

@@ -20,6 +20,7 @@ RATES = {
     "qq_login": "60/min",  # GET users/: a page may repeat it while QQ is slow
     "qq_bind": "30/min",  # POST users/
     "qq_bind_failed": "10/min",
+    "qq_sms_failed": "30/hour",  # wrong SMS codes, where shops.py looks at them
 }
 
 

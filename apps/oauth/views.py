@@ -86,7 +86,8 @@ class QQView(APIView):
         if error is None:
             scrub(self.request._request)
         elif event:
-            record(self.request, event, "refused", reason=code_of(error), **self.known)
+            field = next(iter(error.detail), None) if isinstance(error.detail, dict) else None
+            record(self.request, event, "refused", reason=code_of(error), field=field, **self.known)
         return super().handle_exception(exc)
 
     @sensitive_variables()  # in an error report: here and further down they are codes, tokens and passwords
@@ -128,7 +129,7 @@ class QQNavigationView(QQView):
         if isinstance(exc, NobodyCame):
             return HttpResponse(status=503)  # a browser that looked ahead asks again when the person comes
         if isinstance(exc, MethodNotAllowed):
-            return HttpResponse(status=405, headers=self.default_response_headers)
+            return HttpResponse(status=405)
         return super().handle_exception(exc)
 
     def answer_error(self, exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:

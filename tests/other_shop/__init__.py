@@ -1,1 +1,1 @@
-"""A second host, unlike the first: the app is imported as `oauth`, people have an e-mail address and no mobile."""
+"""A second host, unlike the first: the app has another name, people have an e-mail address and no mobile."""

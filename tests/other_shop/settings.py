@@ -1,5 +1,7 @@
 import os
 
+OAUTH_APP = os.environ.get("OTHER_SHOP_OAUTH_APP", "oauth")  # the package it is in
+
 SECRET_KEY = "a key of the other shop, for its tests only"
 ROOT_URLCONF = "other_shop.urls"
 INSTALLED_APPS = [
@@ -7,7 +9,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "rest_framework",
     "rest_framework.authtoken",
-    "oauth",
+    OAUTH_APP,
     "other_shop.people",
 ]
 MIDDLEWARE: list[str] = []

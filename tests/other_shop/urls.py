@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.urls import include, path
 
-urlpatterns = [path("qq/", include("oauth.urls"))]
+urlpatterns = [path("qq/", include(f"{settings.OAUTH_APP}.urls"))]
