@@ -25,7 +25,9 @@ def test_good_settings_pass(https):
         ("QQ_CLIENT_ID", "", "oauth.W001"),
         ("QQ_CLIENT_ID", 101000001, "oauth.E001"),
         ("QQ_CLIENT_SECRET", "", "oauth.E002"),
+        ("QQ_CLIENT_ID", "101000001\n", "oauth.E001"),
         ("QQ_CLIENT_SECRET", None, "oauth.E002"),
+        ("QQ_CLIENT_SECRET", " 0123", "oauth.E002"),
         ("QQ_REDIRECT_URI", "", "oauth.E003"),
         ("QQ_REDIRECT_URI", "/oauth/qq/callback/", "oauth.E003"),
         ("QQ_REDIRECT_URI", "ftp://shop.example/", "oauth.E003"),
@@ -35,6 +37,7 @@ def test_good_settings_pass(https):
         ("QQ_CALLBACK_PAGE", "oauth_callback.html", "oauth.E004"),
         ("QQ_CALLBACK_PAGE", "http://[", "oauth.E004"),
         ("QQ_CALLBACK_PAGE", None, "oauth.E004"),
+        ("QQ_CALLBACK_PAGE", "https://testserver/oauth/qq/callback/", "oauth.E004"),
         ("QQ_API_URL", "graph.qq.com", "oauth.E005"),
         ("QQ_API_URL", "https://graph.qq.com.evil.example", "oauth.W007"),
         ("QQ_API_URL", "http://127.evil.example", "oauth.W007"),
@@ -59,6 +62,8 @@ def test_good_settings_pass(https):
         ("QQ_MAX_CONNECTIONS", 0, "oauth.E010"),
         ("QQ_MAX_CONNECTIONS", "48", "oauth.E010"),
         ("QQ_REQUIRE_COOKIE", False, "oauth.W004"),
+        ("QQ_REQUIRE_COOKIE", "False", "oauth.E015"),
+        ("QQ_UNIONID", 1, "oauth.E015"),
         ("CACHES", {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}, "oauth.E011"),
         ("CACHES", {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}, "oauth.W003"),
     ],
@@ -70,6 +75,80 @@ def test_a_wrong_setting_is_named_with_its_mend(https, shop, name, value, number
     assert message.hint
     if name.startswith("QQ_"):
         assert name in message.msg
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "number", "mend"),
+    [
+        ("QQ_APP_ID", "QQ_CLIENT_ID", "oauth.W001", "Rename QQ_APP_ID to QQ_CLIENT_ID."),
+        ("QQ_APP_KEY", "QQ_CLIENT_SECRET", "oauth.E002", "Rename QQ_APP_KEY to QQ_CLIENT_SECRET."),
+        ("QQ_REDIRECT_URL", "QQ_REDIRECT_URI", "oauth.E003", "Rename QQ_REDIRECT_URL to QQ_CALLBACK_PAGE if "),
+    ],
+)
+def test_a_setting_by_its_old_name_is_to_be_renamed(https, shop, old, new, number, mend):
+    setattr(shop, old, getattr(shop, new))
+    assert found() == set()
+    delattr(shop, new)
+    (message,) = (message for message in run_checks() if message.id == number)
+    assert message.hint.startswith(mend)
+
+
+def test_a_page_that_stands_in_the_place_of_callback_is_to_be_moved(https, shop):
+    shop.QQ_REDIRECT_URI, shop.QQ_CALLBACK_PAGE = shop.QQ_CALLBACK_PAGE.replace("http:", "https:"), ""
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.id == "oauth.E004"
+    assert message.hint == "Move it here if QQ_REDIRECT_URI has it; that is to be the API's /oauth/qq/callback/."
+    shop.QQ_REDIRECT_URI = "https://testserver/oauth/qq/callback/"
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.hint.startswith("Set the address of the page")
+
+
+def test_a_wrong_value_is_not_mended_by_the_old_name(https, shop):
+    shop.QQ_REDIRECT_URL, shop.QQ_REDIRECT_URI = shop.QQ_REDIRECT_URI, "/oauth/qq/callback/"
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.hint.startswith("Set the address registered with QQ")
+
+
+def test_an_old_key_alone_is_not_waited_with_until_the_id_is_right(https, shop):
+    shop.QQ_APP_KEY = shop.QQ_CLIENT_SECRET
+    shop.QQ_CLIENT_ID = shop.QQ_CLIENT_SECRET = ""
+    assert found() == {"oauth.W001", "oauth.E002"}
+
+
+def test_no_message_shows_the_key(https, shop):
+    for key, fault in (
+        ("feedface\n", "QQ_CLIENT_SECRET has blanks around it."),
+        (b"feedface", "QQ_CLIENT_SECRET is not text."),
+    ):
+        shop.QQ_CLIENT_SECRET = key
+        (message,) = run_checks(tags=["qq_login"])
+        assert (message.id, message.msg) == ("oauth.E002", fault)
+        assert "feedface" not in str(message)
+    shop.QQ_CLIENT_SECRET = "feedface"
+
+
+def test_a_shop_without_qq_is_told_so_and_no_more(https, shop):
+    shop.QQ_CLIENT_ID = shop.QQ_CLIENT_SECRET = ""
+    assert found() == {"oauth.W001"}
+
+
+def test_a_cache_whose_package_is_missing_is_named(https, shop):
+    shop.CACHES = {"default": {"BACKEND": "nowhere.Cache"}}
+    (message,) = run_checks(tags=["qq_login"])  # Django's own checks raise
+    assert message.id == "oauth.E014"
+    assert "No module named 'nowhere'" in message.msg
+    assert message.hint
+
+
+def test_views_that_are_not_mounted_are_said_once(https, shop):
+    shop.ROOT_URLCONF = "apps.users.urls"
+    shop.QQ_CALLBACK_PAGE = shop.QQ_REDIRECT_URI
+    assert found() == {"oauth.E006"}
+
+
+def test_they_can_be_asked_for_by_their_tag(https, shop):
+    shop.QQ_TIMEOUT = 0
+    assert {message.id for message in run_checks(tags=["qq_login"])} == {"oauth.E009"}
 
 
 def test_the_page_itself_as_the_registered_address_is_fine(https, shop):

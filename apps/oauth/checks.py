@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.cache import caches
+from django.core.cache import InvalidCacheBackendError, caches
 from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
@@ -21,6 +21,11 @@ from .conf import conf
 from .qq import API_URL
 from .throttling import RATES, AddressThrottle
 
+TAG = "qq_login"  # manage.py check --tag qq_login
+
+# What other QQ logins of this family of shops call the same things.
+OLD_NAMES = {"CLIENT_ID": "QQ_APP_ID", "CLIENT_SECRET": "QQ_APP_KEY", "REDIRECT_URI": "QQ_REDIRECT_URL"}
+
 ENOUGH_ENTRIES = 100_000  # a cache that throws a used-up login out lets it in again
 
 
@@ -32,33 +37,41 @@ def warning(number: int, fault: str, mend: str) -> list[CheckMessage]:
     return [Warning(fault, hint=mend, id=f"oauth.W{number:03}")]
 
 
-@register()
+@register(TAG)
 def check_client_id(**kwargs: Any) -> list[CheckMessage]:
     if not conf.CLIENT_ID:
         return warning(
             1,
             "QQ_CLIENT_ID is not set: nobody can log in with QQ.",
-            "Set it to the APP ID that QQ Connect's console shows for your application.",
+            rename("CLIENT_ID") or "Set it to the APP ID that QQ Connect's console shows for your application.",
         )
     if not isinstance(conf.CLIENT_ID, str):
         return error(1, f"QQ_CLIENT_ID is not text: {conf.CLIENT_ID!r}.", 'Quote it, as in "101000001".')
+    if conf.CLIENT_ID.strip() != conf.CLIENT_ID:
+        return error(1, f"QQ_CLIENT_ID has blanks around it: {conf.CLIENT_ID!r}.", "Take them away.")
     return []
 
 
-@register()
+@register(TAG)
 def check_client_secret(**kwargs: Any) -> list[CheckMessage]:
-    if conf.CLIENT_ID and not (isinstance(conf.CLIENT_SECRET, str) and conf.CLIENT_SECRET):
-        return error(2, "QQ_CLIENT_SECRET is not set.", "Set it to the APP Key beside the APP ID in QQ's console.")
+    if not (isinstance(conf.CLIENT_SECRET, str) and conf.CLIENT_SECRET):
+        mend = rename("CLIENT_SECRET")
+        if mend or conf.CLIENT_ID:
+            fault = "QQ_CLIENT_SECRET is not text." if conf.CLIENT_SECRET else "QQ_CLIENT_SECRET is not set."
+            return error(2, fault, mend or "Set it to the APP Key beside the APP ID in QQ's console.")
+    elif conf.CLIENT_SECRET.strip() != conf.CLIENT_SECRET:
+        return error(2, "QQ_CLIENT_SECRET has blanks around it.", "Take them away.")
     return []
 
 
-@register()
+@register(TAG)
 def check_redirect_uri(**kwargs: Any) -> list[CheckMessage]:
     if not is_address(conf.REDIRECT_URI) or "#" in conf.REDIRECT_URI:
         return error(
             3,
             f"QQ_REDIRECT_URI is not an address QQ can return to: {conf.REDIRECT_URI!r}.",
-            "Set the address registered with QQ, as in https://api.example.com/oauth/qq/callback/, without a #.",
+            rename("REDIRECT_URI")
+            or "Set the address registered with QQ, as in https://api.example.com/oauth/qq/callback/, without a #.",
         )
     if not conf.is_secure and not settings.DEBUG and not is_loopback(conf.REDIRECT_URI):
         return warning(
@@ -69,18 +82,23 @@ def check_redirect_uri(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-@register()
+@register(TAG)
 def check_callback_page(**kwargs: Any) -> list[CheckMessage]:
-    if is_address(conf.CALLBACK_PAGE):
-        return []
-    return error(
-        4,
-        f"QQ_CALLBACK_PAGE is not an address: {conf.CALLBACK_PAGE!r}.",
-        "Set the address of the page that gets ?code=, as in https://www.example.com/oauth_callback.html.",
-    )
+    if not is_address(conf.CALLBACK_PAGE):
+        mend = "Set the address of the page that gets ?code=, as in https://www.example.com/oauth_callback.html."
+        if is_address(conf.REDIRECT_URI) and is_mounted() and conf.is_direct:  # most shops had their page registered
+            mend = f"Move it here if QQ_REDIRECT_URI has it; that is to be the API's {reverse('oauth:callback')}."
+        return error(4, f"QQ_CALLBACK_PAGE is not an address: {conf.CALLBACK_PAGE!r}.", mend)
+    if conf.CALLBACK_PAGE == conf.REDIRECT_URI and is_mounted() and not conf.is_direct:
+        return error(
+            4,
+            f"QQ_CALLBACK_PAGE is our callback/ itself, not a page of yours: {conf.CALLBACK_PAGE!r}.",
+            "Set the address of the page that callback/ shall send the browser to.",
+        )
+    return []
 
 
-@register()
+@register(TAG)
 def check_api_url(**kwargs: Any) -> list[CheckMessage]:
     if is_address(conf.API_URL) and conf.API_URL.rstrip("/") != API_URL.replace("https", "http"):
         if conf.API_URL.rstrip("/") == API_URL or is_loopback(conf.API_URL):
@@ -97,11 +115,9 @@ def check_api_url(**kwargs: Any) -> list[CheckMessage]:
     )
 
 
-@register()
+@register(TAG)
 def check_urls(**kwargs: Any) -> list[CheckMessage]:
-    try:
-        reverse("oauth:callback")
-    except NoReverseMatch:
+    if not is_mounted():
         return error(
             6,
             "The QQ login views are not mounted.",
@@ -116,24 +132,24 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-@register()
+@register(TAG)
 def check_account_serializer(**kwargs: Any) -> list[CheckMessage]:
     return check_path(7, "ACCOUNT_SERIALIZER", "a DRF serializer over mobile, password and sms_code", BaseSerializer)
 
 
-@register()
+@register(TAG)
 def check_login_payload(**kwargs: Any) -> list[CheckMessage]:
     return check_path(8, "LOGIN_PAYLOAD", "a function (user, request) -> dict")
 
 
-@register()
+@register(TAG)
 def check_timeout(**kwargs: Any) -> list[CheckMessage]:
     if isinstance(conf.TIMEOUT, (int, float)) and 0 < conf.TIMEOUT <= 60:
         return []
     return error(9, f"QQ_TIMEOUT is not a number of seconds up to 60: {conf.TIMEOUT!r}.", "Leave it out, or try 5.")
 
 
-@register()
+@register(TAG)
 def check_max_connections(**kwargs: Any) -> list[CheckMessage]:
     if isinstance(conf.MAX_CONNECTIONS, int) and conf.MAX_CONNECTIONS >= 1:
         return []
@@ -144,9 +160,13 @@ def check_max_connections(**kwargs: Any) -> list[CheckMessage]:
     )
 
 
-@register()
+@register(TAG)
 def check_cache(**kwargs: Any) -> list[CheckMessage]:
-    cache, mend = caches["default"], "Use Redis, with maxmemory-policy noeviction."
+    mend = "Use Redis, with maxmemory-policy noeviction."
+    try:
+        cache = caches["default"]
+    except (InvalidCacheBackendError, ImportError) as exc:
+        return error(14, f'CACHES["default"] cannot be used: {exc}', "Install the package its BACKEND needs.")
     if isinstance(cache, DummyCache):
         return error(11, 'CACHES["default"] keeps nothing: a used-up login could be used again.', mend)
     if isinstance(cache, LocMemCache) and conf.in_production:
@@ -160,7 +180,7 @@ def check_cache(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-@register()
+@register(TAG)
 def check_cookie(**kwargs: Any) -> list[CheckMessage]:
     if conf.REQUIRE_COOKIE:
         return []
@@ -171,7 +191,19 @@ def check_cookie(**kwargs: Any) -> list[CheckMessage]:
     )
 
 
-@register()
+@register(TAG)
+def check_switches(**kwargs: Any) -> list[CheckMessage]:
+    found = []
+    for name in ("REQUIRE_COOKIE", "UNIONID"):
+        value = getattr(conf, name)
+        if not isinstance(value, bool):
+            found += error(
+                15, f"QQ_{name} is neither True nor False: {value!r}.", 'Write one of them; "False" is true.'
+            )
+    return found
+
+
+@register(TAG)
 def check_limits(**kwargs: Any) -> list[CheckMessage]:
     for scope in RATES:
         try:
@@ -192,7 +224,7 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-@register()
+@register(TAG)
 def check_audit(**kwargs: Any) -> list[CheckMessage]:
     if audit.isEnabledFor(logging.INFO) or not conf.in_production:
         return []
@@ -206,6 +238,27 @@ def check_audit(**kwargs: Any) -> list[CheckMessage]:
 def is_loopback(address: str) -> bool:
     host = urlsplit(address).hostname or ""
     return host == "localhost" or host == "::1" or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
+
+
+def rename(name: str) -> str:
+    """Return how to mend a setting that is there by its old name; "" if it is not."""
+    old = OLD_NAMES[name]
+    if getattr(conf, name) or not getattr(settings, old, ""):
+        return ""
+    if name == "REDIRECT_URI":  # mostly the page's address
+        return (
+            f"Rename {old} to QQ_CALLBACK_PAGE if it is your page's address, and set QQ_REDIRECT_URI to callback/ of "
+            f"the API, to be registered with QQ; if it is callback/ already, rename it to QQ_REDIRECT_URI."
+        )
+    return f"Rename {old} to QQ_{name}."
+
+
+def is_mounted() -> bool:
+    try:
+        reverse("oauth:callback")
+    except NoReverseMatch:
+        return False
+    return True
 
 
 def is_address(value: Any) -> bool:
