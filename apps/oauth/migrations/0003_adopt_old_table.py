@@ -79,7 +79,7 @@ def put_back_repeated(connection):
         cursor.execute("""
             INSERT INTO tb_oauth_qq SELECT * FROM tb_oauth_qq_merged AS merged
             WHERE EXISTS (
-                SELECT 1 FROM tb_oauth_qq AS first WHERE first.openid = merged.openid AND first.user_id = merged.user_id
+                SELECT 1 FROM tb_oauth_qq AS kept WHERE kept.openid = merged.openid AND kept.user_id = merged.user_id
             ) AND NOT EXISTS (SELECT 1 FROM tb_oauth_qq AS put_back WHERE put_back.id = merged.id)
         """)
 

@@ -48,17 +48,17 @@ class Clashes:
         if not self.contested:
             return
         lines = [
-            f"tb_oauth_qq binds {self.contested} openid(s) to different users, in {self.contested_rows} rows."
-            " A migration cannot say whose they are, so nothing was changed:",
+            f"Openids that tb_oauth_qq binds to different users: {self.contested}, in {self.contested_rows} rows."
+            " A migration cannot say whose they are, so nothing was changed.",
             *map(describe, contested_rows(self.connection, LISTED)),
         ]
         if self.contested_rows > LISTED:
-            lines.append(f"  … and {self.contested_rows - LISTED} rows more")
+            lines.append(f"  … and {self.contested_rows - LISTED} more rows")
         lines += [
             "Say who keeps them, then migrate again (--dry-run only shows what would be removed):",
             "  manage.py settle_qq_bindings --keep earliest",
             "  manage.py settle_qq_bindings --keep latest",
-            "  manage.py settle_qq_bindings --keep-id ROW …",
+            "  manage.py settle_qq_bindings --keep-id ID …",
         ]
         raise CommandError("\n".join(lines))
 
@@ -92,7 +92,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         kept = parser.add_mutually_exclusive_group(required=True)
         kept.add_argument("--keep", choices=["earliest", "latest"], help="which row of each openid stays")
-        kept.add_argument("--keep-id", type=int, nargs="+", metavar="ROW", help="the rows that stay; others may wait")
+        kept.add_argument("--keep-id", type=int, nargs="+", metavar="ID", help="the rows that stay; others may wait")
         parser.add_argument("--to", metavar="FILE", help="a new file for what is removed, a JSON line a row")
         parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
         parser.add_argument("--database", default="default", choices=list(connections))
@@ -108,7 +108,7 @@ class Command(BaseCommand):
             for row in removed:
                 self.stdout.write(f"{describe(row)}; row {row['kept']} stays")
             if dry_run:
-                self.stdout.write(f"{len(removed)} rows would be removed.")
+                self.stdout.write(f"Rows that would be removed: {len(removed)}.")
                 return
             path = to or f"qq_bindings_removed_{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl"
             write(path, removed)
@@ -118,7 +118,7 @@ class Command(BaseCommand):
                 os.unlink(path)
                 raise
         waiting = len(contested) - len({row["held"] for row in removed})
-        self.stdout.write(f"{len(removed)} rows removed; {path} has them. {waiting} openids still to settle.")
+        self.stdout.write(f"Rows removed: {len(removed)}, kept in {path}. Openids still to settle: {waiting}.")
 
 
 def choose(contested: Iterable[list[Row]], keep: str, keep_ids: set[int]) -> Iterator[Row]:
