@@ -211,11 +211,15 @@ def test_a_migration_that_broke_off_can_be_run_again(old_shop):
         old_shop.migrate()
     where = " ON tb_oauth_qq" if old_shop.vendor == "mysql" else ""
     old_shop.run(f"DROP INDEX tb_oauth_qq_adopted_unionid{where}")
+    old_shop.bind(B, 1)  # for the shop has gone on meanwhile
 
     old_shop.migrate()
     assert [row.openid for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")] == [A, B]
     old_shop.migrate("0001")
-    assert old_shop.everything() == before
+    *structure, rows = old_shop.everything()
+    assert structure == [*before[:2]]
+    assert list(rows[:3]) == list(before[2])
+    assert [row[1] for row in old_shop.rows()] == [A, A, B, B]
 
 
 def test_a_table_of_our_own_making_is_left_as_it_is_and_goes_with_the_app(shop):
@@ -346,18 +350,21 @@ def test_without_a_name_the_file_gets_one_of_its_own(contested, tmp_path, monkey
         (["--keep-id", 99], r"No openid of different users in: row 99\."),
         (["--keep-id", 3, 5], r"Rows 3, 5 have one openid"),
         (["--keep", "latest", "--to", "/nowhere/removed"], r"/nowhere/removed cannot be made: No such file"),
-        (["--keep", "latest", "--to", __file__], r"cannot be made: File exists"),
+        (["--keep", "latest", "--to", "taken"], r"taken cannot be made: File exists"),
         (["--keep", "middle"], r"invalid choice"),
         ([], r"one of the arguments --keep --keep-id is required"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is(contested, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    taken = tmp_path / "taken"
+    taken.write_text("from last time")
     before = contested.everything()
     with pytest.raises(CommandError, match=message):
         contested.settle(*arguments)
     assert contested.everything() == before
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [taken]
+    assert taken.read_text() == "from last time"
 
 
 @pytest.mark.servers
@@ -386,7 +393,8 @@ def test_from_the_command_line(contested, tmp_path):
     with pytest.raises(AssertionError, match="A migration cannot say whose they are") as refused:
         manage(environ, "migrate")
     assert "Traceback" not in str(refused.value)
-    manage(environ, "settle_qq_bindings", "--keep", "earliest", "--to", str(tmp_path / "removed.jsonl"))
+    unready = {**environ, "QQ_REDIRECT_URI": "not set up yet"}
+    manage(unready, "settle_qq_bindings", "--keep", "earliest", "--to", str(tmp_path / "removed.jsonl"))
     assert "Applying oauth.0003_adopt_old_table... OK" in manage(environ, "migrate")
     assert manage(environ, "makemigrations", "--check", "--dry-run").startswith("No changes detected\n")
     assert rows_of(contested) == EARLIEST
