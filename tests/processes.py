@@ -251,7 +251,8 @@ def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
     options += [f"--pid-file={folder / 'mariadb.pid'}", *user]
     # Thrown away at the end, so it need not outlive a power cut; but a kill -9 it does.
     options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin"]
-    options += ["--skip-name-resolve"]
+    # A MariaDB that starts takes away what another one has lying in the folder for temporary tables.
+    options += ["--skip-name-resolve", f"--tmpdir={folder}"]
     if not url:
         install, password = find("mariadb-install-db"), secrets.token_hex(16)
         assert install, "no mariadb-install-db"

@@ -5,6 +5,25 @@ from django.conf import settings
 from django.db import migrations, models
 
 
+class CreateModelUnlessThere(migrations.CreateModel):
+    """Leave a table that the shop had before as it is: 0003 makes it ours. It has no unionid, neither before nor after."""
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        if not self.columns(schema_editor.connection):
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(self, app_label, schema_editor, from_state, to_state):
+        if "unionid" in self.columns(schema_editor.connection):
+            super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+    def columns(self, connection):
+        table = self.options["db_table"]
+        with connection.cursor() as cursor:
+            if table not in connection.introspection.table_names(cursor):
+                return set()
+            return {column.name for column in connection.introspection.get_table_description(cursor, table)}
+
+
 class Migration(migrations.Migration):
 
     initial = True
@@ -14,7 +33,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
+        CreateModelUnlessThere(
             name='OAuthQQUser',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
