@@ -1,0 +1,15 @@
+import base64
+import json
+
+from django_redis import get_redis_connection
+
+
+def merge_cart_cookie_to_redis(request, user, response):
+    """Put what a visitor has laid into the cart into that of the user."""
+    cookie = request.COOKIES.get("cart")
+    if cookie is None:
+        return response
+    cart = json.loads(base64.b64decode(cookie))
+    get_redis_connection("cart").hset(f"cart_{user.id}", mapping=cart)
+    response.delete_cookie("cart")
+    return response

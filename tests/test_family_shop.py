@@ -1,0 +1,196 @@
+"""A shop of the family logs its shoppers in with QQ: its pages as they were, its bindings of before, in Chromium."""
+
+import base64
+import json
+import os
+import secrets
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from shutil import copy, copytree, ignore_patterns
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from playwright.sync_api import expect
+from redis import Redis
+
+import standin
+from standin import QQ
+from tests import processes, test_browser
+from tests.test_pieces import installed
+
+pytestmark = [pytest.mark.browser, pytest.mark.servers]
+
+TESTS = processes.ROOT / "tests"
+chromium = test_browser.chromium
+
+PASSWORD, CODE = "correct horse", "024680"
+ZHANG3, LI4 = "13812345678", "13900000000"  # the first has an account and no QQ, the other had a QQ before
+OLD_BINDER = "李四"
+NEXT = "/user_center_info.html?from=购物车"
+
+
+@dataclass(frozen=True)
+class FamilyShop:
+    api: str
+    pages: str
+    qq: QQ
+    redis: str
+
+    def database(self, number):
+        """One of the shop's databases in its Redis: 2 has the SMS codes, 4 the carts."""
+        return closing(Redis.from_url(f"{self.redis}/{number}", decode_responses=True))
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """The app, copied as `oauth`, beside what the shop goes on using: drf-jwt, and an itsdangerous held back."""
+    folder = tmp_path_factory.mktemp("packages")
+    installed(folder, "drf-jwt>=1.19.2,<1.20", "itsdangerous==2.0.1")
+    copytree(processes.ROOT / "apps/oauth", folder / "oauth", ignore=ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shop(packages, tmp_path_factory):
+    """Takes the place of the settings that tests without a browser have under this name."""
+    var, pages = tmp_path_factory.mktemp("family_shop"), tmp_path_factory.mktemp("pages")
+    listener = processes.listen()
+    api = processes.address_of(listener)
+    for page in (TESTS / "family_shop").glob("*.html"):
+        copy(page, pages)
+    (pages / "js").mkdir()
+    (pages / "js/host.js").write_text(f"var host = '{api}';\n")
+    with (
+        processes.redis(var) as redis_url,
+        test_browser.static_server(pages) as origin,
+        standin.running(callbacks=[processes.callback_of(listener)]) as qq,
+    ):
+        redis = redis_url.rpartition("/")[0]
+        environ = {
+            "DJANGO_SETTINGS_MODULE": "family_shop.settings",
+            "PYTHONPATH": os.pathsep.join((str(packages), str(TESTS))),
+            "FAMILY_SHOP_DATABASE": str(var / "db.sqlite3"),
+            "FAMILY_SHOP_REDIS": redis,
+            "FAMILY_SHOP_PAGES": origin,
+            "QQ_CLIENT_ID": qq.client_id,
+            "QQ_CLIENT_SECRET": qq.client_secret,
+            "QQ_API_URL": qq.url,
+            "QQ_REDIRECT_URI": processes.callback_of(listener),
+            "QQ_CALLBACK_PAGE": f"{origin}/oauth_callback.html",
+        }
+        processes.manage({**os.environ, **environ}, "migrate", "users", "--verbosity=0", "--skip-checks", cwd=var)
+        live_for_years(var / "db.sqlite3", qq)
+        with processes.shop(var, qq, listener=listener, wsgi="family_shop.wsgi", cwd=var, **environ):
+            yield FamilyShop(api, origin, qq, redis)
+
+
+def live_for_years(database, qq):
+    """Have the users and the table of bindings that the shop had before it had this app."""
+    users = """
+        INSERT INTO tb_users (id, username, mobile, password, email, email_active, first_name, last_name, is_superuser,
+            is_staff, is_active, date_joined)
+        VALUES (?, ?, ?, ?, '', 0, '', '', 0, 0, 1, '2019-04-15')
+    """
+    password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=150_000)  # as Django 2.2 did
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executescript((TESTS / "old_tables/sqlite.sql").read_text("utf-8"))
+        connection.execute("INSERT INTO django_migrations VALUES (NULL, 'oauth', '0001_initial', '2019-04-15')")
+        connection.execute(users, (1, "zhang3", ZHANG3, password))
+        connection.execute(users, (2, LI4, LI4, password))
+        connection.execute(
+            "INSERT INTO tb_oauth_qq VALUES (1, '2019-04-15', '2019-04-15', ?, 2)", (qq.openid(OLD_BINDER),)
+        )
+
+
+class Shopper:
+    """A person with a browser of their own and something in the cart."""
+
+    def __init__(self, shop, context, person):
+        self.shop = shop
+        self.context = context
+        self.person = person
+        self.cart = {str(secrets.randbelow(1000)): "2"}
+        cookie = base64.b64encode(json.dumps(self.cart).encode()).decode()
+        context.add_cookies([{"name": "cart", "value": cookie, "url": shop.api}])
+        self.calls = []  # of the shop's API
+        context.on("request", lambda sent: sent.url.startswith(shop.api) and self.calls.append(sent.method))
+        self.page = context.new_page()
+
+    def sign_in(self):
+        """Press the QQ button of the login page, and say at QQ who one is."""
+        self.page.goto(f"{self.shop.pages}/login.html?next={NEXT}")
+        self.page.get_by_text("QQ登录").click()
+        self.page.get_by_label("或者任何人").fill(self.person)
+        self.page.get_by_role("button", name="登录 Sign in").click()
+
+    def receive_code(self, mobile):
+        with self.shop.database(2) as codes:
+            codes.set(f"sms_{mobile}", CODE, ex=300)
+
+    def bind(self, mobile, password=PASSWORD):
+        self.page.get_by_label("手机号").fill(mobile)
+        self.page.get_by_label("密码").fill(password)
+        self.page.get_by_label("短信验证码").fill(CODE)
+        self.page.get_by_role("button", name="保 存").click()
+
+    def is_in(self, user_id, username, mobile):
+        """The shopper is where they wanted to go, seen by the shop's own calls, and the cart has gone along."""
+        page = self.page
+        expect(page.locator("#mobile")).to_have_text(mobile)
+        expect(page.locator("#username")).to_have_text(username)
+        assert urlsplit(page.url)[:3] == ("http", urlsplit(self.shop.pages).netloc, "/user_center_info.html")
+        assert page.evaluate("decodeURI(location.search)") == "?from=购物车"
+        assert page.evaluate("[localStorage.user_id, localStorage.username]") == [str(user_id), username]
+        assert "cart" not in self.cookies()
+        with self.shop.database(4) as carts:
+            assert self.cart.items() <= carts.hgetall(f"cart_{user_id}").items()
+
+    def cookies(self):
+        return {cookie["name"] for cookie in self.context.cookies()}
+
+
+@pytest.fixture
+def meet(chromium, shop):
+    contexts = []
+
+    def meet_shopper(person):
+        contexts.append(context := chromium.new_context(locale="zh-CN"))
+        return Shopper(shop, context, person)
+
+    yield meet_shopper
+    for context in contexts:
+        context.close()
+
+
+def test_first_login_binds_the_account_and_the_second_goes_straight_in(meet):
+    shopper = meet("张三")
+    shopper.sign_in()
+    shopper.receive_code(ZHANG3)
+    shopper.bind(ZHANG3, "another horse")
+    expect(shopper.page.locator("#error_sms_code")).to_have_text("手机号或密码不正确。")
+    assert "cart" in shopper.cookies()
+    shopper.bind(ZHANG3)
+    shopper.is_in(1, "zhang3", ZHANG3)
+
+    again = meet("张三")
+    again.sign_in()
+    again.is_in(1, "zhang3", ZHANG3)
+    assert "POST" in shopper.calls
+    assert "POST" not in again.calls
+
+
+def test_a_new_number_gets_an_account_of_that_name(meet):
+    shopper = meet("王五")
+    shopper.sign_in()
+    shopper.receive_code("13700000000")
+    shopper.bind("13700000000")
+    shopper.is_in(3, "13700000000", "13700000000")
+
+
+def test_a_binding_of_before_goes_straight_in(meet):
+    shopper = meet(OLD_BINDER)
+    shopper.sign_in()
+    shopper.is_in(2, LI4, LI4)
+    assert "POST" not in shopper.calls
