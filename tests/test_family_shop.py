@@ -37,6 +37,10 @@ class FamilyShop:
     pages: str
     qq: QQ
     redis: str
+    environ: dict[str, str]
+
+    def manage(self, *arguments):
+        return processes.manage(self.environ, *arguments, cwd=TESTS)
 
     def database(self, number):
         """One of the shop's databases in its Redis: 2 has the SMS codes, 4 the carts."""
@@ -55,6 +59,8 @@ def packages(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shop(packages, tmp_path_factory):
     """Takes the place of the settings that tests without a browser have under this name."""
+    if not processes.find_redis():
+        pytest.skip("there is no Redis")
     var, pages = tmp_path_factory.mktemp("family_shop"), tmp_path_factory.mktemp("pages")
     listener = processes.listen()
     api = processes.address_of(listener)
@@ -68,7 +74,7 @@ def shop(packages, tmp_path_factory):
         standin.running(callbacks=[processes.callback_of(listener)]) as qq,
     ):
         redis = redis_url.rpartition("/")[0]
-        environ = {
+        added = {
             "DJANGO_SETTINGS_MODULE": "family_shop.settings",
             "PYTHONPATH": os.pathsep.join((str(packages), str(TESTS))),
             "FAMILY_SHOP_DATABASE": str(var / "db.sqlite3"),
@@ -80,10 +86,11 @@ def shop(packages, tmp_path_factory):
             "QQ_REDIRECT_URI": processes.callback_of(listener),
             "QQ_CALLBACK_PAGE": f"{origin}/oauth_callback.html",
         }
-        processes.manage({**os.environ, **environ}, "migrate", "users", "--verbosity=0", "--skip-checks", cwd=var)
+        family_shop = FamilyShop(api, origin, qq, redis, {**os.environ, **added})
+        family_shop.manage("migrate", "users", "--verbosity=0", "--skip-checks")
         live_for_years(var / "db.sqlite3", qq)
-        with processes.shop(var, qq, listener=listener, wsgi="family_shop.wsgi", cwd=var, **environ):
-            yield FamilyShop(api, origin, qq, redis)
+        with processes.shop(var, qq, listener=listener, wsgi="family_shop.wsgi", cwd=TESTS, **added):
+            yield family_shop
 
 
 def live_for_years(database, qq):
@@ -194,3 +201,7 @@ def test_a_binding_of_before_goes_straight_in(meet):
     shopper.sign_in()
     shopper.is_in(2, LI4, LI4)
     assert "POST" not in shopper.calls
+
+
+def test_the_doctor_finds_nothing_that_is_in_the_way(shop):
+    assert "QQ login can work." in shop.manage("qq_doctor")
