@@ -497,6 +497,18 @@ def test_a_neighbours_failures_do_not_use_up_a_logins_tries(browser, other_brows
         assert list(refusal(browser.bind(form | {"password": ""}), "invalid")) == ["password"]
 
 
+class Speechless(Serializer):
+    """A shop that refuses without a word."""
+
+    def save(self):
+        raise ValidationError({})
+
+
+def test_a_refusal_that_names_no_field_is_told_all_the_same(browser, form, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Speechless"
+    assert refusal(browser.bind(form), "invalid") == {}
+
+
 class Clashing(Serializer):
     """A shop whose save() fails on a constraint of its own."""
 
