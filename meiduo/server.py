@@ -6,14 +6,18 @@ with an underscore in its name, which Django could not tell from the one with a 
 """
 
 import os
+import runpy
+import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 
 from meiduo.logs import WithoutSecrets
 
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
-threads = 64  # most of them may wait for QQ; QQ_MAX_CONNECTIONS leaves the others to the pages
+threads = int(os.environ.get("THREADS") or 64)  # settings.py lets three quarters of them wait for QQ
+keepalive = 75  # seconds; nginx keeps its connections for 60, and must never send into one that is being closed
 control_socket_disable = True  # one path for all shops of a user, and nobody asks it
 forwarded_allow_ips = ""  # what a proxy says is judged in one place, by NUM_PROXIES
 
@@ -26,3 +30,17 @@ class logger_class(Logger):
         super().setup(cfg)
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
             handler.addFilter(WithoutSecrets())
+
+
+def on_starting(server):
+    """Say in one sentence what the settings refuse, where each worker would print a traceback."""
+    try:
+        # Not imported: the workers would inherit the module, and a reload would go by the old one.
+        settings = runpy.run_module("meiduo.settings")
+    except ImproperlyConfigured as exc:
+        sys.exit(f"The shop does not start. {exc}")
+    if server.cfg.workers > 1 and "locmem" in settings["CACHE_URL"]:
+        sys.exit(
+            "The shop does not start. CACHE_URL is not set, so each worker would remember for itself which codes are "
+            "used up. Give it a Redis that all of them share, or be content with one: WEB_CONCURRENCY=1"
+        )

@@ -1,6 +1,6 @@
 """
-The shop's settings. The environment is read here and, of gunicorn's WEB_CONCURRENCY, in server.py; README.md lists
-the variables.
+The shop's settings. The environment is read here and, for gunicorn's WEB_CONCURRENCY and THREADS, in server.py;
+README.md lists the variables.
 
 With nothing set the shop runs for a developer: SQLite, local memory, keys of its own making, all kept in `var/`.
 In production (`DEBUG` off, a client id, QQ itself at the other end) it refuses to start on any of these.
@@ -119,6 +119,8 @@ for _name, _read in {
 }.items():
     if (_value := given(_name, _read)) is not None:
         globals()[_name] = _value
+    elif _name == "QQ_MAX_CONNECTIONS" and (_threads := given("THREADS", number(int))):
+        QQ_MAX_CONNECTIONS = max(1, _threads * 3 // 4)  # the rest serve the pages while QQ is slow
 
 PRODUCTION = (
     not DEBUG
@@ -202,7 +204,8 @@ if _database["ENGINE"].endswith("mysql"):
         # Without it MySQL cuts a value that is too long instead of refusing it.
         "init_command": "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
     }
-    _database |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True, "TEST": {"CHARSET": "utf8mb4"}}
+    # Before what the address says: ?conn_max_age=0 is for a shop with more threads than MySQL lets in.
+    _database = {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True, "TEST": {"CHARSET": "utf8mb4"}} | _database
 else:
     _options = {
         # A transaction that reads and then writes would fail at once, without waiting, if another one wrote meanwhile.

@@ -189,6 +189,11 @@ def test_mysql_and_redis_come_from_their_addresses(read_settings):
     }
 
 
+def test_the_address_of_mysql_may_say_how_long_a_connection_is_kept(read_settings):
+    answer = read_settings("DATABASES", env={"DATABASE_URL": "mysql://shop:safe@db.test/meiduo?conn_max_age=0"})
+    assert answer["DATABASES"]["default"]["CONN_MAX_AGE"] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -387,7 +392,30 @@ def test_gunicorn_is_told_how_to_serve(start):
         "8190",
     )
     assert (told["header_map"], told["forwarded_allow_ips"]) == ("drop", "[]")
+    assert float(told["keepalive"]) > 60  # nginx's
     assert read(WEB_CONCURRENCY="7")["workers"] == "7"
+    assert read(THREADS="16")["threads"] == "16"
+
+
+@pytest.mark.parametrize(("threads", "maximum"), [("16", 12), ("64", 48), ("1", 1), ("", None)])
+def test_three_quarters_of_the_threads_may_wait_for_qq(read_settings, threads, maximum):
+    assert read_settings("QQ_MAX_CONNECTIONS", env={"THREADS": threads}) == {"QQ_MAX_CONNECTIONS": maximum}
+
+
+@pytest.mark.parametrize(
+    ("env", "fault"),
+    [
+        (PRODUCTION | {"ALLOWED_HOSTS": ""}, "ALLOWED_HOSTS is not set, and what stands in"),
+        ({"WEB_CONCURRENCY": "2"}, "CACHE_URL is not set, so each worker would remember"),
+    ],
+)
+def test_what_keeps_gunicorn_from_starting_is_one_sentence(start, port, env, fault):
+    process = start(
+        "-m", "gunicorn", "--config=python:meiduo.server", f"--bind=127.0.0.1:{port}", "meiduo.wsgi", env=env
+    )
+    assert process.returncode == 1
+    assert process.err.splitlines()[-1].startswith(f"The shop does not start. {fault}")
+    assert "Traceback" not in process.err
 
 
 @pytest.fixture
