@@ -1,13 +1,19 @@
 # make run     the shop and a pretend QQ on this machine; PORT (8000) and QQ_PORT (8001) choose the ports
+# make serve   the shop as in production, by gunicorn, with the environment's settings, database and cache; it migrates
+#              nothing. PORT (8000) on this machine alone, or BIND=0.0.0.0:80; WEB_CONCURRENCY workers of THREADS threads
 # make test    everything the project claims; ARGS="-k callback" is handed to pytest
 # make mutation changes apps/oauth in one small way after another and sees a test fail each time; see tests/mutation.py
 # PYTHON names the Python (3.10 or later) that .venv is made with.
 
 PYTHON ?= python3
-.PHONY: run test mutation
+.PHONY: run serve test mutation
 
 run: .venv/installed
 	@exec .venv/bin/python -m standin.demo
+
+serve: .venv/serving
+	@: $${QQ_CLIENT_ID:?is not set. README.md says under "In production" what must be; make run needs nothing}
+	@exec .venv/bin/gunicorn -c python:meiduo.server --bind "$${BIND:-127.0.0.1:$${PORT:-8000}}" meiduo.wsgi
 
 test: .venv/bin/pip
 	@exec .venv/bin/python tests/everything.py $(ARGS)
@@ -20,6 +26,11 @@ mutation: .venv/bin/pip
 .venv/installed: meiduo/requirements.txt standin/requirements.txt | .venv/bin/pip
 	@echo "Installing what the shop needs into .venv"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r meiduo/requirements.txt -r standin/requirements.txt
+	@touch $@
+
+.venv/serving: requirements.txt meiduo/requirements.txt | .venv/bin/pip
+	@echo "Installing what the shop needs into .venv"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt || { echo 'mysqlclient is compiled. On Debian: apt-get install gcc pkg-config python3-dev libmariadb-dev' >&2; exit 1; }
 	@touch $@
 
 .venv/bin/pip:
