@@ -1,9 +1,9 @@
 """Try everything the project claims: `make test`. Arguments are handed to pytest.
 
-The style, the types, and the tests: on SQLite and local memory, then on a MariaDB and a Redis of its own, then in
-Chromium. As root on Debian it installs the packages that are missing for that, only such as bring no service; the
-servers listen on free loopback ports, live in a temporary folder and end with this program, so that no server of the
-machine is touched.
+The style, the types, and the tests: on SQLite and local memory, then on a MariaDB and a Redis of its own and behind
+nginx, then in Chromium. As root on Debian it installs the packages that are missing for that, only such as bring no
+service; the servers listen on free loopback ports, live in a temporary folder and end with this program, so that no
+server of the machine is touched.
 
 Where something cannot be had, the rest runs all the same, and the last lines say which tests did not. The exit code is
 0 if all that ran has passed; with CI=true also only if everything ran.
@@ -104,7 +104,8 @@ def install_packages() -> None:
         # Without the services that the packages mariadb-server and redis-server start and keep.
         "MariaDB": (has_mariadb(), ["mariadb-server-core", "mariadb-client-core"]),
         "Redis": (find_redis() is not None, ["redis-tools"]),
-        "memcached": (has_memcached(), []),
+        "memcached": (runs("memcached", "-V"), []),
+        "nginx": (runs("nginx", "-v"), []),
         "Chromium": (find("chromium") is not None, ["chromium"]),
         "Chinese letters": (is_installed("fonts-noto-cjk"), ["fonts-noto-cjk"]),
         "mysqlclient": (has_mysqlclient(), compiler_packages()),
@@ -122,28 +123,29 @@ def install_packages() -> None:
     install = [*apt_get, "install", "--yes", "--no-install-recommends", "--no-remove"]
     for name, packages in missing.items():  # one by one: what cannot be had keeps nothing else away
         print(f"== Installing {name}: {shlex.join(packages)}".rstrip(": "), flush=True)
-        if name == "memcached":
-            unpack_memcached(install, environ)
-        else:
+        if packages:
             call([*install, *packages], environ)
+        else:
+            unpack(name, install, environ)
 
 
-def unpack_memcached(install: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Put Debian's memcached beside our Python. Its package starts a service, so only the libraries are installed."""
+def unpack(program: str, install: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Put a Debian program beside our Python. Its package starts a service, so only the libraries are installed."""
     with tempfile.TemporaryDirectory() as folder:
-        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "memcached"]
+        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", program]
         subprocess.run(download, cwd=folder, stdin=subprocess.DEVNULL, check=False)
         for package in Path(folder).glob("*.deb"):
             ask = ["dpkg-deb", "--field", package, "Depends"]
             needed = subprocess.run(ask, capture_output=True, encoding="utf-8", check=False).stdout
             call([*install, "--no-upgrade", *re.findall(r"\blib[\w.+-]+", needed)], environ)
             subprocess.run(["dpkg-deb", "--extract", package, folder], check=False)
-            shutil.copy(Path(folder) / "usr/bin/memcached", sysconfig.get_path("scripts"))
+            for found in Path(folder).glob(f"usr/*bin/{program}"):
+                shutil.copy(found, sysconfig.get_path("scripts"))
 
 
-def has_memcached() -> bool:
-    memcached = find("memcached")
-    return memcached is not None and subprocess.run([memcached, "-V"], capture_output=True, check=False).returncode == 0
+def runs(program: str, option: str) -> bool:
+    path = find(program)
+    return path is not None and subprocess.run([path, option], capture_output=True, check=False).returncode == 0
 
 
 def has_mariadb() -> bool:
@@ -192,8 +194,10 @@ def main(arguments: Sequence[str]) -> int:
             with processes.mariadb(folder) as database_url, processes.redis(folder) as cache_url:
                 environ = {"DATABASE_URL": database_url, "CACHE_URL": cache_url}
                 run.pytest("Tests on MariaDB and Redis", "not browser", "coverage-mariadb", **environ)
-            if not has_memcached():
+            if not runs("memcached", "-V"):
                 run.not_run.append("the tests on memcached (test_memcached.py)")
+            if not runs("nginx", "-v"):
+                run.not_run.append("the tests behind nginx (test_deploy.py)")
         else:
             absent = " and no ".join(name for name, is_there in needed.items() if not is_there)
             run.not_run.append(f"all tests on MariaDB and Redis, the races among them (-m servers): no {absent}")
