@@ -119,8 +119,10 @@ for _name, _read in {
 }.items():
     if (_value := given(_name, _read)) is not None:
         globals()[_name] = _value
-    elif _name == "QQ_MAX_CONNECTIONS" and (_threads := given("THREADS", number(int))):
-        QQ_MAX_CONNECTIONS = max(1, _threads * 3 // 4)  # the rest serve the pages while QQ is slow
+
+# The other threads serve the pages while QQ is slow.
+if (_threads := given("THREADS", number(int))) and given("QQ_MAX_CONNECTIONS") is None:
+    QQ_MAX_CONNECTIONS = max(1, _threads * 3 // 4)
 
 PRODUCTION = (
     not DEBUG

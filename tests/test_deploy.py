@@ -111,10 +111,12 @@ def test_a_first_and_a_second_login_go_through_and_leave_no_secret_in_nginxs_log
     assert {cookie.name[:7] for cookie in shopper.visitor.cookies} == {"__Host-"}
     again = shopper.collect(shopper.arrive())
     assert (again.status, again.json()["user_id"]) == (200, answer.json()["user_id"])
+    shopper.visitor.get(f"{place[0]}/mobiles/%0a{mobile}/{mobile}/count/")
 
-    processes.wait_until(lambda: logs(folder).count('"GET /oauth/qq/users/" 200 ') == 2, "nginx has written it down")
+    processes.wait_until(lambda: '"GET /mobiles/\\x0A***" 404 ' in logs(folder), "nginx has written it down")
     written = logs(folder)
     assert '"GET /sms_codes/***" 200 ' in written
+    assert written.count('"GET /oauth/qq/users/" 200 ') == 2
     for secret in (code, bind_token, mobile, "state=", "code=", "text=", answer.json()["token"]):
         assert secret not in written
 
@@ -205,15 +207,11 @@ def test_each_thread_keeps_one_connection_to_mysql_and_none_that_is_dead(place):
 # The unit -------------------------------------------------------------------------------------------------------------
 
 
-def told_in_unit(name):
-    return re.findall(rf"^{name}=(.*)$", (ROOT / "deploy/meiduo.service").read_text(), re.MULTILINE)
-
-
 @pytest.fixture
 def unit(certificate, tmp_path):
     """gunicorn as the unit runs it, in production, behind nginx: its process, log and port, and the shop's address."""
     port, http, https = (processes.free_port() for _ in range(3))
-    (command,) = told_in_unit("ExecStart")
+    (command,) = re.findall("^ExecStart=(.+)$", (ROOT / "deploy/meiduo.service").read_text(), re.MULTILINE)
     command = command.replace("/srv/meiduo/.venv/bin", sysconfig.get_path("scripts")).replace("8000", str(port))
     environ = PRODUCTION | {"ALLOWED_HOSTS": HOST, "NUM_PROXIES": "1", "WEB_CONCURRENCY": "2"}
     environ |= {name: os.environ[name] for name in ("DATABASE_URL", "CACHE_URL")}
