@@ -420,9 +420,9 @@ def test_an_unknown_openid_gets_a_bind_token_and_nothing_else(browser):
     assert response.json()["next"] == "/cart"
 
 
-def test_a_login_is_one_look_up_and_djangos_note_of_it(browser, binding, django_assert_num_queries):
+def test_a_login_is_one_look_up_and_writes_nothing(browser, binding, django_assert_num_queries):
     code = browser.arrive()
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         browser.collect(code)
 
 
