@@ -28,8 +28,7 @@ def environ(request, tmp_path_factory):
         "DJANGO_SETTINGS_MODULE": "other_shop.settings",
         "PYTHONPATH": os.pathsep.join((str(folder), str(TESTS))),
         "OTHER_SHOP_OAUTH_APP": request.param,
-        "OTHER_SHOP_DATABASE": str(var / "db.sqlite3"),
-        "OTHER_SHOP_MAILS": str(var / "mails"),
+        "OTHER_SHOP_VAR": str(var),
     }
 
 
@@ -52,7 +51,7 @@ def other_shop(environ, tmp_path_factory):
         standin.running(callbacks=[given["QQ_REDIRECT_URI"]]) as qq,
         processes.shop(home, qq, listener=listener, wsgi="other_shop.wsgi", cwd=home, **given),
     ):
-        yield OtherShop(url, qq, Path(environ["OTHER_SHOP_MAILS"]))
+        yield OtherShop(url, qq, Path(environ["OTHER_SHOP_VAR"], "mails"))
 
 
 class OtherShop:

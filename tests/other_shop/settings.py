@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+VAR = Path(os.environ["OTHER_SHOP_VAR"])
 OAUTH_APP = os.environ.get("OTHER_SHOP_OAUTH_APP", "oauth")  # the package it is in
 
 SECRET_KEY = "a key of the other shop, for its tests only"
@@ -29,12 +30,12 @@ TEMPLATES = [
 ALLOWED_HOSTS = ["127.0.0.1"]
 AUTH_USER_MODEL = "people.Person"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["OTHER_SHOP_DATABASE"]}}
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": VAR / "db.sqlite3"}}
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
 }
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-EMAIL_FILE_PATH = os.environ["OTHER_SHOP_MAILS"]
+EMAIL_FILE_PATH = VAR / "mails"
 LANGUAGE_CODE = "en-us"
 USE_TZ = True
 
