@@ -19,6 +19,6 @@ class OAuthQQUser(models.Model):
         return shorten(self.openid)
 
 
-def shorten(openid: str) -> str:
-    """Enough of an openid to tell two apart, too little to use."""
-    return f"{openid[:6]}…"
+def shorten(openid: str | None) -> str:
+    """Enough of an openid to tell two apart, too little to use. A table from before this app may hold none."""
+    return f"{(openid or '')[:6]}…"
