@@ -82,11 +82,11 @@ class OtherShop:
     def read_code(self, email):
         """Return the code of the one mail to that address."""
         (mail,) = (text for path in self.mails.iterdir() if f"To: {email}" in (text := path.read_text("utf-8")))
-        return re.search("([0-9]{6}) is your code", mail)[1]
+        return re.search("([0-9a-f]+) is your code", mail)[1]
 
     def who(self, visitor):
         """Return what the shop's own page says to the visitor."""
-        return re.search("Of .*?([^<>]+)<", visitor.get(f"{self.url}/basket").body.decode())[1]
+        return re.search('id="who">(.*?)<', visitor.get(f"{self.url}/basket").body.decode())[1]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from django.http import JsonResponse
 
 
 def send_email_code(request, email):
-    code = f"{secrets.randbelow(10**6):06}"
+    code = secrets.token_hex(8)  # too long to be guessed, so tries need not be counted
     cache.set(f"email_code_{email}", code, 300)
     send_mail("Your code", f"{code} is your code.", None, [email])
     return JsonResponse({"message": "OK"})
