@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import time_machine
+from django.contrib.auth import SESSION_KEY, login
 from django.contrib.auth.signals import user_logged_in
 from django.core.cache import cache
 from django.db import connection
@@ -636,6 +637,7 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
 
     def merge_cart(sender, request, user, response, **kwargs):
         response.delete_cookie("cart")
+        request.session["cart"] = "1 basket"  # which makes no login of a session that is nobody's
         heard.append((sender, request.COOKIES.get("cart"), user.pk))
 
     def note(sender, request, user, **kwargs):
@@ -653,6 +655,33 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
         user_logged_in.disconnect(note)
     assert heard == [(type(account), "3 pears", account.pk), (type(account), "WSGIRequest")]
     assert response.cookies["cart"]["max-age"] == 0
+
+
+def session_payload(user, request):
+    login(request, user)
+    return {"user_id": user.pk}
+
+
+def test_a_login_by_session_is_told_once(browser, shop, account, binding):
+    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.session_payload"
+    heard = []
+
+    def note(sender, request, user, **kwargs):
+        heard.append(user.pk)
+
+    user_logged_in.connect(note)
+    try:
+        for times in (1, 2):  # the second time he is logged in already
+            browser.collect(browser.arrive())
+            assert heard == [account.pk] * times
+            assert browser.client.session[SESSION_KEY] == str(account.pk)
+    finally:
+        user_logged_in.disconnect(note)
+
+
+def test_a_shop_without_sessions_is_fine(browser, shop, account, binding):
+    shop.MIDDLEWARE = []
+    assert browser.collect(browser.arrive()).json()["user_id"] == account.pk
 
 
 def telling_payload(user, request):

@@ -45,6 +45,6 @@ def _user_by_openid(database: str) -> str:
     )
 
 
-def shorten(openid: str) -> str:
-    """Enough of an openid to tell two apart, too little to use."""
-    return f"{openid[:6]}…"
+def shorten(openid: str | None) -> str:
+    """Enough of an openid to tell two apart, too little to use. A table from before this app may hold none."""
+    return f"{(openid or '')[:6]}…"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
 from django.db import IntegrityError, OperationalError, transaction
@@ -307,7 +308,10 @@ class QQTokenView(QQView):
         response = Response(payload | {"next": flow.next} | more)
         for signal in (*signals, qq_logged_in):
             signal.send(sender=type(user), request=self.request, user=user, response=response)
-        user_logged_in.send(sender=type(user), request=self.request._request, user=user)
+        session = getattr(self.request._request, "session", None)
+        # Else the shop's payload, or a listener, has called Django's login(), which has sent it.
+        if session is None or not session.modified or session.get(SESSION_KEY) != str(user.pk):
+            user_logged_in.send(sender=type(user), request=self.request._request, user=user)
         return response
 
 
