@@ -632,7 +632,13 @@ def test_whatever_the_client_would_accept_it_gets_json(browser, binding):
         assert (response.status_code, response["Content-Type"]) == (200, "application/json")
 
 
-def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
+@pytest.fixture
+def shop_with_sessions(shop):
+    shop.MIDDLEWARE = [*shop.MIDDLEWARE, "django.contrib.sessions.middleware.SessionMiddleware"]
+    return shop
+
+
+def test_signals_are_sent_before_the_answer_leaves(browser, shop_with_sessions, account, binding):
     heard = []
 
     def merge_cart(sender, request, user, response, **kwargs):
@@ -662,8 +668,8 @@ def session_payload(user, request):
     return {"user_id": user.pk}
 
 
-def test_a_login_by_session_is_told_once(browser, shop, account, binding):
-    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.session_payload"
+def test_a_login_by_session_is_told_once(browser, shop_with_sessions, account, binding):
+    shop_with_sessions.QQ_LOGIN_PAYLOAD = f"{__name__}.session_payload"
     heard = []
 
     def note(sender, request, user, **kwargs):
@@ -677,11 +683,6 @@ def test_a_login_by_session_is_told_once(browser, shop, account, binding):
             assert browser.client.session[SESSION_KEY] == str(account.pk)
     finally:
         user_logged_in.disconnect(note)
-
-
-def test_a_shop_without_sessions_is_fine(browser, shop, account, binding):
-    shop.MIDDLEWARE = []
-    assert browser.collect(browser.arrive()).json()["user_id"] == account.pk
 
 
 def telling_payload(user, request):
