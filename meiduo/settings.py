@@ -222,7 +222,7 @@ CACHE_URL = given("CACHE_URL", str, "locmemcache://")
 if CACHE_URL.startswith(("redis://", "rediss://", "unix://")):
     CACHES = {
         "default": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "BACKEND": "meiduo.cache.RedisCache",
             "LOCATION": CACHE_URL,
             # A Redis that hangs must not hold the shop's workers.
             "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
@@ -277,13 +277,10 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "meiduo.middleware.short_utf8_bodies_only",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
 ]
 
 TEMPLATES = [
@@ -313,6 +310,15 @@ USE_TZ = True
 
 # Where the admin is mounted, for instance "back-office/". Empty: it is not.
 ADMIN_PATH = given("ADMIN_PATH", lambda text: text.strip("/") + "/", "")
+SILENCED_SYSTEM_CHECKS = []
+if ADMIN_PATH:
+    MIDDLEWARE += [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ]
+else:
+    SILENCED_SYSTEM_CHECKS += ["admin.E408", "admin.E409", "admin.E410"]  # they ask for these, which nobody else needs
 
 # The pages and static files -------------------------------------------------------------------------------------------
 
@@ -365,7 +371,7 @@ if HTTPS:
         # Only where a proxy of ours sets this header; from the open network anyone could send it.
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     # HSTS for sub-domains and for browsers' preload list would bind hosts of the shop that are not ours to bind.
-    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+    SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 
 # Logging --------------------------------------------------------------------------------------------------------------
 

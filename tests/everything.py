@@ -21,10 +21,12 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
+from xml.etree import ElementTree
 
 import processes
 from processes import ROOT, find, find_redis
@@ -43,6 +45,8 @@ class Run:
         self.folder = folder
         self.results: list[tuple[bool, str]] = []
         self.not_run: list[str] = []
+        self.ran: set[str] = set()  # tests, on whatever database
+        self.skipped: dict[str, str] = {}  # tests, and why
 
     def step(self, name: str, *command: str | Path, good: Sequence[int] = (0,), **environ: str) -> None:
         """Run a Python module and note whether it liked what it saw."""
@@ -57,14 +61,26 @@ class Run:
         good = (0, NO_TESTS) if self.arguments else (0,)
         measured = ["coverage", "run", f"--data-file={self.folder / data_file}", "-m"] if data_file else []
         environ = {"VAR_DIR": str(self.folder / f"var-{len(self.results)}"), **environ}
-        options = ["-m", markers, "-o", "faulthandler_timeout=120"]  # a test that hangs says where
+        report = self.folder / f"report-{len(self.results)}.xml"
+        options = ["-m", markers, f"--junit-xml={report}"]
+        options += ["-o", "faulthandler_timeout=120"]  # a test that hangs says where
         self.step(name, *measured, "pytest", *options, *self.arguments, good=good, **environ)
+        for test in ElementTree.parse(report).iter("testcase") if report.exists() else ():
+            full_name = f"{test.get('classname')}::{test.get('name')}"
+            reason = test.find("skipped")
+            if reason is None:
+                self.ran.add(full_name)
+            else:
+                self.skipped[full_name] = reason.get("message", "")
 
     def summary(self) -> int:
         """Print how everything went; return the exit code."""
         print("\n== In short")
         for is_good, name in self.results:
             print(f"{'passed' if is_good else 'FAILED':8}{name}")
+        skipped = [(test.partition("::")[0], why) for test, why in self.skipped.items() if test not in self.ran]
+        for (file, why), number in Counter(skipped).items():
+            self.not_run.append(f"{number} of {file}: {why}")
         if self.not_run:
             lines = ["NOT EVERYTHING WAS TESTED. These did not run:", *self.not_run]
             print("", "!" * 80, *(f"!!  {line}" for line in lines), "!" * 80, sep="\n")
@@ -194,10 +210,6 @@ def main(arguments: Sequence[str]) -> int:
             with processes.mariadb(folder) as database_url, processes.redis(folder) as cache_url:
                 environ = {"DATABASE_URL": database_url, "CACHE_URL": cache_url}
                 run.pytest("Tests on MariaDB and Redis", "not browser", "coverage-mariadb", **environ)
-            if not runs("memcached", "-V"):
-                run.not_run.append("the tests on memcached (test_memcached.py)")
-            if not runs("nginx", "-v"):
-                run.not_run.append("the tests behind nginx (test_deploy.py)")
         else:
             absent = " and no ".join(name for name, is_there in needed.items() if not is_there)
             run.not_run.append(f"all tests on MariaDB and Redis, the races among them (-m servers): no {absent}")

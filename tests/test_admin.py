@@ -15,6 +15,12 @@ LIST = "/admin/oauth/oauthqquser/"
 def page(admin_client, binding, account, shop):
     """The admin of a shop whose usernames are mobiles, as many a shop's are."""
     shop.ROOT_URLCONF = __name__
+    shop.MIDDLEWARE = [
+        *shop.MIDDLEWARE,  # and what ADMIN_PATH brings
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ]
     account.username = MOBILE
     account.save()
     return admin_client

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tracemalloc
 from contextlib import redirect_stdout
 from io import StringIO
@@ -40,13 +41,16 @@ class OldShop:
             cursor.execute(sql, values or None)
             return cursor.fetchall() if cursor.description else ()
 
-    def set_up(self, dump=DUMPS[-1], recorded=()):
+    def set_up(self, dump=DUMPS[-1], recorded=(), nullable=False):
         """Have the table and the recorded migrations of this shop, and no others of this app."""
         for table in ("tb_oauth_qq", "tb_oauth_qq_merged", "old_users"):
             self.run(f"DROP TABLE IF EXISTS {table}")
         self.run("DELETE FROM django_migrations WHERE app = 'oauth'")
         dumped = Path(__file__).parent / "old_tables" / f"{dump}.sql"
-        for statement in dumped.read_text("utf-8").split(";\n"):
+        text = dumped.read_text("utf-8")
+        if nullable:
+            text = re.sub(r"(openid\W varchar.*) NOT NULL", r"\1 NULL", text)
+        for statement in text.split(";\n"):
             if statement.strip():
                 self.run(statement)
         for name in recorded:
@@ -191,6 +195,24 @@ def test_the_way_back_does_not_bind_again_whom_the_shop_has_unbound(old_shop):
     old_shop.run("DELETE FROM tb_oauth_qq WHERE openid = %s", A)
     old_shop.migrate("0001")
     assert rows_of(old_shop) == [(3, B, 1), (4, B, 1)]
+
+
+@pytest.mark.parametrize("dump", DUMPS)
+def test_rows_without_an_openid_stay_and_bind_nobody(shop, dump):
+    shop.set_up(dump, RECORDED["0001"], nullable=True)
+    for openid, user in [(None, 1), (None, 1), (None, 2), ("", 3), (A, 4), (A, 4)]:
+        shop.bind(openid, user)
+    before = shop.everything()
+
+    assert "1 rows that repeated" in migrate_and_read_standard_output(shop)
+    ours = OAuthQQUser.objects.using(ALIAS).order_by("pk")
+    assert [(row.openid, row.user_id) for row in ours] == [(None, 1), (None, 1), (None, 2), ("", 3), (A, 4)]
+    assert [str(row) for row in ours] == ["…", "…", "…", "…", "AAAAAA…"]
+    shop.bind(None, 5)  # as the old code goes on to do
+    shop.run("DELETE FROM tb_oauth_qq WHERE user_id = 5")
+
+    shop.migrate("0001")
+    assert shop.everything() == before
 
 
 def test_an_openid_that_was_unique_before_stays_so_on_the_way_back(old_shop):

@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import IntegrityError, OperationalError, connection
 from django.http import Http404
+from django.test.utils import CaptureQueriesContext
 from django.utils.translation import override
 from itsdangerous import URLSafeTimedSerializer
 from redis.exceptions import RedisError
@@ -611,6 +612,21 @@ def test_where_the_database_compares_without_case_nobody_is_taken_for_another(co
 
 
 # Languages
+
+
+def test_a_bind_is_two_look_ups_and_a_row_for_each_thing_made(browser, form):
+    assert statements_of(browser, form) == ["SELECT", "SELECT", "INSERT", "INSERT"]
+
+
+def test_a_bind_to_an_account_looks_it_up_once_more_under_a_lock(browser, form, account):
+    assert statements_of(browser, form) == ["SELECT", "SELECT", "SELECT", "INSERT"]
+
+
+def statements_of(browser, form):
+    with CaptureQueriesContext(connection) as queries:
+        assert browser.bind(form).status_code == 200
+    verbs = [query["sql"].split()[0] for query in queries]
+    return [verb for verb in verbs if verb not in ("SAVEPOINT", "RELEASE")]  # BEGIN and COMMIT outside of tests
 
 
 @pytest.mark.parametrize(

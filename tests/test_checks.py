@@ -5,6 +5,8 @@ import logging
 import pytest
 from django.core.checks import run_checks
 
+from apps.oauth.shops import AccountSerializer
+
 
 def found():
     return {message.id for message in run_checks() if message.id.startswith("oauth.")}
@@ -138,6 +140,49 @@ def test_a_cache_whose_package_is_missing_is_named(https, shop):
     assert message.id == "oauth.E014"
     assert "No module named 'nowhere'" in message.msg
     assert message.hint
+
+
+@pytest.fixture
+def family(https, shop):
+    """A shop that takes its accounts by the ready piece."""
+    redis = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
+    shop.CACHES = {**shop.CACHES, "verify_codes": redis}
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.FamilySerializer"
+    return shop
+
+
+class FamilySerializer(AccountSerializer):
+    pass
+
+
+def test_the_ready_piece_passes_where_it_fits(family):
+    assert found() == set()
+    family.QQ_ACCOUNT_SERIALIZER = "apps.oauth.shops.AccountSerializer"
+    assert found() == set()
+
+
+@pytest.mark.parametrize("alias", ["default", "code"])
+def test_a_connection_that_django_redis_does_not_have_is_named(family, monkeypatch, alias):
+    monkeypatch.setattr(FamilySerializer, "connection", alias)
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.id == "oauth.E016"
+    assert alias in message.msg
+    assert "`connection`" in message.hint
+
+
+@pytest.mark.parametrize("key", ["sms_", "sms_{}", "sms_{phone}", "sms_{mobile", "sms_{mobile[a]}", None])
+def test_a_key_without_the_number_is_named(family, monkeypatch, key):
+    monkeypatch.setattr(FamilySerializer, "key", key)
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.id == "oauth.E017"
+    assert repr(key) in message.msg
+
+
+def test_a_user_model_without_a_unique_mobile_is_named(family):
+    family.AUTH_USER_MODEL = "auth.Group"  # which has a name, and that is unique
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.id == "oauth.E018"
+    assert "auth.Group" in message.msg
 
 
 def test_views_that_are_not_mounted_are_said_once(https, shop):

@@ -152,10 +152,11 @@ def test_in_another_shop_with_another_user_model_and_path(request, tmp_path, pac
         "DJANGO_SETTINGS_MODULE": "other_shop.settings",
         "PYTHONPATH": os.pathsep.join((str(folder), str(processes.ROOT / "tests"))),
         "OTHER_SHOP_OAUTH_APP": package,
-        "OTHER_SHOP_DATABASE": str(tmp_path / "db.sqlite3"),
+        "OTHER_SHOP_VAR": str(tmp_path),
         "QQ_CLIENT_SECRET": "feedface",
         "QQ_API_URL": "http://127.0.0.1:9",
         "QQ_REDIRECT_URI": "http://127.0.0.1/qq/callback/",
+        "QQ_CALLBACK_PAGE": "http://127.0.0.1/oauth_callback.html",
     }
     processes.manage(environ, "migrate", "--verbosity=0", cwd=tmp_path)
     printed = processes.manage(environ, "qq_doctor", cwd=tmp_path)

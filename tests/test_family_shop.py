@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from urllib.parse import urlsplit
 
@@ -37,10 +38,15 @@ class FamilyShop:
     pages: str
     qq: QQ
     redis: str
+    var: Path
     environ: dict[str, str]
 
-    def manage(self, *arguments):
-        return processes.manage(self.environ, *arguments, cwd=TESTS)
+    def manage(self, *arguments, **environ):
+        return processes.manage(self.environ | environ, *arguments, cwd=TESTS)
+
+    def manage_before(self, *arguments, **environ):
+        """Run a command with the code that the shop had before it had this app."""
+        return self.manage(*arguments, DJANGO_SETTINGS_MODULE="family_shop.before.settings", **environ)
 
     def database(self, number):
         """One of the shop's databases in its Redis: 2 has the SMS codes, 4 the carts."""
@@ -86,15 +92,16 @@ def shop(packages, tmp_path_factory):
             "QQ_REDIRECT_URI": processes.callback_of(listener),
             "QQ_CALLBACK_PAGE": f"{origin}/oauth_callback.html",
         }
-        family_shop = FamilyShop(api, origin, qq, redis, {**os.environ, **added})
-        family_shop.manage("migrate", "users", "--verbosity=0", "--skip-checks")
+        family_shop = FamilyShop(api, origin, qq, redis, var, {**os.environ, **added})
+        family_shop.manage_before("migrate", "--verbosity=0")
         live_for_years(var / "db.sqlite3", qq)
+        copy(var / "db.sqlite3", var / "before.sqlite3")
         with processes.shop(var, qq, listener=listener, wsgi="family_shop.wsgi", cwd=TESTS, **added):
             yield family_shop
 
 
 def live_for_years(database, qq):
-    """Have the users and the table of bindings that the shop had before it had this app."""
+    """Have the users and the bindings that the shop had before it had this app."""
     users = """
         INSERT INTO tb_users (id, username, mobile, password, email, email_active, first_name, last_name, is_superuser,
             is_staff, is_active, date_joined)
@@ -102,13 +109,12 @@ def live_for_years(database, qq):
     """
     password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=150_000)  # as Django 2.2 did
     with closing(sqlite3.connect(database)) as connection, connection:
-        connection.executescript((TESTS / "old_tables/sqlite.sql").read_text("utf-8"))
-        connection.execute("INSERT INTO django_migrations VALUES (NULL, 'oauth', '0001_initial', '2019-04-15')")
         connection.execute(users, (1, "zhang3", ZHANG3, password))
         connection.execute(users, (2, LI4, LI4, password))
-        connection.execute(
-            "INSERT INTO tb_oauth_qq VALUES (1, '2019-04-15', '2019-04-15', ?, 2)", (qq.openid(OLD_BINDER),)
-        )
+        for _ in range(2):  # a bind token could be used twice
+            connection.execute(
+                "INSERT INTO tb_oauth_qq VALUES (NULL, '2019-04-15', '2019-04-15', ?, 2)", (qq.openid(OLD_BINDER),)
+            )
 
 
 class Shopper:
@@ -201,6 +207,49 @@ def test_a_binding_of_before_goes_straight_in(meet):
     shopper.sign_in()
     shopper.is_in(2, LI4, LI4)
     assert "POST" not in shopper.calls
+
+
+READ_AS_BEFORE = """
+from family_shop.before.oauth.models import OAuthQQUser
+print(*OAuthQQUser.objects.filter(openid={openid!r}).values_list("user__username", flat=True))
+"""
+
+
+def everything_of(database):
+    """Return all tables and indexes, the rows that the old code wrote, and what is recorded of its migrations."""
+    with closing(sqlite3.connect(database)) as connection:
+        return [
+            connection.execute(query).fetchall()
+            for query in (
+                "SELECT name, sql FROM sqlite_master ORDER BY name",
+                "SELECT * FROM tb_oauth_qq WHERE create_time = '2019-04-15' ORDER BY id",
+                "SELECT name FROM django_migrations WHERE app = 'oauth'",
+            )
+        ]
+
+
+def test_the_way_back_leaves_the_shop_as_it_was_and_keeps_new_bindings(shop, meet, tmp_path):
+    shopper = meet("赵六")
+    shopper.sign_in()
+    shopper.receive_code("13600000000")
+    shopper.bind("13600000000")
+    expect(shopper.page.locator("#mobile")).to_have_text("13600000000")
+
+    database = str(tmp_path / "db.sqlite3")
+    copy(shop.var / "db.sqlite3", database)
+    assert everything_of(database) != everything_of(shop.var / "before.sqlite3")
+    shop.manage("migrate", "oauth", "0001", FAMILY_SHOP_DATABASE=database)
+    assert everything_of(database) == everything_of(shop.var / "before.sqlite3")
+
+    def manage(*arguments):
+        return shop.manage_before(*arguments, FAMILY_SHOP_DATABASE=database)
+
+    def read(person):
+        return manage("shell", "--no-imports", "-c", READ_AS_BEFORE.format(openid=shop.qq.openid(person))).split()
+
+    assert (read(OLD_BINDER), read("赵六")) == ([LI4, LI4], ["13600000000"])
+    assert "No planned migration operations" in manage("migrate", "--plan")
+    assert "No changes detected" in manage("makemigrations", "--check", "--dry-run")
 
 
 def test_the_doctor_finds_nothing_that_is_in_the_way(shop):

@@ -223,7 +223,9 @@ class Shop:
             assert shopper.password not in told or shopper.password in request.said, "a password"
         if answer.header("content-type").startswith("application/json"):
             inside = re.search(
-                r"Traceback|site-packages|\.py\b|\bFile \"|sqlite|SELECT |DOES ?NOT ?EXIST|IntegrityError", told, re.I
+                r"Traceback|site-packages|\.py(?![\w-])|\bFile \"|sqlite|SELECT |DOES ?NOT ?EXIST|IntegrityError",
+                told,
+                re.I,
             )
             assert not inside or inside[0].lower() in request.said.lower(), "the shop's inside"
 

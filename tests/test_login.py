@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import time_machine
+from django.contrib.auth import SESSION_KEY, login
 from django.contrib.auth.signals import user_logged_in
 from django.core.cache import cache
 from django.db import connection
@@ -420,9 +421,9 @@ def test_an_unknown_openid_gets_a_bind_token_and_nothing_else(browser):
     assert response.json()["next"] == "/cart"
 
 
-def test_a_login_is_one_look_up_and_djangos_note_of_it(browser, binding, django_assert_num_queries):
+def test_a_login_is_one_look_up_and_writes_nothing(browser, binding, django_assert_num_queries):
     code = browser.arrive()
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         browser.collect(code)
 
 
@@ -631,11 +632,18 @@ def test_whatever_the_client_would_accept_it_gets_json(browser, binding):
         assert (response.status_code, response["Content-Type"]) == (200, "application/json")
 
 
-def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
+@pytest.fixture
+def shop_with_sessions(shop):
+    shop.MIDDLEWARE = [*shop.MIDDLEWARE, "django.contrib.sessions.middleware.SessionMiddleware"]
+    return shop
+
+
+def test_signals_are_sent_before_the_answer_leaves(browser, shop_with_sessions, account, binding):
     heard = []
 
     def merge_cart(sender, request, user, response, **kwargs):
         response.delete_cookie("cart")
+        request.session["cart"] = "1 basket"  # which makes no login of a session that is nobody's
         heard.append((sender, request.COOKIES.get("cart"), user.pk))
 
     def note(sender, request, user, **kwargs):
@@ -653,6 +661,28 @@ def test_signals_are_sent_before_the_answer_leaves(browser, account, binding):
         user_logged_in.disconnect(note)
     assert heard == [(type(account), "3 pears", account.pk), (type(account), "WSGIRequest")]
     assert response.cookies["cart"]["max-age"] == 0
+
+
+def session_payload(user, request):
+    login(request, user)
+    return {"user_id": user.pk}
+
+
+def test_a_login_by_session_is_told_once(browser, shop_with_sessions, account, binding):
+    shop_with_sessions.QQ_LOGIN_PAYLOAD = f"{__name__}.session_payload"
+    heard = []
+
+    def note(sender, request, user, **kwargs):
+        heard.append(user.pk)
+
+    user_logged_in.connect(note)
+    try:
+        for times in (1, 2):  # the second time he is logged in already
+            browser.collect(browser.arrive())
+            assert heard == [account.pk] * times
+            assert browser.client.session[SESSION_KEY] == str(account.pk)
+    finally:
+        user_logged_in.disconnect(note)
 
 
 def telling_payload(user, request):

@@ -183,7 +183,7 @@ def test_mysql_and_redis_come_from_their_addresses(read_settings):
         "TEST": {"CHARSET": "utf8mb4"},
     }
     assert answer["CACHES"]["default"] == {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "meiduo.cache.RedisCache",
         "LOCATION": "redis://:pass@cache.test:6380/1",
         "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
     }

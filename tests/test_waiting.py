@@ -28,8 +28,8 @@ def asked(qq):
     return len(qq.requests("/oauth2.0/token"))
 
 
-def wait_until_asked(qq):
-    while not asked(qq):
+def wait_until_asked(qq, times=1):
+    while asked(qq) < times:
         pass
 
 
@@ -54,6 +54,39 @@ def test_calls_past_the_limit_are_turned_away_and_may_be_repeated(browser, other
         assert asked(qq) == 1
         assert slow.result().status_code == 200
     assert collect(other_browser, second).status_code == 200
+
+
+def test_who_is_turned_away_is_told_when_a_place_will_be_his(browser, qq, shop, binding):
+    shop.QQ_MAX_CONNECTIONS = 1
+    qq.behave(token={"fault": "slow", "seconds": 1.2})
+    collect(browser, browser.arrive())  # that is how long it takes
+    first, *others = [(each, each.arrive()) for each in (Browser(qq) for _ in range(5))]
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(collect, *first)
+        wait_until_asked(qq, 2)
+        waits = [int(collect(*other)["Retry-After"]) for other in others]
+    assert waits == sorted(waits)
+    assert waits[0] < waits[-1]  # one after the other, not all at once
+
+
+def test_who_was_turned_away_goes_before_who_is_new(qq, shop, binding):
+    shop.QQ_MAX_CONNECTIONS = 4
+    before, first, *others, patient, new = [(each, each.arrive()) for each in (Browser(qq) for _ in range(7))]
+    qq.behave(token={"fault": "slow", "seconds": 1})
+    collect(*before)
+    with ThreadPoolExecutor(4) as threads:
+        soon_done = threads.submit(collect, *first)
+        wait_until_asked(qq, 2)
+        qq.behave(token={"fault": "slow", "seconds": 4})
+        for other in others:
+            threads.submit(collect, *other)
+        wait_until_asked(qq, 5)
+        qq.behave(token=None)
+        for _ in range(30):  # and with him many more
+            assert collect(*patient).status_code == 503
+        assert soon_done.result().status_code == 200
+        assert collect(*new).json()["code"] == "qq_busy"
+        assert collect(*patient).status_code == 200
 
 
 def test_calls_that_wait_take_no_place_from_other_shoppers(browser, other_browser, qq, shop, binding):

@@ -6,6 +6,7 @@ import { faces, repeatingText, steps } from "./faces.js";
 const QUERY = "qq_query";
 const BIND_TOKEN = "qq_bind_token";
 const MAX_REPEATS = 5;
+const LONG_WAIT = 5; // seconds: a shorter one is over before it is read
 
 const byId = (id) => document.getElementById(id);
 let query = new URLSearchParams();
@@ -60,9 +61,10 @@ async function finishLogin() {
   const ask = () => call(`/oauth/qq/users/?${query}`, { withCookies: true });
   let answer = await ask();
   for (let repeats = 0; answer.data.code === "qq_busy" && repeats < MAX_REPEATS; repeats++) {
-    show("qq_busy", { text: repeatingText, step: null });
+    const wait = answer.retryAfter ?? 1;
+    show("qq_busy", { text: repeatingText, step: null, retryAfter: wait > LONG_WAIT && wait });
     // Up to two seconds more than asked, or all who were turned away together come back together.
-    await sleep((answer.retryAfter ?? 1) + 2 * Math.random());
+    await sleep(wait + 2 * Math.random());
     answer = await ask();
   }
 

@@ -44,22 +44,31 @@ def make_client() -> OAuthQQ:
 
 
 def identify(request: Request, flow: Flow, code: str | None) -> QQIdentity:
-    """Return whom QQ names for the code. QQ is asked once a flow, however often the page asks us."""
-    said = flow.get("said")
+    """Return whom QQ names for the code, or for the one callback/ kept. QQ is asked once a flow, however often we are.
+
+    Raises QQLoginError.
+    """
+    said, kept_code, is_back = flow.get_many("said", "code", "turned_away")
     if said is None:
+        code = code or kept_code
         if code is None:
             raise QQLoginError("code_invalid")
         qq = make_client()
         try:
-            with qq.exchange():
-                said = _ask(qq, request, flow, code) if flow.add("asked", True) else None
-            if said is None:
+            with qq.exchange(bool(is_back)):
+                taken_by = flow.claim(code)
+                if taken_by is None:
+                    said = _ask(qq, request, flow, code)
+            if taken_by == flow.id:
                 with qq.waiting():
                     said = _wait(flow)
         except QQBusy as exc:
-            raise QQLoginError("qq_busy") from exc
+            flow.put("turned_away", True)
+            raise QQLoginError("qq_busy", wait=exc.wait) from exc
         except QQUnavailable as exc:  # left alone for a while: nothing was sent, and the flow is as it was
             raise QQLoginError("qq_unavailable") from exc
+        if said is None:
+            raise QQLoginError("code_invalid")  # another flow has been to QQ with it
     if flow.key is None and not flow.add("collected", True):
         raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
     if "error" in said:
@@ -70,18 +79,15 @@ def identify(request: Request, flow: Flow, code: str | None) -> QQIdentity:
 def _ask(qq: OAuthQQ, request: Request, flow: Flow, code: str) -> Mapping[str, str | None]:
     """Take the code to QQ, and note for whoever asks again what it said."""
     said: dict[str, str | None]
-    if not flow.claims(code):
-        said = {"error": "code_invalid"}  # another flow has been to QQ with it
-    else:
-        try:
-            identity = qq.identify(code)
-            said = {"openid": identity.openid, "unionid": identity.unionid}
-        except QQError as exc:
-            level = logging.ERROR if isinstance(exc, QQMisconfigured) else logging.WARNING
-            logger.log(level, "QQ did not name a person: %s: %s", type(exc).__name__, exc)
-            outcome = "alarm" if isinstance(exc, (QQForeignToken, QQMisconfigured)) else "refused"
-            record(request, "qq", outcome, reason=type(exc).__name__, number=exc.number)
-            said = {"error": QQ_ERRORS[type(exc)]}
+    try:
+        identity = qq.identify(code)
+        said = {"openid": identity.openid, "unionid": identity.unionid}
+    except QQError as exc:
+        level = logging.ERROR if isinstance(exc, QQMisconfigured) else logging.WARNING
+        logger.log(level, "QQ did not name a person: %s: %s", type(exc).__name__, exc)
+        outcome = "alarm" if isinstance(exc, (QQForeignToken, QQMisconfigured)) else "refused"
+        record(request, "qq", outcome, reason=type(exc).__name__, number=exc.number)
+        said = {"error": QQ_ERRORS[type(exc)]}
     flow.put("said", said)
     return said
 

@@ -2,10 +2,12 @@
 
 import logging
 import re
+import sys
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.cache import InvalidCacheBackendError, caches
 from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.dummy import DummyCache
@@ -13,6 +15,7 @@ from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 from rest_framework.serializers import BaseSerializer
 from rest_framework.settings import api_settings
 
@@ -134,7 +137,44 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_account_serializer(**kwargs: Any) -> list[CheckMessage]:
-    return check_path(7, "ACCOUNT_SERIALIZER", "a DRF serializer over mobile, password and sms_code", BaseSerializer)
+    found = check_path(7, "ACCOUNT_SERIALIZER", "a DRF serializer over mobile, password and sms_code", BaseSerializer)
+    shops = sys.modules.get(f"{__package__}.shops")  # imported by now if the path leads there
+    if found or shops is None:
+        return found
+    serializer: Any = conf.load(conf.ACCOUNT_SERIALIZER)
+    return check_ready_piece(serializer) if issubclass(serializer, shops.AccountSerializer) else []
+
+
+def check_ready_piece(serializer: Any) -> list[CheckMessage]:
+    """Look whether shops.AccountSerializer, or a subclass, fits the shop: else the first form is answered 500."""
+    found: list[CheckMessage] = []
+    try:
+        import_string("django_redis.get_redis_connection")(serializer.connection)
+    except Exception as exc:  # whatever an entry of CACHES makes of itself; its text may hold a password
+        found += error(
+            16,
+            f"QQ_ACCOUNT_SERIALIZER has no django_redis connection {serializer.connection!r}: {type(exc).__name__}.",
+            "Install django-redis, and name in a subclass, as `connection`, the entry of CACHES with the SMS codes.",
+        )
+    try:
+        tells_apart = serializer.key.format(mobile="1") != serializer.key.format(mobile="2")
+    except (AttributeError, LookupError, TypeError, ValueError):
+        tells_apart = False
+    if not tells_apart:
+        found += error(
+            17,
+            f"QQ_ACCOUNT_SERIALIZER has a key without the mobile number: {serializer.key!r}.",
+            'Write it as in key = "sms_{mobile}".',
+        )
+    user = get_user_model()._meta
+    unique = {(field.name,) for field in user.concrete_fields if field.unique}
+    if ("mobile",) not in unique | {constraint.fields for constraint in user.total_unique_constraints}:
+        found += error(
+            18,
+            f"QQ_ACCOUNT_SERIALIZER needs a unique `mobile`, and {user.label} has none.",
+            "Write a serializer of your own, or give the model that field with unique=True.",
+        )
+    return found
 
 
 @register(TAG)

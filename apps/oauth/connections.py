@@ -1,12 +1,13 @@
 """HTTP with bounds: connections to one server, kept, counted and cut off at a deadline. Knows nothing of QQ."""
 
+import math
 import socket
 import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +22,16 @@ FAILURES = 5  # in a row: one good exchange between them says that the server is
 FAILING = 10  # seconds within which they come
 REST = 30  # seconds
 
+PROMISED = 0.9  # of the places: some who are told to come back do so late, and some who are new get in
+LONGEST_WAIT = 60.0  # seconds
+
 
 class NoPlace(Exception):
-    """As many calls as may be are under way: nothing was sent."""
+    """As many calls as may be are under way: nothing was sent. `wait`: seconds until it is worth coming back."""
+
+    def __init__(self, wait: float = 1.0) -> None:
+        super().__init__()
+        self.wait = wait
 
 
 class Resting(Exception):
@@ -39,9 +47,10 @@ class Connections:
 
     def __init__(self, url: str, maximum: int) -> None:
         """`maximum`: how many exchanges may be under way at once."""
-        self._calls = threading.BoundedSemaphore(maximum)
+        self._places = _Places(maximum)
         self._waits = threading.BoundedSemaphore(max(1, maximum // 4))
         self._breaker = _Breaker()
+        self._watch = _Watch()
         address = urlsplit(url)
         self._pool: HTTPConnectionPool
         if address.scheme == "https":
@@ -55,25 +64,27 @@ class Connections:
             self._pool.ConnectionCls = _Connection
 
     @contextmanager
-    def exchange(self, seconds: float) -> Iterator[None]:
+    def exchange(self, seconds: float, is_back: bool = False) -> Iterator[None]:
         """Take a place, and end every call made inside `seconds` from now. An exchange inside one is the same one.
 
-        Raises NoPlace if none is free, and Resting while the server is left alone.
+        `is_back`: the caller was turned away before. Raises NoPlace if none is free, and Resting while the server is
+        left alone.
         """
         if _deadline.get() is not None:
             yield
             return
-        with _place(self._calls):
+        with self._places.take(is_back):
             is_trial = self._breaker.admit()
             was_good = None
             try:
                 deadline = _Deadline(seconds)
+                self._watch.add(deadline)
                 before = _deadline.set(deadline)
                 try:
                     yield
                 finally:
                     _deadline.reset(before)
-                    deadline.cancel()
+                    self._watch.remove(deadline)
                     was_good = deadline.was_good
             finally:
                 self._breaker.note(was_good, is_trial)
@@ -82,12 +93,18 @@ class Connections:
         """Say whether the call just made in this exchange was answered in a way that shows a working server."""
         _running().was_good = is_good
 
-    def waiting(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
         """Take a place for waiting for somebody else's exchange. There are fewer, as who waits holds a thread too.
 
         Raises NoPlace if none is free.
         """
-        return _place(self._waits)
+        if not self._waits.acquire(blocking=False):
+            raise NoPlace
+        try:
+            yield
+        finally:
+            self._waits.release()
 
     def get(self, target: str, *, headers: Mapping[str, str], max_body: int) -> tuple[int, bytes]:
         """GET a path and query, inside an exchange; return the status and the body, undecoded.
@@ -118,14 +135,40 @@ class Connections:
         return response.status, body
 
 
-@contextmanager
-def _place(places: threading.BoundedSemaphore) -> Iterator[None]:
-    if not places.acquire(blocking=False):
-        raise NoPlace
-    try:
-        yield
-    finally:
-        places.release()
+class _Places:
+    """So many exchanges at once. Who finds no place is told when one will be his, and then goes before who is new."""
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._lock = threading.Lock()
+        self._began: dict[object, float] = {}  # the exchanges under way, the oldest first
+        self._lasts = 0.0  # seconds, of late
+        self._promised = 0.0  # until when the places that become free are somebody's
+
+    @contextmanager
+    def take(self, is_back: bool) -> Iterator[None]:
+        """Take a place; raises NoPlace."""
+        place = object()
+        with self._lock:
+            now = time.monotonic()
+            kept = self._maximum // 4 if now < self._promised and not is_back else 0
+            if len(self._began) >= self._maximum - kept:
+                raise NoPlace(self._promise(now))
+            self._began[place] = now
+        try:
+            yield
+        finally:
+            with self._lock:
+                lasted = time.monotonic() - self._began.pop(place)
+                self._lasts += (lasted - self._lasts) / 8 if self._lasts else lasted
+
+    def _promise(self, now: float) -> float:
+        """Return in how many seconds the next place that is nobody's yet becomes free."""
+        # The oldest one under way tells sooner than those that are done that the server has become slow.
+        lasts = max(self._lasts, now - next(iter(self._began.values()), now))
+        free_each = lasts / self._maximum / PROMISED
+        self._promised = min(max(self._promised, now) + free_each, now + LONGEST_WAIT)
+        return self._promised - now
 
 
 class _Breaker:
@@ -175,18 +218,12 @@ class _Deadline:
     def __init__(self, seconds: float) -> None:
         self.passed = False
         self.was_good: bool | None = None  # the exchange's last call
-        self._ends = time.monotonic() + seconds
+        self.ends = time.monotonic() + seconds
         self._watched: tuple[_Connection, socket.socket] | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-        try:
-            self._timer.start()
-        except RuntimeError:  # no thread is to be had
-            raise NoPlace from None
 
     def left(self) -> float:
         """Seconds left; raises TimeoutError if there are none."""
-        left = self._ends - time.monotonic()
+        left = self.ends - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
@@ -198,16 +235,52 @@ class _Deadline:
         self._watched = connection, connection.sock
         self.left()
 
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _cut(self) -> None:
+    def cut(self) -> None:
         self.passed = True
         # Back in the pool, the connection may serve somebody else by now.
         if self._watched is not None and self._watched[0].deadline is self:
             # Not SSLSocket's own, which would pull the TLS layer from under the reading thread.
             with suppress(OSError):  # the other side was faster
                 socket.socket.shutdown(self._watched[1], socket.SHUT_RDWR)
+
+
+class _Watch:
+    """Cuts exchanges off at their deadlines: one thread for a process's all, as a timer each costs a thread each."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._watched: set[_Deadline] = set()
+        self._wakes = 0.0
+        self._thread: threading.Thread | None = None
+
+    def add(self, deadline: _Deadline) -> None:
+        """Watch a deadline; raises NoPlace if no thread is to be had."""
+        with self._changed:
+            if self._thread is None or not self._thread.is_alive():  # a process that was forked off has its own
+                self._thread = threading.Thread(target=self._run, name="qq-deadlines", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    self._thread = None
+                    raise NoPlace from None
+            self._watched.add(deadline)
+            if deadline.ends < self._wakes:
+                self._changed.notify()
+
+    def remove(self, deadline: _Deadline) -> None:
+        with self._changed:
+            self._watched.discard(deadline)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                # It sleeps on over exchanges that end in time: the next ones mostly have later deadlines.
+                self._wakes = min((deadline.ends for deadline in self._watched), default=math.inf)
+                self._changed.wait(None if self._wakes == math.inf else max(0, self._wakes - time.monotonic()))
+                late = {deadline for deadline in self._watched if deadline.ends <= time.monotonic()}
+                self._watched -= late
+            for deadline in late:
+                deadline.cut()
 
 
 _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)

@@ -41,8 +41,6 @@ ERRORS = {
     "throttled": (429, _("操作太频繁，请稍后再试。")),
 }
 
-BUSY_SECONDS = 1  # QQ mostly answers within it
-
 
 def _cache_errors() -> tuple[type[Exception], ...]:
     """What the cache clients raise when their server is out of reach: Django gives these no common base."""
@@ -66,9 +64,11 @@ CACHE_ERRORS = _cache_errors()
 class QQLoginError(APIException):
     """One of ERRORS, by its code; `status` where the table's does not fit the call."""
 
-    def __init__(self, code: str, *, status: int | None = None) -> None:
+    def __init__(self, code: str, *, status: int | None = None, wait: float | None = None) -> None:
+        """`wait`: seconds until the same call is worth another try, where it is."""
         super().__init__(code=code)
         self.code = code
+        self.wait = wait
         self.status_code = status or ERRORS[code][0]
 
 
@@ -127,9 +127,7 @@ def code_of(error: APIException) -> str:
 
 def retry_after(error: APIException) -> dict[str, str]:
     """Return the header that says in how many seconds the same call is worth another try, where there is one."""
-    wait: float | None = getattr(error, "wait", None)  # of DRF's Throttled
-    if isinstance(error, QQLoginError) and error.code == "qq_busy":
-        wait = BUSY_SECONDS
+    wait: float | None = getattr(error, "wait", None)  # DRF's Throttled has one too
     return {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
 
 

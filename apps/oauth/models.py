@@ -1,5 +1,9 @@
+from functools import cache
+
 from django.conf import settings
-from django.db import models
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import connections, models
 
 
 class OAuthQQUser(models.Model):
@@ -19,6 +23,28 @@ class OAuthQQUser(models.Model):
         return shorten(self.openid)
 
 
-def shorten(openid: str) -> str:
-    """Enough of an openid to tell two apart, too little to use."""
-    return f"{openid[:6]}…"
+def find_user(openid: str) -> AbstractBaseUser | None:
+    """Return the user the openid is bound to."""
+    users = get_user_model()._base_manager
+    for user in users.raw(_user_by_openid(users.db), [openid]):
+        if user.qq_openid == openid:  # MySQL compares without case where the column was not made by us
+            found: AbstractBaseUser = user
+            return found
+    return None
+
+
+@cache
+def _user_by_openid(database: str) -> str:
+    # Written out, as the ORM takes longer to put it together than the database to answer it.
+    quote = connections[database].ops.quote_name
+    user, pk = get_user_model()._meta, get_user_model()._meta.pk
+    assert pk is not None
+    return (
+        f"SELECT u.*, b.openid AS qq_openid FROM {quote(OAuthQQUser._meta.db_table)} b "  # noqa: S608  no input in it
+        f"JOIN {quote(user.db_table)} u ON u.{quote(str(pk.column))} = b.user_id WHERE b.openid = %s"
+    )
+
+
+def shorten(openid: str | None) -> str:
+    """Enough of an openid to tell two apart, too little to use. A table from before this app may hold none."""
+    return f"{(openid or '')[:6]}…"

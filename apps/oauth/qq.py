@@ -48,7 +48,11 @@ class QQMisconfigured(QQError):
 
 
 class QQBusy(QQError):
-    """Too many calls to QQ are open: nothing was sent, the same call may be repeated."""
+    """Too many calls to QQ are open: nothing was sent, the same call may be repeated in `wait` seconds."""
+
+    def __init__(self, reason: str, wait: float) -> None:
+        super().__init__(reason)
+        self.wait = wait
 
 
 class QQUnavailable(QQError):
@@ -146,13 +150,13 @@ class OAuthQQ:
             return identity
 
     @contextmanager
-    def exchange(self) -> Iterator[None]:
+    def exchange(self, is_back: bool = False) -> Iterator[None]:
         """Take one of the process's places and start the clock; calls made inside share both.
 
-        Before anything is sent, raises QQBusy if no place is free, and QQUnavailable while QQ is left alone because
-        it has failed again and again.
+        `is_back`: it met QQBusy before. Before anything is sent, raises QQBusy if no place is free, and QQUnavailable
+        while QQ is left alone because it has failed again and again.
         """
-        with _as_qq_errors(), self._connections.exchange(self.timeout):
+        with _as_qq_errors(), self._connections.exchange(self.timeout, is_back):
             yield
 
     @contextmanager
@@ -217,8 +221,8 @@ class OAuthQQ:
 def _as_qq_errors() -> Iterator[None]:
     try:
         yield
-    except NoPlace:
-        raise QQBusy("no place is free") from None
+    except NoPlace as exc:
+        raise QQBusy("no place is free", exc.wait) from None
     except Resting:
         raise QQUnavailable("left alone after repeated failures") from None
 

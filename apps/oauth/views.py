@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
 from django.db import IntegrityError, OperationalError, transaction
@@ -38,7 +39,7 @@ from .inputs import (
     read_parameter,
     refuse_other_pages,
 )
-from .models import OAuthQQUser
+from .models import OAuthQQUser, find_user
 from .qq import QQIdentity
 from .signals import qq_bound, qq_logged_in
 from .throttling import AddressThrottle
@@ -208,10 +209,10 @@ class QQTokenView(QQView):
 
     def get(self, request: Request) -> Response:
         """Log in whom QQ's code stands for, or hand out a bind token."""
-        flow, code = self.unseal(request)  # whose browser, which code; refused here or not at all
+        flow, code = self.unseal(request)  # whose browser; refused here or not at all
         identity = identify(request, flow, code)
         self.known["openid"] = hash_openid(identity.openid)
-        user = find_user(identity)
+        user = find_user(identity.openid)
         if user is not None:
             response = self.login(user, flow)
             record(request, "login", **self.known)
@@ -230,7 +231,7 @@ class QQTokenView(QQView):
         except BadData as exc:
             raise QQLoginError("bind_token_invalid") from exc
         self.known |= {"openid": hash_openid(identity.openid), "mobile": mask_mobile(form.get("mobile"))}
-        bound_to = find_user(identity)
+        bound_to = find_user(identity.openid)
         if bound_to is not None:
             return self.repeat(flow, bound_to)
         # Both are counted before it is known whether this try fails, so that no two tries count as one.
@@ -252,14 +253,14 @@ class QQTokenView(QQView):
         except IntegrityError:
             if not OAuthQQUser.objects.filter(openid=identity.openid).exists():
                 raise  # a clash of the shop's own, not for the openid
-            return self.repeat(flow, find_user(identity))
+            return self.repeat(flow, find_user(identity.openid))
         failures.forgive()
         response = self.login(user, flow, qq_bound, id=user.pk)
         record(request, "bind", **self.known)
         return response
 
     def unseal(self, request: Request) -> tuple[Flow, str | None]:
-        """Return the flow this call belongs to, and QQ's code unless the cache has let it go."""
+        """Return the flow this call belongs to, and the code of QQ's where the call has one."""
         if conf.is_direct:
             flow = find_by_state(request)
             told = hash_text(repr([request.query_params.getlist(name) for name in ("code", "error", "usercancel")]))
@@ -268,10 +269,9 @@ class QQTokenView(QQView):
                 raise QQLoginError("state_used")
             return flow, read_code(request)
         try:
-            flow = open_sealed_code(request, read_parameter(request.query_params, "code", CODE))
+            return open_sealed_code(request, read_parameter(request.query_params, "code", CODE)), None
         except BadData as exc:
             raise QQLoginError("code_invalid") from exc
-        return flow, flow.get("code")
 
     def bind(self, account: BaseSerializer[Any], identity: QQIdentity, flow: Flow) -> AbstractBaseUser:
         """Save the account and its binding together, or neither; once more if another transaction was in the way."""
@@ -308,7 +308,10 @@ class QQTokenView(QQView):
         response = Response(payload | {"next": flow.next} | more)
         for signal in (*signals, qq_logged_in):
             signal.send(sender=type(user), request=self.request, user=user, response=response)
-        user_logged_in.send(sender=type(user), request=self.request._request, user=user)
+        session = getattr(self.request._request, "session", None)
+        # Else the shop's payload, or a listener, has called Django's login(), which has sent it.
+        if session is None or not session.modified or session.get(SESSION_KEY) != str(user.pk):
+            user_logged_in.send(sender=type(user), request=self.request._request, user=user)
         return response
 
 
@@ -329,15 +332,6 @@ def read_code(request: Request) -> str:
     if "error" in request.query_params:
         raise QQLoginError("qq_rejected")
     return read_parameter(request.query_params, "code", CODE)
-
-
-def find_user(identity: QQIdentity) -> AbstractBaseUser | None:
-    """Return the user the openid is bound to."""
-    for binding in OAuthQQUser.objects.select_related("user").filter(openid=identity.openid):
-        if binding.openid == identity.openid:  # MySQL compares without case where the column was not made by us
-            user: AbstractBaseUser = binding.user
-            return user
-    return None
 
 
 def refuse_by_account(user: AbstractBaseUser, status: int | None = None) -> None:

@@ -17,7 +17,11 @@ class ShopUserAdmin(UserAdmin):
     list_display = ("username", "masked_mobile", "is_active", "is_staff", "date_joined")
     search_fields = ("username",)
     readonly_fields = ("masked_mobile",)
-    fieldsets = (*UserAdmin.fieldsets, (None, {"fields": ("masked_mobile", "email_active")}))
+    fieldsets = (
+        *UserAdmin.fieldsets[:-1],
+        (UserAdmin.fieldsets[-1][0], {"fields": ("date_joined",)}),  # without the last login, which is not kept
+        (None, {"fields": ("masked_mobile", "email_active")}),
+    )
 
     @admin.display(description=_("手机号"))
     def masked_mobile(self, user):

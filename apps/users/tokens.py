@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -34,7 +35,7 @@ class LoginToken(Token):
 
     def get_token_backend(self):
         options = settings.SIMPLE_JWT
-        return SigningKeys(options["ALGORITHM"], options["SIGNING_KEY"], leeway=options["LEEWAY"])
+        return signing_keys(options["ALGORITHM"], options["SIGNING_KEY"], options["LEEWAY"])
 
     def verify(self):
         if settings.JWT_OLD_TOKENS:
@@ -61,6 +62,12 @@ class SigningKeys(TokenBackend):
                 with suppress(TokenBackendError):
                     return TokenBackend(self.algorithm, key, leeway=self.leeway).decode(token, verify)
             raise exc from None
+
+
+@cache
+def signing_keys(algorithm, key, leeway):
+    # Kept, as it takes a while to look a key over.
+    return SigningKeys(algorithm, key, leeway=leeway)
 
 
 class LoginTokenAuthentication(JWTAuthentication):

@@ -1,6 +1,7 @@
 import base64
 import json
 
+from django.apps import AppConfig
 from django_redis import get_redis_connection
 
 
@@ -13,3 +14,16 @@ def merge_cart_cookie_to_redis(request, user, response):
     get_redis_connection("cart").hset(f"cart_{user.id}", mapping=cart)
     response.delete_cookie("cart")
     return response
+
+
+class CartsConfig(AppConfig):
+    name = "family_shop.carts"
+
+    def ready(self):
+        from oauth.signals import qq_logged_in
+
+        qq_logged_in.connect(merge_cart)
+
+
+def merge_cart(request, user, response, **kwargs):
+    merge_cart_cookie_to_redis(request=request, user=user, response=response)

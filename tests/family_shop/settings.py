@@ -14,6 +14,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "corsheaders",
     "family_shop.users",
+    "family_shop.carts.CartsConfig",
     "oauth",
 ]
 MIDDLEWARE = [

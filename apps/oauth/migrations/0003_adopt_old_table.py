@@ -17,7 +17,7 @@ UNIONID_INDEX = "tb_oauth_qq_adopted_unionid"
 
 def adopt(apps, schema_editor):
     connection = schema_editor.connection
-    clauses, statements = [f"MODIFY openid varchar(64) {EXACT} NOT NULL"], []
+    clauses, statements = [f"MODIFY openid varchar(64) {EXACT} {null(connection)}"], []
     if not has_unique_openid(connection):
         clashes = Clashes(connection)
         clashes.refuse_contested()
@@ -37,7 +37,7 @@ def give_back(apps, schema_editor):
     connection = schema_editor.connection
     keys = constraints(connection)
     if UNIONID_INDEX in keys:
-        clauses = ["MODIFY openid varchar(64) NOT NULL", "DROP COLUMN unionid"]
+        clauses = [f"MODIFY openid varchar(64) {null(connection)}", "DROP COLUMN unionid"]
         statements = [f"DROP INDEX {UNIONID_INDEX}", "ALTER TABLE tb_oauth_qq DROP COLUMN unionid"]
         if OPENID_KEY in keys:
             clauses.insert(0, f"DROP KEY {OPENID_KEY}")
@@ -61,7 +61,7 @@ def set_aside_repeated(connection):
     repeated = f"""
         SELECT id FROM (
             SELECT id, ROW_NUMBER() OVER (PARTITION BY {exactly(connection)}, user_id ORDER BY create_time, id) AS place
-            FROM tb_oauth_qq
+            FROM tb_oauth_qq WHERE openid IS NOT NULL
         ) AS placed
         WHERE place > 1
     """
@@ -89,9 +89,18 @@ def has_unique_openid(connection):
 
 
 def has_unionid(connection):
+    return "unionid" in columns(connection)
+
+
+def null(connection):
+    """An openid that may be NULL stays so: such rows bind nobody, and a unique key does not mind them."""
+    return "NULL" if columns(connection)["openid"].null_ok else "NOT NULL"
+
+
+def columns(connection):
     with connection.cursor() as cursor:
-        columns = connection.introspection.get_table_description(cursor, "tb_oauth_qq")
-    return "unionid" in {column.name for column in columns}
+        found = connection.introspection.get_table_description(cursor, "tb_oauth_qq")
+    return {column.name: column for column in found}
 
 
 def constraints(connection):

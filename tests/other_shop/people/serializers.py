@@ -1,29 +1,24 @@
+from django.core.cache import cache
 from rest_framework import serializers
-from rest_framework.authtoken.models import Token
 
 from .models import Person
 
 
 class PersonSerializer(serializers.Serializer):
-    """This shop knows people by e-mail; a person of that address must know its password."""
+    """This shop knows people by e-mail: whoever reads the code it mailed to an address is that person."""
 
     email = serializers.EmailField()
-    password = serializers.CharField(trim_whitespace=False)
+    email_code = serializers.CharField()
 
     def validate(self, attrs):
-        person = Person.objects.filter(email=attrs["email"]).first()
-        if person and not person.check_password(attrs["password"]):
-            raise serializers.ValidationError({"password": ["Wrong password."]})
+        key = f"email_code_{attrs['email']}"
+        if cache.get(key) != attrs["email_code"] or not cache.delete(key):  # of two at once, one has deleted it
+            raise serializers.ValidationError({"email_code": ["Wrong code."]})
         return attrs
 
-    def create(self, validated_data):
-        person, is_new = Person.objects.get_or_create(email=validated_data["email"])
+    def save(self):
+        person, is_new = Person.objects.get_or_create(email=self.validated_data["email"])
         if is_new:
-            person.set_password(validated_data["password"])
+            person.set_unusable_password()
             person.save()
         return person
-
-
-def token_payload(user, request):
-    token, _ = Token.objects.get_or_create(user=user)
-    return {"token": token.key, "user_id": user.pk, "username": user.email}

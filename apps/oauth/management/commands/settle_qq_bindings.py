@@ -38,7 +38,7 @@ class Clashes:
                     SUM(copies - users)
                 FROM (
                     SELECT COUNT(*) AS copies, COUNT(DISTINCT user_id) AS users
-                    FROM tb_oauth_qq GROUP BY {exact} HAVING COUNT(*) > 1
+                    FROM tb_oauth_qq WHERE openid IS NOT NULL GROUP BY {exact} HAVING COUNT(*) > 1
                 ) AS clashes
             """)  # noqa: S608  (nothing in it comes from outside)
             self.contested, self.contested_rows, self.repeated = (int(number or 0) for number in cursor.fetchone())
