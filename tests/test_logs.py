@@ -107,7 +107,13 @@ def test_a_traceback_is_cleaned_and_no_line_of_it_can_pass_for_a_record(written)
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR])
 def test_an_audit_event_is_one_line_of_json_with_its_time_in_utc(written, level):
-    fields = {"request_id": "42a13812345678e64-0b3924d7dc0d2ef7", "address": "2001:db8::1", "outcome": "ok", "mobile": "138****5678", "user_id": 7}
+    fields = {
+        "request_id": "42a13812345678e64-0b3924d7dc0d2ef7",
+        "address": "2001:db8::1",
+        "outcome": "ok",
+        "mobile": "138****5678",
+        "user_id": 7,
+    }
     with time_machine.travel(datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=timezone.utc), tick=False):
         line = written("meiduo.audit", "bind", level=level, extra=fields)
     assert line.count("\n") == 1
