@@ -1,10 +1,11 @@
 # make run     the shop and a pretend QQ on this machine; PORT (8000) and QQ_PORT (8001) choose the ports
 # make test    everything the project claims; ARGS="-k callback" is handed to pytest
 # make mutation changes apps/oauth in one small way after another and sees a test fail each time; see tests/mutation.py
+# make bench    measures how fast a login is, beside others; needs MariaDB and Redis; ARGS="--only slow" is a choice
 # PYTHON names the Python (3.10 or later) that .venv is made with.
 
 PYTHON ?= python3
-.PHONY: run test mutation
+.PHONY: run test mutation bench
 
 run: .venv/installed
 	@exec .venv/bin/python -m standin.demo
@@ -16,6 +17,9 @@ test: .venv/bin/pip
 mutation: .venv/bin/pip
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt 'mutmut>=3.8,<3.9'
 	@exec .venv/bin/python tests/mutation.py $(ARGS)
+
+bench: .venv/bin/pip
+	@exec .venv/bin/python -m benchmarks $(ARGS)
 
 .venv/installed: meiduo/requirements.txt standin/requirements.txt | .venv/bin/pip
 	@echo "Installing what the shop needs into .venv"
