@@ -77,8 +77,9 @@ class Window:
         return 1000 * self.cpu[whose] / self.logins if self.logins else float("nan")
 
     def inside(self, name: str) -> list[Any]:
-        """Return those of the calls, flows or probes that began in the window."""
-        return [each for each in self.noted[name] if self.begin <= each[0] < self.begin + self.seconds]
+        """Return the calls or flows that ended in the window, or the probes that began in it."""
+        at = 0 if name == "probes" else 1  # as one of these may get no answer at all
+        return [each for each in self.noted[name] if self.begin <= each[at] < self.begin + self.seconds]
 
     def latencies(self, name: str = "calls") -> list[float]:
         """In seconds; a probe that got no answer counts as having waited until the end."""
@@ -328,8 +329,8 @@ class Bench:
         seconds = seconds or self.seconds
         key = server.contestant.name, self.delay
         if server.contestant.kind == "ours" and "flows" not in job:
-            expected = job.get("rate") or self.rates.get(key, 1000)
-            job["flows"] = int(1.2 * expected * (warm_up + seconds)) + job.get("clients", 0)
+            expected = job.get("rate") or self.rates.get(key) or self.rates.get(("ours", 0), 500)
+            job["flows"] = int(1.3 * expected * (warm_up + seconds)) + job.get("clients", 0)
         with self.load(server, **job) as load:
             load.tell("go")
             time.sleep(warm_up)

@@ -26,7 +26,7 @@ ASKED = {
     "fmt": "json",
     "need_openid": "1",
 }
-LOOK_UP = """SELECT u.id, u.username FROM tb_oauth_qq q JOIN tb_users u ON u.id = q.user_id WHERE q.openid = %s"""
+LOOK_UP = "SELECT u.id, u.username FROM tb_oauth_qq q JOIN tb_users u ON u.id = q.user_id WHERE q.openid = %s"
 
 
 async def login(code):
@@ -45,9 +45,11 @@ async def login(code):
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         return await live(receive, send)
-    body = json.dumps(await login(scope["query_string"].decode().removeprefix("code="))).encode()
+    is_known = scope["path"] == "/oauth/qq/users/"
+    answer = await login(scope["query_string"].decode().removeprefix("code=")) if is_known else {}
+    body = json.dumps(answer).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": 200 if is_known else 404, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
