@@ -5,12 +5,16 @@ A whole run writes results.json and renews the tables and plots of README.md; a 
 
 import argparse
 import json
+import signal
 import time
 from contextlib import ExitStack
+from typing import NoReturn
 
 from benchmarks import report, servers
-from benchmarks.bench import Bench, stop_on_signals
+from benchmarks.bench import Bench
 from benchmarks.scenarios import SCENARIOS
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
@@ -25,7 +29,8 @@ def main() -> None:
         report.renew(json.loads(report.RESULTS.read_text()))
         return
 
-    stop_on_signals()
+    for ending in ENDINGS:
+        signal.signal(ending, stop)
     servers.install()
     with ExitStack() as stack:
         bench = Bench(stack, seconds=arguments.seconds, rounds=arguments.rounds, quick=arguments.quick)
@@ -40,8 +45,11 @@ def main() -> None:
         report.renew(results)
 
 
+def stop(*_: object) -> NoReturn:
+    for ending in ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)  # a second one must not cut short what the first one began
+    raise SystemExit("Stopped.")
+
+
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        raise SystemExit("Stopped.") from None
+    main()

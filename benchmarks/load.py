@@ -172,7 +172,7 @@ class Load:
             return self.ask()
         if not self.makes_no_flows:
             return await self.begin_flow(client)
-        if len(self.prepared) <= self.job.clients and not self.is_low:
+        if len(self.prepared) <= self.job.clients // 10 and not self.is_low:
             self.is_low = True
             say("low")
         return self.prepared.popleft() if self.prepared else None

@@ -125,7 +125,11 @@ def queries(figures: Figures) -> str:
         [
             name,
             number(count_queries(asked)),
-            ", ".join(f"{kind.removeprefix('Com_')} {number(count)}" for kind, count in asked["sql"].items()),
+            ", ".join(
+                f"{kind.removeprefix('Com_')} {number(count)}"
+                for kind, count in asked["sql"].items()
+                if kind != "Questions"
+            ),
             ", ".join(f"{command} {number(count)}" for command, count in asked["redis"].items()),
             number(asked["round_trips"].get("redis", 0)),
         ]
