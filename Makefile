@@ -3,10 +3,11 @@
 #              nothing. PORT (8000) on this machine alone, or BIND=0.0.0.0:80; WEB_CONCURRENCY workers of THREADS threads
 # make test    everything the project claims; ARGS="-k callback" is handed to pytest
 # make mutation changes apps/oauth in one small way after another and sees a test fail each time; see tests/mutation.py
+# make bench    measures how fast a login is, beside others; needs MariaDB and Redis; ARGS="--only slow" is a choice
 # PYTHON names the Python (3.10 or later) that .venv is made with.
 
 PYTHON ?= python3
-.PHONY: run serve test mutation
+.PHONY: run serve test mutation bench
 
 run: .venv/installed
 	@exec .venv/bin/python -m standin.demo
@@ -22,6 +23,9 @@ test: .venv/bin/pip
 mutation: .venv/bin/pip
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt 'mutmut>=3.8,<3.9'
 	@exec .venv/bin/python tests/mutation.py $(ARGS)
+
+bench: .venv/bin/pip
+	@exec .venv/bin/python -m benchmarks $(ARGS)
 
 .venv/installed: meiduo/requirements.txt standin/requirements.txt | .venv/bin/pip
 	@echo "Installing what the shop needs into .venv"

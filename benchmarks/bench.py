@@ -1,0 +1,401 @@
+"""The ground all stand on: MariaDB, Redis, the upstream; a contestant's server on a core of its own; and the windows.
+
+A window is a stretch of one load run, after its beginning and before its end. What the server used in it, divided by
+the logins the upstream counted in it, is the cost of a login.
+"""
+
+import json
+import os
+import platform
+import queue
+import re
+import resource
+import secrets
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import measure
+from benchmarks.servers import OURS, PEER, TUTORIAL, Contestant, python_of, versions
+from benchmarks.upstream import CLIENT_ID, CLIENT_SECRET
+from tests import processes
+from tests.processes import HOST, ROOT, running, wait_until
+
+PERSONS = 50_000  # users and bindings in each contestant's tables
+PASSWORD = "correct horse"
+
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORES, OTHER_CORES = set(CORES[:1]), set(CORES[1:]) or set(CORES)
+
+
+@dataclass(frozen=True)
+class Server:
+    contestant: Contestant
+    port: int
+    pid: int
+    var: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def worker(self) -> int:
+        return measure.family(self.pid)[-1]
+
+
+@dataclass
+class Snapshot:
+    time: float
+    cpu: dict[str, float]
+    counted: dict[str, int]
+
+
+@dataclass
+class Window:
+    begin: float
+    seconds: float
+    logins: int  # that reached the upstream
+    calls_to_qq: int
+    cpu: dict[str, float]  # seconds: of the server, and of each of the others
+    noted: dict[str, list[Any]] = field(repr=False)  # of the whole run, see load.Noted
+
+    @property
+    def rate(self) -> float:
+        return self.logins / self.seconds
+
+    def cpu_ms(self, whose: str = "server") -> float:
+        return 1000 * self.cpu[whose] / self.logins if self.logins else float("nan")
+
+    def inside(self, name: str) -> list[Any]:
+        """Return the calls or flows that ended in the window, or the probes that began in it."""
+        at = 0 if name == "probes" else 1  # as one of these may get no answer at all
+        return [each for each in self.noted[name] if self.begin <= each[at] < self.begin + self.seconds]
+
+    def latencies(self, name: str = "calls") -> list[float]:
+        """In seconds; a probe that got no answer counts as having waited until the end."""
+        end = self.begin + self.seconds
+        return [(each[1] or max(end, each[0])) - each[0] for each in self.inside(name)]
+
+    def figures(self) -> dict[str, Any]:
+        latencies = self.latencies()
+        return {
+            "logins_per_second": round(self.rate, 1),
+            "logins": self.logins,
+            "seconds": round(self.seconds, 2),
+            "calls_to_qq": round(self.calls_to_qq / max(self.logins, 1), 2),
+            "cpu_ms": round(self.cpu_ms(), 4),
+            "busy": {whose: round(used / self.seconds, 3) for whose, used in self.cpu.items()},
+            "others_cpu_ms": {whose: round(self.cpu_ms(whose), 4) for whose in self.cpu if whose != "server"},
+            "p50_ms": percentile(latencies, 50),
+            "p99_ms": percentile(latencies, 99),
+            "statuses": Counter(str(call[2]) for call in self.inside("calls")),
+        }
+
+
+def percentile(seconds: list[float], percent: float) -> float:
+    """In milliseconds."""
+    if not seconds:
+        return float("nan")
+    return round(1000 * sorted(seconds)[min(int(len(seconds) * percent / 100), len(seconds) - 1)], 2)
+
+
+class Load:
+    """A running load program; see load.py for what it says."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.said: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said.put(line)
+        self.said.put("")
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def hear(self, *words: str, seconds: float = 600) -> bool:
+        """Wait for one of the words. False if it was not said in time."""
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            try:
+                line = self.said.get(timeout=left)
+            except queue.Empty:
+                return False
+            assert line, "the load program has ended by itself"
+            if line.strip() in words:
+                return True
+        return False
+
+    def stop(self) -> dict[str, list[Any]]:
+        self.tell("stop")
+        while not (line := self.said.get(timeout=60)).startswith("{"):
+            assert line, "the load program has ended by itself"
+        noted: dict[str, list[Any]] = json.loads(line)
+        return noted
+
+
+class Bench:
+    def __init__(self, stack: ExitStack, *, seconds: float, rounds: int, quick: bool = False) -> None:
+        self.seconds, self.rounds, self.quick = seconds, rounds, quick
+        os.sched_setaffinity(0, OTHER_CORES)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meiduo-bench-")))
+        self.database = stack.enter_context(processes.mariadb(self.folder))
+        self.cache = stack.enter_context(processes.redis(self.folder))
+        self.ca_file = self.folder / "ca.pem"
+        self.upstream = stack.enter_context(self._running_upstream())
+        self.stores = self._write_trust_stores()
+        self.rates: dict[tuple[str, float], float] = {}  # of logins a second, last seen at a delay of QQ's
+        self.delay = 0.0
+        self.keys = {name: secrets.token_urlsafe(64) for name in ("SECRET_KEY", "JWT_SIGNING_KEY")}
+        self.pids = {
+            "upstream": self.upstream.pid,
+            "mariadb": int((self.folder / "mariadb.pid").read_text()),
+            "redis": int(measure.redis_info(self.cache, "server")["process_id"]),
+        }
+        measure.sql(self.database, "SET GLOBAL max_connections = 1000")
+
+    @contextmanager
+    def _running_upstream(self) -> Iterator["subprocess.Popen[bytes]"]:
+        log = self.folder / "upstream.log"
+        command = [python_of("tools"), "-m", "benchmarks.upstream", "--ca-file", str(self.ca_file)]
+        with running(command, log, cwd=ROOT, start_new_session=True) as process:
+            wait_until(lambda: log.read_text().endswith("\n") or process.poll() is not None, "the upstream listens")
+            assert process.poll() is None, log.read_text()
+            self.qq_port, self.control_port = map(int, log.read_text().split())
+            yield process
+
+    def _write_trust_stores(self) -> dict[str, Path]:
+        """Name a file for each: the system's authorities and ours, and ours alone."""
+        paths = ssl.get_default_verify_paths()
+        places = (paths.cafile, "/etc/ssl/certs/ca-certificates.crt")
+        system = next((Path(place) for place in places if place and Path(place).is_file()), None)
+        assert system, "no file with this system's certificate authorities. On Debian: apt-get install ca-certificates"
+        both = self.folder / "system-and-ca.pem"
+        both.write_bytes(system.read_bytes() + self.ca_file.read_bytes())
+        return {"system": both, "one": self.ca_file}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the figures were taken on."""
+        model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        return {
+            "time": time.strftime("%Y-%m-%d %H:%M"),
+            "CPU": f"{model[1] if model else platform.machine()}, {len(CORES)} cores",
+            "load average": round(os.getloadavg()[0], 2),
+            "certificates": self.stores["system"].read_text().count("BEGIN CERTIFICATE") - 1,
+            "versions": {
+                "Python": platform.python_version(),
+                "OpenSSL": ssl.OPENSSL_VERSION.split()[1],
+                "MariaDB": measure.sql(self.database, "SELECT VERSION()")[0][0].partition("-")[0],
+                "Redis": measure.redis_info(self.cache, "server")["redis_version"],
+                **versions(),
+            },
+        }
+
+    def behave(self, **changes: Any) -> dict[str, int]:
+        self.delay = changes.get("delay", self.delay)
+        return measure.control(self.control_port, **changes)
+
+    # The contestants.
+
+    def database_of(self, name: str) -> str:
+        return f"{self.database.rpartition('/')[0]}/{name}"
+
+    def environ(self, contestant: Contestant, port: int, store: str, database: str) -> dict[str, str]:
+        var = self.folder / "var"
+        var.mkdir(exist_ok=True)
+        url = f"http://{HOST}:{port}"
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        trusted = str(self.stores[store])
+        return {
+            **kept,
+            "PYTHONUTF8": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DJANGO_SETTINGS_MODULE": contestant.settings,
+            "WEB_CONCURRENCY": "1",
+            "DATABASE_URL": self.database_of(database),
+            "CACHE_URL": self.cache,
+            "NUM_PROXIES": "1",
+            "VAR_DIR": str(var),
+            "CAPTCHA_LOG": str(var / "captcha.log"),
+            "SMS_HOURLY_CEILING": "100000",
+            "QQ_API_URL": f"https://{HOST}:{self.qq_port}",
+            "QQ_CLIENT_ID": CLIENT_ID,
+            "QQ_CLIENT_SECRET": CLIENT_SECRET,
+            "QQ_REDIRECT_URI": f"{url}/oauth/qq/callback/",
+            "QQ_CALLBACK_PAGE": f"{url}/oauth_callback.html",
+            "SSL_CERT_FILE": trusted,
+            "REQUESTS_CA_BUNDLE": trusted,  # requests does not look at the system's
+            **self.keys,
+            **contestant.environ,
+        }
+
+    def prepare_database(self, contestant: Contestant, name: str = "", bindings: int = PERSONS) -> None:
+        """Make the contestant's tables, and fill them with as many users and bindings."""
+        name = name or contestant.database
+        if measure.sql(self.database, f"SHOW DATABASES LIKE '{name}'"):
+            return
+        measure.sql(self.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        environ = self.environ(contestant, 0, "one", name)
+        command = [contestant.python(), "-m", "django", "migrate", "--run-syncdb", "--verbosity=0", "--skip-checks"]
+        subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=True)
+        fill = FILLED[contestant.database].format(users=PERSONS, bindings=bindings, password=self.hash_of_password())
+        measure.sql(self.database_of(name), fill)
+
+    def hash_of_password(self) -> str:
+        environ = self.environ(OURS, 0, "one", "ours")
+        program = f"from django.contrib.auth.hashers import make_password as make; print(make({PASSWORD!r}))"
+        return self.run_ours(program, environ).strip()
+
+    def run_ours(self, program: str, environ: dict[str, str] | None = None) -> str:
+        """Run a short program with the shop's settings on the server's core, and return what it printed."""
+        done = subprocess.run(
+            [OURS.python(), "-c", f"import django; django.setup(); {program}"],
+            cwd=ROOT,
+            env=environ or self.environ(OURS, 0, "one", "ours"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, SERVER_CORES),
+        )
+        return done.stdout
+
+    @contextmanager
+    def serve(
+        self, contestant: Contestant, *, store: str = "one", database: str = "", cores: set[int] = SERVER_CORES
+    ) -> Iterator[Server]:
+        """Run a contestant's server while the block does."""
+        database = database or contestant.database
+        self.prepare_database({"tutorial": TUTORIAL, "peer": PEER}.get(contestant.database, OURS), database)
+        port = processes.free_port()
+        log = self.folder / f"{contestant.name}-{port}.log"
+        parts = {"address": f"{HOST}:{port}", "port": port}
+        command = [contestant.python(), *(part.format(**parts) for part in contestant.command)]
+        environ = self.environ(contestant, port, store, database)
+        pinned = lambda: os.sched_setaffinity(0, cores)  # noqa: E731  what the new process does first
+        with running(command, log, cwd=ROOT, env=environ, preexec_fn=pinned, start_new_session=True) as process:
+            try:
+                url = f"http://{HOST}:{port}"
+                wait_until(lambda: process.poll() is not None or processes.answers(url), f"{contestant.name} answers")
+                assert process.poll() is None, f"{contestant.title} has ended by itself"
+                yield Server(contestant, port, process.pid, self.folder / "var")
+            except AssertionError:
+                print(log.read_text(errors="replace")[-4000:])
+                raise
+
+    # Windows.
+
+    @contextmanager
+    def load(self, server: Server, *, cores: set[int] = OTHER_CORES, **job: Any) -> Iterator[Load]:
+        """Start a load program and let it prepare; the block says when it goes."""
+        job = {"port": server.port, "kind": server.contestant.kind, "persons": PERSONS, **job}
+        command = [python_of("tools"), "-m", "benchmarks.load"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+        pinned = lambda: os.sched_setaffinity(0, cores)  # noqa: E731  what the new process does first
+        with subprocess.Popen(command, cwd=ROOT, preexec_fn=pinned, start_new_session=True, **pipes) as process:
+            try:
+                load = Load(process)
+                load.tell(json.dumps(job))
+                assert load.hear("ready"), "the load program was not ready in time"
+                yield load
+            finally:
+                process.kill()
+
+    def snapshot(self, server: Server, load: Load) -> Snapshot:
+        pids = {**self.pids, "load": load.process.pid}
+        cpu = {name: measure.cpu_seconds([pid]) for name, pid in pids.items()}
+        cpu["server"] = measure.cpu_seconds(measure.family(server.pid))
+        return Snapshot(time.monotonic(), cpu, self.behave())
+
+    def window(self, server: Server, *, warm_up: float = 2, seconds: float = 0, **job: Any) -> Window:
+        """Run a load on the server and measure the middle of it."""
+        seconds = seconds or self.seconds
+        key = server.contestant.name, self.delay
+        if server.contestant.kind == "ours" and "flows" not in job:
+            expected = job.get("rate") or self.rates.get(key) or self.rates.get(("ours", 0), 500)
+            job["flows"] = int(1.3 * expected * (warm_up + seconds)) + job.get("clients", 0)
+        while True:
+            with self.load(server, **job) as load:
+                load.tell("go")
+                time.sleep(warm_up)
+                before = self.snapshot(server, load)
+                # Were the prepared logins to run out, the window would be no steady one: it ends before.
+                is_short = load.hear("low", seconds=seconds)
+                after = self.snapshot(server, load)
+                window = between(before, after, load.stop())
+            if not is_short or window.seconds > 0.7 * seconds:
+                break
+            job["flows"] = int(1.5 * job["flows"])  # faster than expected: once more
+        if job.get("clients"):
+            self.rates[key] = max(window.rate, 50)
+        return window
+
+    def use_up(self, server: Server, **job: Any) -> Window:
+        """Let the load do all it has prepared, from rest to rest."""
+        with self.load(server, **job) as load:
+            before = self.snapshot(server, load)
+            load.tell("go")
+            assert load.hear("done"), "it was not done in time"
+            after = self.snapshot(server, load)
+            return between(before, after, load.stop())
+
+
+def between(before: Snapshot, after: Snapshot, noted: dict[str, list[Any]]) -> Window:
+    counted = {name: after.counted[name] - before.counted[name] for name in after.counted}
+    return Window(
+        begin=before.time,
+        seconds=after.time - before.time,
+        logins=counted["token"],
+        calls_to_qq=counted["token"] + counted["me"] + counted["get_user_info"],
+        cpu={name: after.cpu[name] - before.cpu[name] for name in after.cpu},
+        noted=noted,
+    )
+
+
+# Person n has the openid UPPER(MD5(n)), is bound to user n, or the one that comes round, and has the mobile 13…n.
+# Unchecked and into an empty table MariaDB sorts first and builds each index in one go.
+FILLED = {
+    "ours": """
+        SET SESSION unique_checks = 0, foreign_key_checks = 0;
+        INSERT INTO tb_users (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active,
+                              date_joined, mobile, email_active, token_generation)
+        SELECT seq, '{password}', 0, CONCAT('shopper_', seq), '', '', '', 0, 1, NOW(), 13000000000 + seq, 0, 0
+        FROM seq_1_to_{users};
+        INSERT INTO tb_oauth_qq (openid, user_id, create_time, update_time)
+        SELECT UPPER(MD5(seq)), (seq - 1) % {users} + 1, NOW(), NOW() FROM seq_1_to_{bindings};
+        ANALYZE TABLE tb_users, tb_oauth_qq;
+    """,
+    "tutorial": """
+        INSERT INTO tb_users (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active,
+                              date_joined, mobile)
+        SELECT seq, '{password}', 0, CONCAT('shopper_', seq), '', '', '', 0, 1, NOW(), 13000000000 + seq
+        FROM seq_1_to_{users};
+        INSERT INTO tb_oauth_qq (openid, user_id, create_time, update_time)
+        SELECT UPPER(MD5(seq)), seq, NOW(), NOW() FROM seq_1_to_{bindings};
+        ANALYZE TABLE tb_users, tb_oauth_qq;
+    """,
+    "peer": """
+        INSERT INTO auth_user (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active,
+                               date_joined)
+        SELECT seq, '{password}', 0, CONCAT('shopper_', seq), '', '', '', 0, 1, NOW() FROM seq_1_to_{users};
+        INSERT INTO social_auth_usersocialauth (id, user_id, provider, uid, extra_data, created, modified)
+        SELECT seq, seq, 'qq', UPPER(MD5(seq)), '{{}}', NOW(), NOW() FROM seq_1_to_{bindings};
+        ANALYZE TABLE auth_user, social_auth_usersocialauth;
+    """,
+}

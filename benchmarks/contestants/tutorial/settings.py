@@ -1,0 +1,7 @@
+from benchmarks.contestants.django_defaults import *  # noqa: F403
+
+INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.contestants.tutorial"]  # noqa: F405
+ROOT_URLCONF = "benchmarks.contestants.tutorial.urls"
+AUTH_USER_MODEL = "tutorial.User"
+# It has no migrations, and what its tables refer to must then have none either.
+MIGRATION_MODULES = dict.fromkeys(("admin", "auth", "contenttypes", "sessions"))

@@ -1,0 +1,117 @@
+"""The two plots of README.md, in SVG: readable on light and dark pages, with what they say as text."""
+
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Any
+from xml.sax.saxutils import escape
+
+Figures = dict[str, Any]
+
+STYLE = """
+  text { font: 13px system-ui, sans-serif; fill: #1f2328; }
+  .title { font-size: 15px; font-weight: 600; }
+  .small { font-size: 12px; fill: #59636e; }
+  .end { text-anchor: end; } .middle { text-anchor: middle; }
+  .line { stroke: #d1d9e0; } .axis { stroke: #818b98; }
+  .theirs { fill: #6e7781; stroke: #6e7781; } .ours { fill: #c8161d; stroke: #c8161d; }
+  .fails { fill: #bf8700; opacity: .16; }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #f0f6fc; } .small { fill: #9198a1; } .line { stroke: #3d444d; } .axis { stroke: #6e7681; }
+    .theirs { fill: #9198a1; stroke: #9198a1; } .ours { fill: #ff6a69; stroke: #ff6a69; }
+    .fails { fill: #d29922; opacity: .22; }
+  }
+"""
+WIDTH = 760
+
+
+def svg(height: float, title: str, parts: Iterable[str]) -> str:
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img">'
+    return "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{STYLE}</style>", *parts, "</svg>\n"])
+
+
+def text(x: float, y: float, content: str, kind: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{escape(content)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str = "line", width: float = 1) -> str:
+    at = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line {at} class="{kind}" stroke-width="{width}"/>'
+
+
+def cost(saturated: Figures) -> str:
+    """CPU of a login: a dot for the median, a bar from the least to the most, on a logarithmic scale."""
+    left, right, row_height = 190, WIDTH - 130, 26
+    scale = [0.1, 1, 10, 100]
+
+    def x(cpu_ms: float) -> float:
+        low, high = math.log10(scale[0]), math.log10(scale[-1] * 1.5)
+        return left + (right - left) * (math.log10(cpu_ms) - low) / (high - low)
+
+    y: float = 60
+    rows: list[str] = []
+    for store, heading in {"one": "One certificate trusted", "system": "This system's certificates trusted"}.items():
+        rows.append(text(12, y, heading, "small"))
+        y += row_height
+        rounds = [each[store] for each in saturated["rounds"]]
+        names = sorted(saturated["titles"], key=lambda name: statistics.median(each[name]["cpu_ms"] for each in rounds))
+        for name in names:
+            values = [each[name]["cpu_ms"] for each in rounds]
+            ratio = statistics.median(each[name]["cpu_ms"] / each["ours"]["cpu_ms"] for each in rounds)
+            middle, kind = statistics.median(values), "ours" if name == "ours" else "theirs"
+            rows += [
+                text(left - 12, y + 4, saturated["titles"][name], "end"),
+                line(x(min(values)), y, x(max(values)), y, kind, 4),
+                f'<circle cx="{x(middle):.1f}" cy="{y:.1f}" r="5.5" class="{kind}"/>',
+                text(x(max(values)) + 12, y + 4, f"{middle:.3g} ms" + ("" if name == "ours" else f" · {ratio:.2g}×")),
+            ]
+            y += row_height
+        y += 14
+    bottom = y - 16
+    grid = [line(x(tick), 46, x(tick), bottom) for tick in scale]
+    grid += [text(x(tick), bottom + 18, f"{tick:g} ms", "small middle") for tick in scale]
+    title = "CPU time of one login on the server (logarithmic scale; ×: to ours)"
+    return svg(bottom + 32, title, [text(12, 26, title, "title"), *grid, *rows])
+
+
+def failing(figures: Figures) -> str:
+    """Logins, and the slowest answer of another page, second by second while QQ fails and comes back."""
+    seconds = figures["seconds"]
+    left, right = 60, WIDTH - 20
+    step = (right - left) / len(seconds)
+    top, bottom = 76, 216
+    most = max(10, *(each["outcomes"].get("ok", 0) for each in seconds)) * 1.1
+    parts = []
+    for begin, end, label in (
+        (figures["fails_at"], figures["resets_at"], "status 502"),
+        (figures["resets_at"], figures["back_at"], "connections cut"),
+    ):
+        x, width = left + step * begin, step * (end - begin)
+        parts.append(f'<rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="304" class="fails"/>')
+        parts.append(text(x + width / 2, top - 6, f"QQ: {label}", "small middle"))
+    for place, each in enumerate(seconds):
+        height = (bottom - top) * each["outcomes"].get("ok", 0) / most
+        box = f'x="{left + step * place:.1f}" y="{bottom - height:.1f}" width="{step * 0.8:.1f}" height="{height:.1f}"'
+        parts.append(f'<rect {box} class="ours" stroke="none"/>')
+    for share in (0, 0.5, 1):
+        value = most / 1.1 * share
+        y = bottom - (bottom - top) * value / most
+        parts += [line(left, y, right, y), text(left - 8, y + 4, f"{value:.0f}", "small end")]
+    parts.append(text(left, 50, "Logins a second"))
+
+    low, high, ticks = 250, 380, [1, 10, 100, 1000]
+
+    def level(milliseconds: float) -> float:
+        return high - (high - low) * math.log10(min(max(milliseconds, 1), 1000)) / 3
+
+    for tick in ticks:
+        parts += [line(left, level(tick), right, level(tick)), text(left - 8, level(tick) + 4, f"{tick}", "small end")]
+    for place, each in enumerate(seconds):
+        if each["probe_max_ms"] == each["probe_max_ms"]:
+            at = f'cx="{left + step * (place + 0.4):.1f}" cy="{level(each["probe_max_ms"]):.1f}"'
+            parts.append(f'<circle {at} r="2.5" class="theirs"/>')
+    parts.append(text(left, low - 12, "Another page of the shop: the slowest of 10 answers in each second, ms"))
+    for second in range(0, len(seconds) + 1, 10):
+        parts.append(text(left + step * second, high + 18, f"{second} s", "small middle"))
+    title = "QQ fails for a minute and comes back"
+    return svg(410, title, [text(12, 26, title, "title"), *parts])

@@ -1,0 +1,343 @@
+"""The questions, one function each. Each returns the figures that report.py makes tables of."""
+
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from benchmarks import measure
+from benchmarks.bench import CORES, PASSWORD, PERSONS, SERVER_CORES, Bench, Server, Window, percentile
+from benchmarks.load import parameter_of, post
+from benchmarks.servers import BARE, OURS, OURS_128, PEER, TUTORIAL, bare_with_redis
+from benchmarks.upstream import new_code
+from tests.processes import Shop, Visitor
+
+Figures = dict[str, Any]
+
+PROBE = "/usernames/shopper_1/count/"  # another call of the shop, which asks the database
+LONGEST_FLOW = 20  # seconds: six tries, and the waits between them
+BEFORE, FAILING, AFTER = 10, 60, 45  # seconds
+SIZES = {"small": 10_000, "large": 10_000_000}
+MILESTONES = (0, 10_000, 25_000, 50_000, 100_000)
+
+
+def ceiling(bench: Bench) -> Figures:
+    """The upstream alone, with the load in the place of the server."""
+    upstream = Server(replace(BARE, kind="qq"), bench.qq_port, bench.upstream.pid, bench.folder)
+    window = bench.window(upstream, clients=64, cores=SERVER_CORES, ca_file=str(bench.ca_file))
+    return window.figures()
+
+
+def queries(bench: Bench) -> Figures:
+    """What a login and a bind ask of the database and of Redis."""
+
+    def so_far() -> dict[str, Counter[str]]:
+        reads = int(measure.redis_info(bench.cache, "stats")["total_reads_processed"])
+        return {
+            "sql": measure.statements(bench.database),
+            "redis": measure.redis_commands(bench.cache),
+            "round_trips": Counter(redis=reads),
+        }
+
+    def of_each(server: Server, **job: Any) -> Figures:
+        with bench.load(server, clients=1, **job) as load:
+            before = [so_far(), so_far()]  # the second says what looking costs
+            load.tell("go")
+            assert load.hear("done")
+            after = so_far()
+            calls = len(load.stop()["calls"])
+        found = {}
+        for kind, counted in after.items():
+            looking = before[1][kind] - before[0][kind]
+            counted = counted - before[1][kind] - looking
+            found[kind] = {name: round(count / calls, 2) for name, count in counted.items() if count >= 0.01 * calls}
+        return found
+
+    with bench.serve(OURS) as server:
+        bench.use_up(server, flows=1000, clients=32)  # each thread gets its connections
+        return {
+            "login": of_each(server, flows=200),
+            "bind": of_each(server, requests=binds(server, 20)),
+        }
+
+
+def saturated(bench: Bench) -> Figures:
+    """As many logins as one core can do, QQ answering at once. Both trust stores, all contestants."""
+    trips = round(queries(bench)["login"]["round_trips"]["redis"])
+    contestants = (OURS, BARE, bare_with_redis(trips), TUTORIAL, PEER)
+    rounds = []
+    with ExitStack() as stack:
+        # All stand ready, so that they can take turns; who is not asked costs next to nothing.
+        servers = [
+            (store, stack.enter_context(bench.serve(contestant, store=store)))
+            for store in bench.stores
+            for contestant in contestants
+        ]
+        for _ in range(bench.rounds):
+            figures: dict[str, Figures] = {store: {} for store in bench.stores}
+            for store, server in random.sample(servers, len(servers)):
+                is_slow = server.contestant.calls > 1
+                # Few clients where a login takes long, as those under way blur the window's edges.
+                window = bench.window(
+                    server, clients=4 if is_slow else 32, seconds=bench.seconds * (2 if is_slow else 1)
+                )
+                figures[store][server.contestant.name] = window.figures()
+            rounds.append(figures)
+    return {"rounds": rounds, "titles": {each.name: each.title for each in contestants}, "redis_trips": trips}
+
+
+def clients(bench: Bench) -> Figures:
+    """A thousand shoppers at once, QQ taking 50 and 200 ms."""
+    rows = []
+    for contestant in (OURS, OURS_128, BARE, TUTORIAL, PEER):
+        with bench.serve(contestant) as server:
+            for delay in (0.05, 0.2):
+                bench.behave(delay=delay)
+                # The others' threads hold a login each until it is done: more clients would only stand in line.
+                count = 1000 if contestant.calls == 1 else contestant.places
+                window = bench.window(server, clients=count, warm_up=4)
+                rows.append(
+                    {
+                        "title": contestant.title,
+                        "delay": delay,
+                        "clients": count,
+                        **window.figures(),
+                        **outcomes(window),
+                        "memory": measure.memory(server.worker),
+                        "threads": measure.threads(server.worker),
+                    }
+                )
+    bench.behave(delay=0)
+    return {"rows": rows}
+
+
+def latency(bench: Bench) -> Figures:
+    """What a login takes beyond QQ's own time, at half of what the server can do."""
+    rows = []
+    for contestant in (OURS, BARE, TUTORIAL, PEER):
+        with bench.serve(contestant) as server:
+            for delay in (0.05, 0.2):
+                bench.behave(delay=delay)
+                full = bench.window(server, clients=contestant.places, warm_up=4, seconds=bench.seconds / 2)
+                half = bench.window(server, rate=full.rate / 2)
+                waited = 1000 * delay * contestant.calls
+                figures = half.figures()
+                rows.append(
+                    {
+                        "title": contestant.title,
+                        "delay": delay,
+                        "calls": contestant.calls,
+                        "rate": round(full.rate / 2, 1),
+                        "added_p50_ms": round(figures["p50_ms"] - waited, 2),
+                        "added_p99_ms": round(figures["p99_ms"] - waited, 2),
+                        **figures,
+                    }
+                )
+    bench.behave(delay=0)
+    return {"rows": rows}
+
+
+def slow(bench: Bench) -> Figures:
+    """QQ takes 2 s, and a thousand patient shoppers want in; others look at the shop's other pages."""
+    ways = {
+        "a thousand at any time": {"clients": 1000},
+        "a thousand within a minute": {"rate": 1000 / 60},
+    }
+    rows = []
+    bench.behave(delay=2)
+    with bench.serve(OURS) as server:
+        for title, job in ways.items():
+            # Only once the first flows that got all their tries have ended is it the mix it stays.
+            seconds = 10 if bench.quick else 30
+            window = bench.window(server, warm_up=LONGEST_FLOW, seconds=seconds, flows=0, probe=PROBE, **job)
+            probes = window.latencies("probes")
+            rows.append(
+                {
+                    "title": title,
+                    **outcomes(window),
+                    "logins_per_second": round(window.rate, 1),
+                    "probe_p50_ms": percentile(probes, 50),
+                    "probe_p99_ms": percentile(probes, 99),
+                    "probe_max_ms": percentile(probes, 100),
+                    "probe_statuses": Counter(str(probe[2]) for probe in window.inside("probes")),
+                    "busy": window.figures()["busy"],
+                }
+            )
+    bench.behave(delay=0)
+    return {"rows": rows}
+
+
+def outcomes(window: Window) -> Figures:
+    """How the flows ended that ended in the window."""
+    flows = window.inside("flows")
+    ended_well = [flow for flow in flows if flow[3] == "ok"]
+    return {
+        "flows": len(flows),
+        "in_three_tries": round(sum(flow[2] <= 3 for flow in ended_well) / max(len(flows), 1), 4),
+        "in_the_end": round(len(ended_well) / max(len(flows), 1), 4),
+        "outcomes": Counter(flow[3] for flow in flows),
+        "answers": Counter(str(call[2]) for call in window.inside("calls")),
+    }
+
+
+def failing(bench: Bench) -> Figures:
+    """QQ fails for a minute, first with status 502, then by cutting connections, and comes back."""
+    before, failing, after = (4, 12, 40) if bench.quick else (BEFORE, FAILING, AFTER)
+    failed_before = bench.behave(delay=0.05)["failed"]
+    with bench.serve(OURS) as server, bench.load(server, rate=100, probe=PROBE) as load:
+        load.tell("go")
+        begun = time.monotonic()
+        time.sleep(before)
+        fails = time.monotonic()
+        bench.behave(failing="502")
+        time.sleep(failing / 2)
+        bench.behave(failing="reset")
+        time.sleep(failing / 2)
+        back = time.monotonic()
+        counted = bench.behave(failing="")
+        time.sleep(after)
+        noted = load.stop()
+    bench.behave(delay=0)
+
+    logins = sorted(end for _, end, _, outcome in noted["flows"] if outcome == "ok")
+    usual = sum(begun + 1 < end < fails for end in logins) / (before - 1)
+
+    def recovers() -> float:
+        """When the logins of three seconds first were 90 % of what they used to be."""
+        ends = (end for end in logins if end > back + 3)
+        return next((end for end in ends if sum(end - 3 < each <= end for each in logins) >= 2.7 * usual), float("nan"))
+
+    def probed(begin: float, end: float) -> list[float]:
+        # What was not answered when the load ended waited until then.
+        return [(answered or back + after) - asked for asked, answered, _ in noted["probes"] if begin <= asked < end]
+
+    seconds = []
+    for second in range(int(before + failing + after)):
+        start = begun + second
+        ended = Counter(outcome for _, end, _, outcome in noted["flows"] if start <= end < start + 1)
+        seconds.append({"outcomes": ended, "probe_max_ms": percentile(probed(start, start + 1), 100)})
+    probes = probed(begun, back + after)
+    return {
+        "seconds": seconds,
+        "fails_at": round(fails - begun, 2),
+        "resets_at": round(fails + failing / 2 - begun, 2),
+        "back_at": round(back - begun, 2),
+        "usual_rate": round(usual, 1),
+        "asked_while_failing": counted["failed"] - failed_before,
+        "first_login_after": round(next((end - back for end in logins if end > back), float("nan")), 2),
+        "at_90_percent_after": round(recovers() - back, 2),
+        "probe_p50_ms": percentile(probes, 50),
+        "probe_p99_ms": percentile(probes, 99),
+        "probe_max_ms": percentile(probes, 100),
+    }
+
+
+def growth(bench: Bench) -> Figures:
+    """The table of bindings with 10 thousand and with 10 million rows."""
+    sizes = {"small": 10_000, "large": 200_000} if bench.quick else SIZES
+    measure.sql(bench.database, f"SET GLOBAL innodb_buffer_pool_size = {256 << 20 if bench.quick else 4 << 30}")
+    begun = time.monotonic()
+    for name, rows in sizes.items():
+        bench.prepare_database(OURS, name, rows)
+    filling = time.monotonic() - begun
+    rounds = []
+    with ExitStack() as stack:
+        servers = [(name, stack.enter_context(bench.serve(OURS, database=name))) for name in sizes]
+        for _ in range(max(bench.rounds, 3)):
+            figures = {}
+            for name, server in random.sample(servers, len(servers)):
+                full = bench.window(server, clients=32, persons=sizes[name])
+                light = bench.window(server, rate=50, persons=sizes[name])
+                figures[name] = {
+                    "cpu_ms": full.cpu_ms(),
+                    "mariadb_cpu_ms": full.cpu_ms("mariadb"),
+                    "light_p50_ms": light.figures()["p50_ms"],
+                }
+            rounds.append(figures)
+    return {"sizes": sizes, "rounds": rounds, "filling_seconds": round(filling)}
+
+
+def bind(bench: Bench) -> Figures:
+    """First logins: a form with a password, which is dear to check on purpose, and the row that is written."""
+    program = (
+        "import time; from django.contrib.auth.hashers import check_password as check, make_password;"
+        "kept = make_password('x'); begun = time.process_time(); [check('x', kept) for _ in range(5)];"
+        "print((time.process_time() - begun) / 5)"
+    )
+    password_ms = 1000 * float(bench.run_ours(program))
+    count = 16 if bench.quick else 64
+    with bench.serve(OURS) as server:
+        window = bench.use_up(server, requests=binds(server, count), clients=8)
+    cpu_ms = {whose: round(1000 * used / count, 3) for whose, used in window.cpu.items()}
+    return {
+        "binds": count,
+        "statuses": window.figures()["statuses"],
+        "binds_per_second": round(count / window.seconds, 2),
+        "cpu_ms": cpu_ms,
+        "password_ms": round(password_ms, 1),
+        "rest_ms": round(cpu_ms["server"] - password_ms, 1),
+    }
+
+
+def binds(server: Server, count: int) -> list[str]:
+    """Bring new shoppers of old accounts as far as the form; return the calls that send it."""
+    shop = Shop(server.url, server.var, None)  # type: ignore[arg-type]  only its log of SMS is looked at
+    requests = []
+    for user in random.sample(range(1, PERSONS + 1), count):
+        visitor = Visitor()
+        state = parameter_of("state", visitor.get(f"{server.url}/oauth/qq/login/?next=/").headers["Location"])
+        stranger = PERSONS + 1 + secrets.randbelow(1 << 30)
+        answer = visitor.get(f"{server.url}/oauth/qq/callback/?code={new_code(stranger)}&state={state}")
+        sealed = parameter_of("code", answer.headers["Location"])
+        form = {
+            "access_token": visitor.get(f"{server.url}/oauth/qq/users/?code={sealed}").json()["access_token"],
+            "mobile": str(13_000_000_000 + user),
+            "password": PASSWORD,
+            "sms_code": shop.receive_sms_code(visitor, str(13_000_000_000 + user)),
+        }
+        cookie = "; ".join(f"{each.name}={each.value}" for each in visitor.cookies)
+        requests.append(post("/oauth/qq/users/", form, visitor.address, cookie).decode())
+    return requests
+
+
+def workers(bench: Bench) -> Figures:
+    """One worker and two, which may use every core, as may all else that runs."""
+    counts = {f"ours_{count}_workers": count for count in (1, 2)}
+    rounds = []
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(
+                bench.serve(replace(OURS, name=name, environ={"WEB_CONCURRENCY": str(count)}), cores=set(CORES))
+            )
+            for name, count in counts.items()
+        ]
+        for _ in range(bench.rounds):
+            windows = {server.contestant.name: bench.window(server, clients=64) for server in servers}
+            rounds.append({counts[name]: window.figures() for name, window in windows.items()})
+    return {"rounds": rounds}
+
+
+def memory(bench: Bench) -> Figures:
+    """A worker's memory as it logs more and more shoppers in."""
+    milestones = (0, 1000, 2000) if bench.quick else MILESTONES
+    rows = []
+    with bench.serve(OURS) as server:
+        done = 0
+        for milestone in milestones:
+            while done < milestone:
+                some = min(milestone - done, 20_000)  # as a sealed code lives two minutes
+                window = bench.use_up(server, flows=some, clients=40)
+                assert set(window.figures()["statuses"]) == {"200"}, window.figures()["statuses"]
+                done += some
+            rows.append({"logins": done, **measure.memory(server.worker), "threads": measure.threads(server.worker)})
+    return {"rows": rows}
+
+
+SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
+    each.__name__: each
+    for each in (ceiling, queries, saturated, clients, latency, slow, failing, workers, bind, memory, growth)
+}
