@@ -59,8 +59,7 @@ class AuditFormatter(JsonFormatter):
 
     def process_log_record(self, log_data):
         return {
-            # A request's id is plain by its shape, and no longer one if what looks like a number is masked in it.
-            name: escape(clean(value)[:MAX_VALUE]) if isinstance(value, str) and name != "request_id" else value
+            name: escape(clean(value)[:MAX_VALUE]) if isinstance(value, str) else value
             for name, value in log_data.items()
         }
 

@@ -21,7 +21,7 @@ keepalive = 75  # seconds; nginx keeps its own for 60 at most, and must not send
 control_socket_disable = True  # one path for all shops of a user, and nobody asks it
 forwarded_allow_ips = ""  # what a proxy says is judged in one place, by NUM_PROXIES
 
-accesslog = "-"
+# Where --access-logfile asks for one. nginx has its own, and the audit log has each login.
 access_log_format = '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'  # the path without its query
 
 

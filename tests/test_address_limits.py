@@ -79,6 +79,12 @@ def test_no_page_of_somebody_else_uses_up_what_its_visitor_may_do(browser, call,
     assert getattr(browser.client, method)(path).status_code != 429
 
 
+def test_the_first_call_of_a_login_is_not_counted_once_more_but_its_repeats_are(browser, shop, binding, clock):
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"qq_login": "1/min"}}
+    codes = [browser.arrive(), browser.arrive()]
+    assert [browser.collect(code).status_code for code in (*codes, *codes)] == [200, 200, 200, 429]
+
+
 def test_a_throttled_page_is_told_in_words(browser, clock):
     path = CALLS["login"][1]
     answers = [browser.get(path) for _ in range(61)]

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rest_framework.request import Request
 
@@ -43,12 +43,14 @@ def make_client() -> OAuthQQ:
     )
 
 
-def identify(request: Request, flow: Flow, code: str | None) -> QQIdentity:
+def identify(request: Request, flow: Flow, code: str | None, count: Callable[[], None]) -> QQIdentity:
     """Return whom QQ names for the code, or for the one callback/ kept. QQ is asked once a flow, however often we are.
 
-    Raises QQLoginError.
+    `count` is called where it is not the flow's first call. Raises QQLoginError, and what `count` does.
     """
     said, kept_code, is_back = flow.get_many("said", "code", "turned_away")
+    if said is not None or is_back:
+        count()
     if said is None:
         code = code or kept_code
         if code is None:
@@ -60,6 +62,7 @@ def identify(request: Request, flow: Flow, code: str | None) -> QQIdentity:
                 if taken_by is None:
                     said = _ask(qq, request, flow, code)
             if taken_by == flow.id:
+                count()
                 with qq.waiting():
                     said = _wait(flow)
         except QQBusy as exc:

@@ -207,10 +207,24 @@ class QQTokenView(QQView):
         refuse_other_pages(request)
         super().initial(request, *args, **kwargs)
 
+    def check_throttles(self, request: Request) -> None:
+        if (
+            request.method != "GET"
+        ):  # of a flow's calls the first is free: login/ and callback/ have counted its browser
+            self.count()
+
+    def count(self) -> None:
+        """Count the call; raises Throttled."""
+        super().check_throttles(self.request)
+
     def get(self, request: Request) -> Response:
         """Log in whom QQ's code stands for, or hand out a bind token."""
-        flow, code = self.unseal(request)  # whose browser; refused here or not at all
-        identity = identify(request, flow, code)
+        try:
+            flow, code = self.unseal(request)  # whose browser; refused here or not at all
+        except QQLoginError:
+            self.count()
+            raise
+        identity = identify(request, flow, code, self.count)
         self.known["openid"] = hash_openid(identity.openid)
         user = find_user(identity.openid)
         if user is not None:
