@@ -251,14 +251,14 @@ class Bench:
         if measure.sql(self.database, f"SHOW DATABASES LIKE '{name}'"):
             return
         measure.sql(self.database, f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-        environ = self.environ(contestant, 0, "one", name)
+        environ = self.environ(contestant, 1, "one", name)
         command = [contestant.python(), "-m", "django", "migrate", "--run-syncdb", "--verbosity=0", "--skip-checks"]
         subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=True)
         fill = FILLED[contestant.database].format(users=PERSONS, bindings=bindings, password=self.hash_of_password())
         measure.sql(self.database_of(name), fill)
 
     def hash_of_password(self) -> str:
-        environ = self.environ(OURS, 0, "one", "ours")
+        environ = self.environ(OURS, 1, "one", "ours")
         program = f"from django.contrib.auth.hashers import make_password as make; print(make({PASSWORD!r}))"
         return self.run_ours(program, environ).strip()
 
@@ -267,9 +267,9 @@ class Bench:
         done = subprocess.run(
             [OURS.python(), "-c", f"import django; django.setup(); {program}"],
             cwd=ROOT,
-            env=environ or self.environ(OURS, 0, "one", "ours"),
+            env=environ or self.environ(OURS, 1, "one", "ours"),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,  # what it complains of is shown
             encoding="utf-8",
             check=True,
             preexec_fn=lambda: os.sched_setaffinity(0, SERVER_CORES),

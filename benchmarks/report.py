@@ -285,9 +285,16 @@ def growth(figures: Figures) -> str:
     return table(["bindings", *(f"{rows:,}" for rows in figures["sizes"].values()), "ratio"], rows)
 
 
+def profile(figures: Figures) -> str:
+    rounds = figures["rounds"]
+    shares = {piece: statistics.median(each[piece] / each["whole"] for each in rounds) for piece in rounds[0]}
+    rows = [[piece, spread([each[piece] for each in rounds]), percent(share)] for piece, share in shares.items()]
+    return table(["", "µs of CPU a login", "of the whole"], rows)
+
+
 SECTIONS: dict[str, Callable[[Figures], str]] = {
     each.__name__: each
-    for each in (saturated, ceiling, clients, latency, slow, failing, workers, bind, queries, memory, growth)
+    for each in (saturated, ceiling, clients, latency, slow, failing, profile, workers, bind, queries, memory, growth)
 }
 TITLES = {
     "saturated": "One core, QQ answering at once",
@@ -296,6 +303,7 @@ TITLES = {
     "latency": "Half load",
     "slow": "QQ is slow: 2 s",
     "failing": "QQ fails for a minute",
+    "profile": "Where the time goes",
     "workers": "Workers",
     "bind": "First logins",
     "queries": "What a login asks",
