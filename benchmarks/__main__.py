@@ -40,9 +40,10 @@ def main() -> None:
             print(f"\n== {name}: {SCENARIOS[name].__doc__}", flush=True)
             results[name] = SCENARIOS[name](bench)
             print(report.SECTIONS[name](results[name]), f"({time.monotonic() - begun:.0f} s)", sep="\n", flush=True)
-            report.RESULTS.write_text(json.dumps(results, indent=1))
-    if not arguments.only and not arguments.quick:
-        report.renew(results)
+    if not arguments.only:
+        report.RESULTS.write_text(json.dumps(results, indent=1))
+        if not arguments.quick:
+            report.renew(results)
 
 
 def stop(*_: object) -> NoReturn:
