@@ -6,7 +6,7 @@ import re
 import pytest
 
 from apps.oauth.signals import qq_audited
-from tests.conftest import MOBILE
+from tests.conftest import MOBILE, Browser
 
 ALWAYS = {"request_id", "address", "outcome"}
 
@@ -73,6 +73,7 @@ def test_a_refusal_is_recorded_with_its_reason(audit, browser, other_browser, fo
     assert audit.last("callback") == {"outcome": "refused", "reason": "state_missing"}
     browser.collect("made.up.code")
     assert audit.last("login") == {"outcome": "refused", "reason": "code_invalid"}
+    other_browser.start()
     other_browser.bind(form)
     assert audit.last("bind") == {"outcome": "refused", "reason": "bind_token_invalid"}
     browser.bind(form | {"password": ""})
@@ -129,6 +130,20 @@ def test_a_failure_of_qq_is_recorded_by_its_class_and_alarms_whom_it_must(
     assert audit.last("qq") == {"outcome": outcome, "reason": reason, **numbered}
     levels = [record.levelname for record in audit.records if record.getMessage() == "qq"]
     assert levels == ["ERROR" if outcome == "alarm" else "WARNING"]
+
+
+def test_a_page_that_sends_no_cookie_is_told_from_one_that_is_late(audit, browser, other_browser):
+    code, bind_token = browser.arrive(), browser.get_bind_token()
+    stranger = Browser(browser.qq)
+    for answer, event in (
+        (stranger.collect(code), "login"),
+        (stranger.bind({"access_token": bind_token}), "bind"),
+    ):
+        assert answer.json()["code"] in ("code_invalid", "bind_token_invalid")
+        assert audit.last(event)["reason"] == "no_cookie"
+    other_browser.arrive()
+    other_browser.collect(code)
+    assert audit.last("login")["reason"] == "code_invalid"
 
 
 def test_a_limit_that_is_hit_is_recorded_by_its_name(audit, browser, shop):

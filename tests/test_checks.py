@@ -1,6 +1,7 @@
 """Start-up checks: each number, and that good settings pass."""
 
 import logging
+import sys
 
 import pytest
 from django.core.checks import run_checks
@@ -183,6 +184,23 @@ def test_a_user_model_without_a_unique_mobile_is_named(family):
     (message,) = run_checks(tags=["qq_login"])
     assert message.id == "oauth.E018"
     assert "auth.Group" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("payload", "package"),
+    [("jwt_payload", "rest_framework_jwt"), ("simplejwt_payload", "rest_framework_simplejwt")],
+)
+def test_a_payload_whose_package_is_missing_is_named(https, shop, monkeypatch, payload, package):
+    shop.QQ_LOGIN_PAYLOAD = f"apps.oauth.shops.{payload}"
+    monkeypatch.setitem(sys.modules, f"{package}.settings", None)
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.id == "oauth.E019"
+    assert message.msg.startswith(f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: ")
+
+
+def test_a_payload_whose_package_is_there_passes(https, shop):
+    shop.QQ_LOGIN_PAYLOAD = "apps.oauth.shops.simplejwt_payload"
+    assert found() == set()
 
 
 def test_views_that_are_not_mounted_are_said_once(https, shop):

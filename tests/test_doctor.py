@@ -8,6 +8,7 @@ from io import StringIO
 
 import pytest
 import time_machine
+from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import CommandError, call_command
@@ -464,6 +465,41 @@ def test_a_cache_that_does_not_work_is_found(plugged_in, news, backends, told):
             "Look whether its server runs, and at LOCATION. The app needs add, incr and delete.",
         )
     ]
+
+
+@pytest.fixture
+def redis(shop):
+    """The Redis of the default cache."""
+    return caches["default"]._cache.get_client()
+
+
+@pytest.mark.servers
+def test_a_redis_that_throws_away_is_a_warning(plugged_in, redis, news):
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert news() == [
+            (
+                "warning",
+                'CACHES["default"] is a Redis that throws away what it has no room for: allkeys-lru.',
+                "Set maxmemory-policy noeviction: a login that is used up and forgotten would count again.",
+            )
+        ]
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.servers
+def test_a_redis_that_runs_no_scripts_for_the_ready_piece_is_wrong(plugged_in, redis, news):
+    redis.execute_command("ACL", "SETUSER", "weak", "on", ">pass", "~*", "+@all", "-eval", "-evalsha")
+    try:
+        address = settings.CACHES["default"]["LOCATION"]
+        for user, kinds in (("", []), ("weak:pass@", ["wrong"])):
+            codes = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": address.replace("://", f"://{user}")}
+            plugged_in.CACHES = {**plugged_in.CACHES, "verify_codes": codes}
+            plugged_in.QQ_ACCOUNT_SERIALIZER = "apps.oauth.shops.AccountSerializer"
+            assert [kind for kind, fault, _ in news() if "NoPermissionError" in fault] == kinds
+    finally:
+        redis.execute_command("ACL", "DELUSER", "weak")
 
 
 def test_local_memory_is_for_one_process(plugged_in):

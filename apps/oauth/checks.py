@@ -179,7 +179,22 @@ def check_ready_piece(serializer: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_login_payload(**kwargs: Any) -> list[CheckMessage]:
-    return check_path(8, "LOGIN_PAYLOAD", "a function (user, request) -> dict")
+    found = check_path(8, "LOGIN_PAYLOAD", "a function (user, request) -> dict")
+    shops = sys.modules.get(f"{__package__}.shops")
+    if found or shops is None:
+        return found
+    packages = {shops.jwt_payload: "rest_framework_jwt", shops.simplejwt_payload: "rest_framework_simplejwt"}
+    package = packages.get(conf.load(conf.LOGIN_PAYLOAD))
+    try:
+        if package:
+            import_string(f"{package}.settings.api_settings")
+    except ImportError as exc:
+        return error(
+            19,
+            f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: {exc}.",
+            "pip install drf-jwt, or djangorestframework-simplejwt; or name the payload function of the one you have.",
+        )
+    return []
 
 
 @register(TAG)

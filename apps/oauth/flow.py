@@ -48,6 +48,10 @@ MAX_TRIES = 5
 logger = logging.getLogger(__name__)
 
 
+class NoCookie(BadSignature):
+    """A value of ours came without any login's cookie: most likely the page makes its calls without credentials."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flow:
     id: str
@@ -176,8 +180,10 @@ class Flow:
 def open_sealed_code(request: Request, sealed: str) -> Flow:
     """Return the flow of a sealed code; raises BadData if it is bent, late or another browser's."""
     held, age = _open("code", sealed)
+    if age > SEALED_LIFE:
+        raise SignatureExpired("sealed code")
     flow = _holder(request, held)
-    if age > (SEALED_LIFE if flow.key else COOKIELESS_SEALED_LIFE):
+    if flow.key is None and age > COOKIELESS_SEALED_LIFE:
         raise SignatureExpired("sealed code")
     return flow
 
@@ -195,6 +201,8 @@ def _holder(request: Request, held: dict[str, str]) -> Flow:
     flow = Flow.find(request, held["flow"])
     if flow is not None and constant_time_compare(flow.key_hash, held["key"]):
         return flow
+    if conf.REQUIRE_COOKIE and not flow_cookies(request):
+        raise NoCookie("no login's cookie")
     # A shop may have pages whose calls carry no cookie at all. A cookie of another flow shows that this one's do.
     is_client = any(constant_time_compare(client, held.get("client", "")) for client in _clients(request))
     if conf.REQUIRE_COOKIE or flow_cookies(request) or not is_client:

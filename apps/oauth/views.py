@@ -28,7 +28,7 @@ from .asking import identify, make_client
 from .audit import hash_openid, mask_mobile, record
 from .conf import conf
 from .errors import QQLoginError, answer_error, as_api_error, code_of, language_of, retry_after, scrub
-from .flow import CODE_KEPT, MAX_TRIES, Flow, flow_id, hash_text, open_bind_token, open_sealed_code
+from .flow import CODE_KEPT, MAX_TRIES, Flow, NoCookie, flow_id, hash_text, open_bind_token, open_sealed_code
 from .inputs import (
     CODE,
     STATE,
@@ -88,7 +88,8 @@ class QQView(APIView):
             scrub(self.request._request)
         elif event:
             field = next(iter(error.detail), None) if isinstance(error.detail, dict) else None
-            record(self.request, event, "refused", reason=code_of(error), field=field, **self.known)
+            reason = "no_cookie" if isinstance(error.__cause__, NoCookie) else code_of(error)
+            record(self.request, event, "refused", reason=reason, field=field, **self.known)
         return super().handle_exception(exc)
 
     @sensitive_variables()  # in an error report: here and further down they are codes, tokens and passwords

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client, RequestFactory
 from django.urls import get_script_prefix, reverse
+from django.utils.module_loading import import_string
 
 from ...asking import make_client
 from ...checks import OLD_NAMES, TAG, is_address
@@ -86,6 +88,8 @@ def findings(online: bool) -> Findings:
         yield from look_at_answer()
     if not numbers & {"oauth.E011", "oauth.E014"}:
         yield from look_at_cache()
+    if not numbers & {"oauth.E007", "oauth.E016"}:
+        yield from look_at_sms_codes()
     yield from look_at_database()
     yield from look_at_keys()
     if online and any(finding.level >= ERROR for finding in checked):
@@ -271,6 +275,37 @@ def look_at_cache() -> Findings:
         yield Error(
             f'CACHES["default"] does not do its work: {told}.',
             hint="Look whether its server runs, and at LOCATION. The app needs add, incr and delete.",
+        )
+
+    else:
+        yield from look_at_eviction(cache)
+
+
+def look_at_eviction(cache: Any) -> Findings:
+    client = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
+    try:
+        policy = client.get_client(write=True).config_get("maxmemory-policy")["maxmemory-policy"]
+    except Exception:  # no Redis, or one that does not tell
+        return
+    if policy != "noeviction":
+        yield Warning(
+            f'CACHES["default"] is a Redis that throws away what it has no room for: {policy}.',
+            hint="Set maxmemory-policy noeviction: a login that is used up and forgotten would count again.",
+        )
+
+
+def look_at_sms_codes() -> Findings:
+    """Look whether the ready serializer may use SMS codes up, which it does by a script of Redis's."""
+    serializer: Any = conf.load(conf.ACCOUNT_SERIALIZER)
+    shops = sys.modules.get(OAuthQQUser.__module__.replace(".models", ".shops"))  # imported by now if it is in use
+    if shops is None or not issubclass(serializer, shops.AccountSerializer):
+        return
+    try:
+        import_string("django_redis.get_redis_connection")(serializer.connection).eval("return 1", 0)
+    except Exception as exc:  # its text may hold the address, with a password
+        yield Error(
+            f"The Redis with the SMS codes, {serializer.connection!r}, does not run scripts: {type(exc).__name__}.",
+            hint="Look whether it runs, and allow its user EVAL and EVALSHA.",
         )
 
 
