@@ -1,6 +1,7 @@
 """The shop's edge: who may call it, with what, and the headers of whatever it answers."""
 
 import json
+import re
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -348,6 +349,18 @@ def test_a_page_runs_only_the_shops_own_scripts_and_is_framed_by_nobody(client, 
     assert "style=" not in page
     assert "javascript:" not in page
     assert not [word for word in page.split() if word.startswith("on") and "=" in word]
+
+
+def test_the_callback_page_names_every_script_it_needs_so_that_none_waits_for_another():
+    web = processes.ROOT / "web"
+    needed, scripts = set(), ["callback.js"]
+    while scripts:
+        needed.add(script := scripts.pop())
+        imported = re.findall(r'from "\./([^"]+)"', (web / script).read_text(encoding="utf-8"))
+        scripts += set(imported) - needed
+    page = (web / "oauth_callback.html").read_text(encoding="utf-8")
+    assert len(needed) > 1
+    assert set(re.findall(r'<link rel="modulepreload" href="([^"]+)">', page)) == needed - {"callback.js"}
 
 
 def test_a_page_not_found_has_the_policy_of_a_page(client, db):
