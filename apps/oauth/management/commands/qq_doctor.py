@@ -282,7 +282,7 @@ def look_at_cache() -> Findings:
 
 
 def look_at_eviction(cache: Any) -> Findings:
-    client = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
+    client: Any = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
     try:
         policy = client.get_client(write=True).config_get("maxmemory-policy")["maxmemory-policy"]
     except Exception:  # no Redis, or one that does not tell
