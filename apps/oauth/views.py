@@ -209,9 +209,8 @@ class QQTokenView(QQView):
         super().initial(request, *args, **kwargs)
 
     def check_throttles(self, request: Request) -> None:
-        if (
-            request.method != "GET"
-        ):  # of a flow's calls the first is free: login/ and callback/ have counted its browser
+        # Of a login's GETs the first is not counted once more: login/ and callback/ have counted its browser.
+        if request.method != "GET":
             self.count()
 
     def count(self) -> None:
