@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 CLIENT_ID = "101000001"
-CLIENT_SECRET = "00112233445566778899aabbccddeeff"
+CLIENT_SECRET = "a key that is none"
 GATEWAY_PAGE = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
 # As long as the real one, with the names it has.
 USER_INFO = {

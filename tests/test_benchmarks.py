@@ -38,7 +38,7 @@ def upstream(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def qq():
-    with standin.running(callbacks=[CALLBACK]) as server:
+    with standin.running(callbacks=[CALLBACK], client_secret=CLIENT_SECRET) as server:
         yield server
 
 

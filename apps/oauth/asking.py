@@ -46,13 +46,14 @@ def make_client() -> OAuthQQ:
 def identify(request: Request, flow: Flow, code: str | None, count: Callable[[], None]) -> QQIdentity:
     """Return whom QQ names for the code, or for the one callback/ kept. QQ is asked once a flow, however often we are.
 
-    `count` is called where it is not the flow's first call. Raises QQLoginError, and what `count` does.
+    `count` is called where it is not the flow's first call, or nothing of it is to be found, as in a cache that is
+    gone and does not say so. Raises QQLoginError, and what `count` does.
     """
     said, kept_code, is_back = flow.get_many("said", "code", "turned_away")
-    if said is not None or is_back:
+    code = code or kept_code
+    if said is not None or is_back or code is None:
         count()
     if said is None:
-        code = code or kept_code
         if code is None:
             raise QQLoginError("code_invalid")
         qq = make_client()
@@ -71,6 +72,7 @@ def identify(request: Request, flow: Flow, code: str | None, count: Callable[[],
         except QQUnavailable as exc:  # left alone for a while: nothing was sent, and the flow is as it was
             raise QQLoginError("qq_unavailable") from exc
         if said is None:
+            count()
             raise QQLoginError("code_invalid")  # another flow has been to QQ with it
     if flow.key is None and not flow.add("collected", True):
         raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
