@@ -502,6 +502,12 @@ def test_a_redis_that_runs_no_scripts_for_the_ready_piece_is_wrong(plugged_in, r
         redis.execute_command("ACL", "DELUSER", "weak")
 
 
+def test_sms_codes_without_a_redis_are_said_once(plugged_in):
+    plugged_in.QQ_ACCOUNT_SERIALIZER = "apps.oauth.shops.AccountSerializer"  # and no verify_codes in CACHES
+    (fault,) = (fault for kind, fault, _ in findings() if kind == "wrong")
+    assert fault.endswith("(oauth.E016)")
+
+
 def test_local_memory_is_for_one_process(plugged_in):
     plugged_in.CACHES = cache("django.core.cache.backends.locmem.LocMemCache")
     fault = 'CACHES["default"] is local memory: right for one process, wrong for several workers.'
