@@ -1,6 +1,6 @@
 """Django's Redis cache at half its price: it makes a client and borrows a connection anew for each command."""
 
-from functools import cached_property
+import os
 
 from django.core.cache.backends import redis
 from redis.backoff import NoBackoff
@@ -9,12 +9,13 @@ from redis.retry import Retry
 
 
 class KeptClient(redis.RedisCacheClient):
-    @cached_property
-    def kept(self):
-        # One connection will do, as Django has a cache for each thread.
-        return self._client(connection_pool=self._get_connection_pool(write=True), single_connection_client=True)
+    pid = None
 
     def get_client(self, key=None, *, write=False):
+        if self.pid != os.getpid():  # a process that was forked off must not read its parent's answers
+            # One connection will do, as Django has a cache for each thread.
+            pool = self._get_connection_pool(write=True)
+            self.kept, self.pid = self._client(connection_pool=pool, single_connection_client=True), os.getpid()
         return self.kept
 
 

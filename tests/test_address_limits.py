@@ -85,6 +85,13 @@ def test_the_first_call_of_a_login_is_not_counted_once_more_but_its_repeats_are(
     assert [browser.collect(code).status_code for code in (*codes, *codes)] == [200, 200, 200, 429]
 
 
+def test_a_call_that_has_nothing_to_take_to_qq_is_counted(browser, shop, clock):
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"qq_login": "1/min"}}
+    code = browser.arrive()
+    cache.clear()
+    assert [browser.collect(code).status_code for _ in range(2)] == [400, 429]
+
+
 def test_a_throttled_page_is_told_in_words(browser, clock):
     path = CALLS["login"][1]
     answers = [browser.get(path) for _ in range(61)]

@@ -46,8 +46,8 @@ def make_client() -> OAuthQQ:
 def identify(request: Request, flow: Flow, code: str | None, count: Callable[[], None]) -> QQIdentity:
     """Return whom QQ names for the code, or for the one callback/ kept. QQ is asked once a flow, however often we are.
 
-    `count` is called where it is not the flow's first call, or nothing of it is to be found, as in a cache that is
-    gone and does not say so. Raises QQLoginError, and what `count` does.
+    `count` is called, maybe twice, unless this is the call that takes the code to QQ. Raises QQLoginError, and what
+    `count` does: ConnectionError too, for a cache that is gone and did not say so.
     """
     said, kept_code, is_back = flow.get_many("said", "code", "turned_away")
     code = code or kept_code
@@ -62,18 +62,21 @@ def identify(request: Request, flow: Flow, code: str | None, count: Callable[[],
                 taken_by = flow.claim(code)
                 if taken_by is None:
                     said = _ask(qq, request, flow, code)
-            if taken_by == flow.id:
+            if taken_by is not None:
                 count()
+            if taken_by == flow.id:
                 with qq.waiting():
                     said = _wait(flow)
         except QQBusy as exc:
             flow.put("turned_away", True)
-            raise QQLoginError("qq_busy", wait=exc.wait) from exc
+            # Without the cookie a sealed code lives half a minute only.
+            raise QQLoginError("qq_busy", wait=exc.wait if flow.key else min(exc.wait, 20)) from exc
         except QQUnavailable as exc:  # left alone for a while: nothing was sent, and the flow is as it was
-            raise QQLoginError("qq_unavailable") from exc
-        if said is None:
             count()
-            raise QQLoginError("code_invalid")  # another flow has been to QQ with it
+            raise QQLoginError("qq_unavailable") from exc
+        if said is None:  # another flow has been to QQ with it
+            flow.put("said", {"error": "code_invalid"})
+            raise QQLoginError("code_invalid")
     if flow.key is None and not flow.add("collected", True):
         raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
     if "error" in said:

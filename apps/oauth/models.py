@@ -27,7 +27,7 @@ def find_user(openid: str) -> AbstractBaseUser | None:
     """Return the user the openid is bound to."""
     users = get_user_model()._base_manager
     for user in users.raw(_user_by_openid(users.db), [openid]):
-        if user.qq_openid == openid:  # MySQL compares without case where the column was not made by us
+        if user.qq_login_openid == openid:  # MySQL compares without case where the column was not made by us
             found: AbstractBaseUser = user
             return found
     return None
@@ -39,8 +39,12 @@ def _user_by_openid(database: str) -> str:
     quote = connections[database].ops.quote_name
     user, pk = get_user_model()._meta, get_user_model()._meta.pk
     assert pk is not None
+    assert user.concrete_model is not None
+    # Not u.*: a column left over from before could have the name of something else of the model's.
+    columns = ", ".join(f"u.{quote(str(field.column))}" for field in user.concrete_model._meta.local_concrete_fields)
+    table = quote(OAuthQQUser._meta.db_table)
     return (
-        f"SELECT u.*, b.openid AS qq_openid FROM {quote(OAuthQQUser._meta.db_table)} b "  # noqa: S608  no input in it
+        f"SELECT {columns}, b.openid AS qq_login_openid FROM {table} b "  # noqa: S608  no input in it
         f"JOIN {quote(user.db_table)} u ON u.{quote(str(pk.column))} = b.user_id WHERE b.openid = %s"
     )
 

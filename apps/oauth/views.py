@@ -203,19 +203,22 @@ class QQCallbackView(QQNavigationView):
 
 class QQTokenView(QQView):
     events = {"GET": "login", "POST": "bind"}
+    is_counted = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         refuse_other_pages(request)
         super().initial(request, *args, **kwargs)
 
     def check_throttles(self, request: Request) -> None:
-        # Of a login's GETs the first is not counted once more: login/ and callback/ have counted its browser.
-        if request.method != "GET":
-            self.count()
+        # Of a sealed code's GETs the one that asks QQ is not counted once more: callback/ has counted its browser.
+        if request.method != "GET" or conf.is_direct:
+            super().check_throttles(request)
 
     def count(self) -> None:
-        """Count the call; raises Throttled."""
-        super().check_throttles(self.request)
+        """Count a GET after all, once; raises Throttled."""
+        if not (self.is_counted or conf.is_direct):
+            self.is_counted = True
+            super().check_throttles(self.request)
 
     def get(self, request: Request) -> Response:
         """Log in whom QQ's code stands for, or hand out a bind token."""
