@@ -641,6 +641,23 @@ def test_too_busy_a_shop_is_asked_again_by_the_page_itself(meet, narrow_shop):
     patient.is_in(page, "/?busy")
 
 
+def test_a_long_wait_is_told_in_seconds(meet, narrow_shop):
+    shopper, impatient, other = meet(narrow_shop), Visitor(), Visitor()
+    with_codes = [each.get(come_back(each, narrow_shop, "李雷")).headers["Location"] for each in (impatient, other)]
+    narrow_shop.qq.behave(token={"fault": "slow", "seconds": 4, "times": 1})
+    thread = threading.Thread(target=collect, args=(other, narrow_shop, with_codes[1]))
+    before = narrow_shop.times_asked()
+    thread.start()
+    processes.wait_until(lambda: narrow_shop.times_asked() > before, "QQ is asked")
+    while int(collect(impatient, narrow_shop, with_codes[0]).headers["Retry-After"]) < 10:
+        pass
+    page = shopper.press_qq()
+    shopper.sign_in(page)
+    sees(page, "现在登录的人有点多")
+    expect(page.get_by_text(re.compile("请等 1[0-9] 秒"))).to_be_visible()
+    thread.join()
+
+
 @pytest.mark.parametrize("link", ["callback", "page"])
 def test_link_from_another_browser_logs_nobody_in_and_spends_nothing(shopper, link):
     place, stranger = shopper.place, Visitor()

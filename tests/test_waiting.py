@@ -1,5 +1,6 @@
 """Calls that meet: one flow asked for at once, a worker that died, more calls than QQ may get."""
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -67,6 +68,38 @@ def test_who_is_turned_away_is_told_when_a_place_will_be_his(browser, qq, shop, 
         waits = [int(collect(*other)["Retry-After"]) for other in others]
     assert waits == sorted(waits)
     assert waits[0] < waits[-1]  # one after the other, not all at once
+
+
+@pytest.mark.parametrize(("with_cookie", "longest"), [(True, 50), (False, 20)])
+def test_nobody_is_told_to_wait_longer_than_his_code_lives(qq, shop, no_limits, binding, with_cookie, longest):
+    shop.QQ_MAX_CONNECTIONS = 1
+    shop.QQ_REQUIRE_COOKIE = with_cookie
+    qq.behave(token={"fault": "slow", "seconds": 3})
+    first, patient = [(each, each.arrive()) for each in (Browser(qq), Browser(qq))]
+    if not with_cookie:
+        patient[0].client.cookies.clear()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(collect, *first)
+        wait_until_asked(qq)
+        waits = [int(collect(*patient)["Retry-After"]) for _ in range(250)]
+    assert max(waits) == longest
+
+
+def test_what_was_not_sent_tells_nothing_of_how_long_qq_takes(browser, qq, shop, binding):
+    shop.QQ_MAX_CONNECTIONS = 3
+    qq.behave(token={"fault": "slow", "seconds": 1.2})
+    back = browser.sign_in()
+    collect(browser, browser.come_back(back)["code"])
+    for other in (Browser(qq) for _ in range(12)):  # each with that code, which QQ is not asked about again
+        address = re.sub("code=[^&]+", re.search("code=[^&]+", back)[0], other.sign_in())
+        assert collect(other, other.come_back(address)["code"]).json()["code"] == "code_invalid"
+    *three, patient = [(each, each.arrive()) for each in (Browser(qq) for _ in range(4))]
+    with ThreadPoolExecutor(3) as threads:
+        for each in three:
+            threads.submit(collect, *each)
+        wait_until_asked(qq, 4)
+        waits = [int(collect(*patient)["Retry-After"]) for _ in range(5)]
+    assert waits[-1] >= 2
 
 
 def test_who_was_turned_away_goes_before_who_is_new(qq, shop, binding):

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from .audit import record
 from .conf import conf
 from .errors import QQLoginError
-from .flow import Flow
+from .flow import COOKIELESS_SEALED_LIFE, Flow
 from .qq import (
     OAuthQQ,
     QQBusy,
@@ -69,8 +69,9 @@ def identify(request: Request, flow: Flow, code: str | None, count: Callable[[],
                     said = _wait(flow)
         except QQBusy as exc:
             flow.put("turned_away", True)
-            # Without the cookie a sealed code lives half a minute only.
-            raise QQLoginError("qq_busy", wait=exc.wait if flow.key else min(exc.wait, 20)) from exc
+            # Without the cookie a sealed code does not live as long as some are told to wait.
+            wait = exc.wait if flow.key else min(exc.wait, COOKIELESS_SEALED_LIFE - 10)
+            raise QQLoginError("qq_busy", wait=wait) from exc
         except QQUnavailable as exc:  # left alone for a while: nothing was sent, and the flow is as it was
             count()
             raise QQLoginError("qq_unavailable") from exc

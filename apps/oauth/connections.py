@@ -75,7 +75,7 @@ class Connections:
             return
         with self._places.take(is_back):
             is_trial = self._breaker.admit()
-            was_good = None
+            was_good, began = None, time.monotonic()
             try:
                 deadline = _Deadline(seconds)
                 self._watch.add(deadline)
@@ -88,6 +88,8 @@ class Connections:
                     was_good = deadline.was_good
             finally:
                 self._breaker.note(was_good, is_trial)
+                if was_good is not None:  # one that sent nothing tells nothing of how long they take
+                    self._places.note(time.monotonic() - began)
 
     def judge(self, is_good: bool) -> None:
         """Say whether the call just made in this exchange was answered in a way that shows a working server."""
@@ -159,8 +161,12 @@ class _Places:
             yield
         finally:
             with self._lock:
-                lasted = time.monotonic() - self._began.pop(place)
-                self._lasts += (lasted - self._lasts) / 8 if self._lasts else lasted
+                del self._began[place]
+
+    def note(self, seconds: float) -> None:
+        """Note how long an exchange has taken."""
+        with self._lock:
+            self._lasts += (seconds - self._lasts) / 8 if self._lasts else seconds
 
     def _promise(self, now: float) -> float:
         """Return in how many seconds the next place that is nobody's yet becomes free."""
