@@ -1,5 +1,6 @@
 """What is kept of a login, where, and for how long: as little as a login needs."""
 
+import os
 import re
 import time
 
@@ -79,3 +80,15 @@ def test_of_qq_only_the_two_ids_are_stored(db):
     assert fields == {"id", "user", "openid", "unionid", "create_time", "update_time"}
     assert OAuthQQUser._meta.get_field("openid").unique
     assert not OAuthQQUser._meta.get_field("user").unique  # an account may have several QQs
+
+
+@pytest.mark.servers
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads, which is what is tried
+def test_a_process_that_is_forked_off_has_a_connection_of_its_own(db):
+    cache.set("mine", 1)
+    ours = cache._cache.get_client().connection
+    child = os.fork()
+    if not child:
+        os._exit(int(cache._cache.get_client().connection is ours))
+    assert os.waitpid(child, 0)[1] == 0
+    assert cache._cache.get_client().connection is ours

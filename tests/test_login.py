@@ -427,6 +427,13 @@ def test_a_login_is_one_look_up_and_writes_nothing(browser, binding, django_asse
         browser.collect(code)
 
 
+@pytest.mark.skipif(not connection.features.can_rollback_ddl, reason="the column would stay")
+def test_a_column_left_over_in_the_users_table_does_not_matter(browser, binding, account):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tb_users ADD COLUMN is_authenticated integer NOT NULL DEFAULT 0")
+    assert browser.collect(browser.arrive()).json()["user_id"] == account.pk
+
+
 def test_an_openid_is_compared_letter_by_letter(browser, qq, account):
     OAuthQQUser.objects.create(user=account, openid=qq.openid("小明").lower())
     assert set(browser.collect(browser.arrive()).json()) == {"access_token", "next"}

@@ -138,11 +138,20 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_account_serializer(**kwargs: Any) -> list[CheckMessage]:
     found = check_path(7, "ACCOUNT_SERIALIZER", "a DRF serializer over mobile, password and sms_code", BaseSerializer)
-    shops = sys.modules.get(f"{__package__}.shops")  # imported by now if the path leads there
-    if found or shops is None:
-        return found
+    serializer = None if found else find_ready_serializer()
+    return check_ready_piece(serializer) if serializer else found
+
+
+def find_ready_serializer() -> Any:
+    """Return the shop's account serializer where that is the ready piece, or made from it; else None."""
     serializer: Any = conf.load(conf.ACCOUNT_SERIALIZER)
-    return check_ready_piece(serializer) if issubclass(serializer, shops.AccountSerializer) else []
+    shops = find_ready_pieces()
+    return serializer if shops and issubclass(serializer, shops.AccountSerializer) else None
+
+
+def find_ready_pieces() -> Any:
+    """Return the module of the ready pieces, or None: a setting that leads there has been imported by now."""
+    return sys.modules.get(f"{__package__}.shops")
 
 
 def check_ready_piece(serializer: Any) -> list[CheckMessage]:
@@ -180,7 +189,7 @@ def check_ready_piece(serializer: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_login_payload(**kwargs: Any) -> list[CheckMessage]:
     found = check_path(8, "LOGIN_PAYLOAD", "a function (user, request) -> dict")
-    shops = sys.modules.get(f"{__package__}.shops")
+    shops = find_ready_pieces()
     if found or shops is None:
         return found
     packages = {shops.jwt_payload: "rest_framework_jwt", shops.simplejwt_payload: "rest_framework_simplejwt"}

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -25,8 +24,9 @@ from django.urls import get_script_prefix, reverse
 from django.utils.module_loading import import_string
 
 from ...asking import make_client
-from ...checks import OLD_NAMES, TAG, is_address
+from ...checks import OLD_NAMES, TAG, find_ready_serializer, is_address
 from ...conf import conf
+from ...errors import CACHE_ERRORS
 from ...flow import CLOCK_ALARM
 from ...models import OAuthQQUser
 from ...qq import API_URL, QQMisconfigured, QQRejected, QQUnavailable
@@ -283,9 +283,11 @@ def look_at_cache() -> Findings:
 
 def look_at_eviction(cache: Any) -> Findings:
     client: Any = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
+    if not hasattr(client, "get_client"):  # no Redis
+        return
     try:
-        policy = client.get_client(write=True).config_get("maxmemory-policy")["maxmemory-policy"]
-    except Exception:  # no Redis, or one that does not tell
+        policy = client.get_client(write=True).config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+    except CACHE_ERRORS:  # one that does not tell
         return
     if policy != "noeviction":
         yield Warning(
@@ -296,9 +298,8 @@ def look_at_eviction(cache: Any) -> Findings:
 
 def look_at_sms_codes() -> Findings:
     """Look whether the ready serializer may use SMS codes up, which it does by a script of Redis's."""
-    serializer: Any = conf.load(conf.ACCOUNT_SERIALIZER)
-    shops = sys.modules.get(OAuthQQUser.__module__.replace(".models", ".shops"))  # imported by now if it is in use
-    if shops is None or not issubclass(serializer, shops.AccountSerializer):
+    serializer = find_ready_serializer()
+    if serializer is None:
         return
     try:
         import_string("django_redis.get_redis_connection")(serializer.connection).eval("return 1", 0)
