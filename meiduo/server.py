@@ -17,7 +17,7 @@ from meiduo.logs import WithoutSecrets
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
 threads = int(os.environ.get("THREADS") or 64)  # settings.py lets three quarters of them wait for QQ
-keepalive = 75  # seconds; nginx keeps its own for 60 at most, and must not send into one that is being closed
+keepalive = 75  # seconds; longer than nginx keeps its own (60, in deploy/ 20): it must not send into a closing one
 control_socket_disable = True  # one path for all shops of a user, and nobody asks it
 forwarded_allow_ips = ""  # what a proxy says is judged in one place, by NUM_PROXIES
 
