@@ -489,6 +489,19 @@ def test_a_redis_that_throws_away_is_a_warning(plugged_in, redis, news):
 
 
 @pytest.mark.servers
+def test_a_redis_that_does_not_tell_is_no_finding(plugged_in, redis, news):
+    redis.execute_command("ACL", "SETUSER", "weak", "on", ">pass", "~*", "+@all", "-config")
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        address = settings.CACHES["default"]["LOCATION"].replace("://", "://weak:pass@")
+        plugged_in.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": address}}
+        assert news() == []
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+        redis.execute_command("ACL", "DELUSER", "weak")
+
+
+@pytest.mark.servers
 def test_a_redis_that_runs_no_scripts_for_the_ready_piece_is_wrong(plugged_in, redis, news):
     redis.execute_command("ACL", "SETUSER", "weak", "on", ">pass", "~*", "+@all", "-eval", "-evalsha")
     try:

@@ -276,7 +276,6 @@ def look_at_cache() -> Findings:
             f'CACHES["default"] does not do its work: {told}.',
             hint="Look whether its server runs, and at LOCATION. The app needs add, incr and delete.",
         )
-
     else:
         yield from look_at_eviction(cache)
 
