@@ -29,7 +29,7 @@ PIECES = {
         "django.db.backends.utils:CursorWrapper.execute",
         "django.db.backends.mysql.base:DatabaseWrapper.is_usable",
     ],
-    "the look-up: the ORM around it": ["apps.oauth.views:find_user"],
+    "the look-up: a user of its row": ["apps.oauth.views:find_user"],
     "the token, signals": ["apps.oauth.views:QQTokenView.login"],
     "the audit event": ["apps.oauth.views:record"],
 }

@@ -26,7 +26,7 @@ REQUIREMENTS = {
     "bare": ["uvicorn", "uvloop", "httptools", "aiohttp", "asyncmy", "PyJWT", "redis[hiredis]"],
 }
 SHOWN = {  # whose versions a reader wants to know
-    "ours": ["Django", "djangorestframework", "gunicorn", "urllib3", "mysqlclient", "redis"],
+    "ours": ["Django", "djangorestframework", "gunicorn", "mysqlclient", "redis"],
     "peer": ["rest-social-auth", "social-auth-core", "requests"],
     "bare": ["uvicorn", "uvloop", "httptools", "aiohttp", "asyncmy"],
 }

@@ -258,6 +258,8 @@ if PRODUCTION and CAPTCHA_LOG:
 
 # Django ---------------------------------------------------------------------------------------------------------------
 
+CORS_ALLOWED_ORIGINS = given("CORS_ALLOWED_ORIGINS", origins, [])  # of pages that are not on the API's own
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -276,7 +278,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "django.middleware.locale.LocaleMiddleware",
     "meiduo.middleware.short_utf8_bodies_only",
     "django.middleware.common.CommonMiddleware",
@@ -352,7 +354,6 @@ REST_FRAMEWORK = {
 }
 SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER_TYPES": ("JWT",), "LEEWAY": 60}
 
-CORS_ALLOWED_ORIGINS = given("CORS_ALLOWED_ORIGINS", origins, [])
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Retry-After"]
 if ADMIN_PATH:
@@ -393,6 +394,5 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": ["stderr"], "propagate": False},
         "meiduo.audit": {"handlers": ["audit"], "level": "INFO", "propagate": False},
-        "urllib3": {"level": "WARNING"},  # at DEBUG it writes whole addresses, secrets included
     },
 }

@@ -21,6 +21,7 @@ from django.urls import set_script_prefix
 from tests import processes
 
 API, PAGE = "https://api.shop.com.cn/oauth/qq/callback/", "https://www.shop.com.cn/oauth_callback.html"
+CORS = "corsheaders.middleware.CorsMiddleware"
 REDIS = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://:pass@127.0.0.1:1"}}
 
 
@@ -55,6 +56,7 @@ def two_origins(plugged_in):
     plugged_in.QQ_REDIRECT_URI, plugged_in.QQ_CALLBACK_PAGE = API, PAGE
     plugged_in.ALLOWED_HOSTS = [".shop.com.cn"]
     plugged_in.CORS_ALLOWED_ORIGINS = ["https://www.shop.com.cn"]
+    plugged_in.MIDDLEWARE = [CORS, *plugged_in.MIDDLEWARE]
     return plugged_in
 
 
@@ -382,7 +384,6 @@ def test_the_path_is_found_where_the_shop_is_below_a_prefix(plugged_in):
         set_script_prefix("/")
 
 
-CORS = "corsheaders.middleware.CorsMiddleware"
 NO_CORS = (
     "wrong",
     "The page is of another origin, https://www.shop.com.cn, and may not read the API's answers: no CORS.",
@@ -721,7 +722,7 @@ def test_a_qq_that_cannot_be_reached_is_found(plugged_in, asked):
     assert asked() == [
         (
             "wrong",
-            "QQ does not answer as it should: /oauth2.0/token: NewConnectionError.",
+            "QQ does not answer as it should: /oauth2.0/token: ConnectionRefusedError.",
             "This machine must reach http://127.0.0.1:9: look at DNS and firewall. HTTPS_PROXY is not used.",
         )
     ]

@@ -196,6 +196,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 @pytest.fixture
 def cors(shop):
     shop.CORS_ALLOWED_ORIGINS = [WWW, "http://localhost:8080"]
+    shop.MIDDLEWARE = ["corsheaders.middleware.CorsMiddleware", *shop.MIDDLEWARE]
 
 
 @pytest.mark.parametrize("path", ["/oauth/qq/users/", "/oauth/qq/authorization/", "/authorizations/", "/user/"])

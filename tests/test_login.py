@@ -588,7 +588,7 @@ def test_a_code_the_cache_has_let_go_is_refused(browser, qq):
         ({"token": {"fault": "error", "number": 100017}}, 503, "qq_unavailable", "100017"),
         ({"token": {"fault": "html"}}, 503, "qq_unavailable", "unreadable"),
         ({"token": {"fault": "502"}}, 503, "qq_unavailable", "/oauth2.0/token: status 502"),
-        ({"token": {"fault": "reset"}}, 503, "qq_unavailable", "/oauth2.0/token: ProtocolError"),
+        ({"token": {"fault": "reset"}}, 503, "qq_unavailable", "/oauth2.0/token: ConnectionResetError"),
         ({"ignore_need_openid": True, "client_id": "101000002"}, 503, "qq_unavailable", "client_id"),
     ],
 )

@@ -19,9 +19,8 @@ SAFE = {
     "djangorestframework-simplejwt": "5.5.1",
     "itsdangerous": "2.2",
     "pyjwt": "2.15",
-    "urllib3": "2.7",
 }
-SAFE_IF_THERE = {"requests": "2.33"}
+SAFE_IF_THERE = {"requests": "2.33", "urllib3": "2.7"}
 UNMAINTAINED = ("djangorestframework-jwt", "drf-jwt")
 
 SECRET = re.compile(

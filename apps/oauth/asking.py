@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from rest_framework.request import Request
 
@@ -32,7 +33,7 @@ QQ_ERRORS: dict[type[QQError], str] = {
 
 
 def make_client() -> OAuthQQ:
-    return OAuthQQ(
+    return _client(
         client_id=conf.CLIENT_ID,
         client_secret=conf.CLIENT_SECRET,
         redirect_uri=conf.REDIRECT_URI,
@@ -41,6 +42,9 @@ def make_client() -> OAuthQQ:
         max_connections=conf.MAX_CONNECTIONS,
         unionid=conf.UNIONID,
     )
+
+
+_client = cache(OAuthQQ)  # one for the settings there are
 
 
 def identify(request: Request, flow: Flow, code: str | None, count: Callable[[], None]) -> QQIdentity:

@@ -1,12 +1,14 @@
 """The settings of the app: their names, their defaults, read at each use."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.urls import reverse
+from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.module_loading import import_string
+from django.utils.translation import get_language
 
 from .qq import API_URL
 
@@ -25,6 +27,11 @@ class Setting(Generic[T]):
     def __get__(self, instance: object, owner: type) -> T:
         value: T = getattr(settings, self.name, self.default)
         return value
+
+
+@cache
+def _callback_path(urlconf: str, prefix: str, language: str | None) -> str:
+    return reverse("oauth:callback", urlconf).rstrip("/")
 
 
 class Conf:
@@ -48,7 +55,9 @@ class Conf:
     @property
     def is_direct(self) -> bool:
         """Whether QQ sends the browser straight to the shop's page: the registered address is not our callback/."""
-        return urlsplit(self.REDIRECT_URI).path.rstrip("/") != reverse("oauth:callback").rstrip("/")
+        # All that reverse() goes by.
+        callback = _callback_path(get_urlconf(settings.ROOT_URLCONF), get_script_prefix(), get_language())
+        return urlsplit(self.REDIRECT_URI).path.rstrip("/") != callback
 
     @property
     def in_production(self) -> bool:

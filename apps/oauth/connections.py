@@ -9,12 +9,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
-
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NewConnectionError
 
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
 
@@ -51,28 +48,18 @@ class Connections:
         self._waits = threading.BoundedSemaphore(max(1, maximum // 4))
         self._breaker = _Breaker()
         self._watch = _Watch()
-        address = urlsplit(url)
-        self._pool: HTTPConnectionPool
-        if address.scheme == "https":
-            # Made once: reading the trust store costs more than the rest of a login together.
-            self._pool = HTTPSConnectionPool(
-                address.hostname or "", address.port, maxsize=maximum, ssl_context=ssl.create_default_context()
-            )
-            self._pool.ConnectionCls = _HTTPSConnection
-        else:
-            self._pool = HTTPConnectionPool(address.hostname or "", address.port, maxsize=maximum)
-            self._pool.ConnectionCls = _Connection
+        self._address = urlsplit(url)
+        # Made once: reading the trust store costs more than the rest of a login together.
+        self._tls = ssl.create_default_context() if self._address.scheme == "https" else None
+        self._idle: list[_Connection] = []  # never more than there are places; the one used last is used next
 
     @contextmanager
     def exchange(self, seconds: float, is_back: bool = False) -> Iterator[None]:
-        """Take a place, and end every call made inside `seconds` from now. An exchange inside one is the same one.
+        """Take a place, and end every call made inside `seconds` from now.
 
         `is_back`: the caller was turned away before. Raises NoPlace if none is free, and Resting while the server is
         left alone.
         """
-        if _deadline.get() is not None:
-            yield
-            return
         with self._places.take(is_back):
             is_trial = self._breaker.admit()
             was_good, began = None, time.monotonic()
@@ -114,27 +101,37 @@ class Connections:
         Raises NoAnswer, also for a body of more than `max_body` bytes.
         """
         deadline = _running()
+        connection = self._take()
         try:
-            response = self._pool.urlopen(
-                "GET",
-                target,
-                headers=headers,
-                retries=False,
-                redirect=False,  # what the address holds goes nowhere else
-                timeout=deadline.left(),
-                preload_content=False,
-            )
-            try:
-                body = response.read(max_body + 1, decode_content=False)
-            finally:
-                response.close()  # a connection whose answer was read to its end is back in the pool by now
-        except (HTTPError, OSError, ValueError) as exc:  # ValueError: of http.client, for a chunk of -5 bytes
-            raise NoAnswer(type(exc).__name__) from None  # its text quotes the address
+            connection.request("GET", target, headers=headers)
+            with connection.getresponse() as response:
+                body = response.read(max_body + 1)
+                is_whole = not response.length  # of a body that is said to have a length, this is what has not come
+                # What is left of this answer, or a server that ends the connection: not for the next call.
+                is_reusable = response.isclosed() and not response.will_close
+        except (HTTPException, OSError, ValueError) as exc:  # ValueError: of http.client, for a chunk of -5 bytes
+            connection.close()
+            raise NoAnswer(type(exc).__name__) from None  # its text may quote the address
+        if is_reusable and not deadline.passed:
+            self._idle.append(connection)
+        else:
+            connection.close()
         if deadline.passed:
             raise NoAnswer("out of time")
         if len(body) > max_body:
             raise NoAnswer(f"more than {max_body} bytes")
+        if not is_whole:
+            raise NoAnswer("cut short")
         return response.status, body
+
+    def _take(self) -> "_Connection":
+        """Return a connection that is open and quiet, or one that is yet to be opened."""
+        with suppress(IndexError):
+            while connection := self._idle.pop():
+                if connection.is_quiet():
+                    return connection
+                connection.close()
+        return _Connection(self._address.hostname or "", self._address.port, self._tls)
 
 
 class _Places:
@@ -217,8 +214,8 @@ class _Breaker:
 class _Deadline:
     """The end of one exchange by the clock on the wall.
 
-    urllib3's time-outs start anew at every read, so a byte a second outlives them. At the deadline the socket is
-    shut down under whoever reads from it.
+    A socket's time-out starts anew at every read, so a byte a second outlives it. At the deadline the socket is shut
+    down under whoever reads from it.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -292,6 +289,10 @@ class _Watch:
 _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 
+def is_in_exchange() -> bool:
+    return _deadline.get() is not None
+
+
 def _running() -> _Deadline:
     deadline = _deadline.get()
     assert deadline is not None, "calls are made inside an exchange"
@@ -303,26 +304,46 @@ class _Connection(HTTPConnection):
 
     deadline: _Deadline | None = None
 
+    def __init__(self, host: str, port: int | None, tls: ssl.SSLContext | None) -> None:
+        self.default_port = 443 if tls else 80
+        super().__init__(host, port or self.default_port)
+        self._tls = tls
+
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.is_closed:
+        if self.sock is None:
             self.connect()
-        _running().watch(self)
+        deadline = _running()
+        deadline.watch(self)
+        self.sock.settimeout(deadline.left())
         super().request(*args, **kwargs)
 
-    def _new_conn(self) -> socket.socket:
-        # urllib3 gives each address of a host the whole time-out, and the TLS handshake once more.
+    def connect(self) -> None:
+        self.sock = self._open()
+        self.sock.settimeout(self._limit())  # for the TLS handshake
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+
+    def is_quiet(self) -> bool:
+        """Whether the server has neither ended the connection nor said what nobody has asked for."""
+        self.sock.settimeout(0)
+        try:
+            socket.socket.recv(self.sock, 1, socket.MSG_PEEK)  # below TLS, where an end shows as well
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def _open(self) -> socket.socket:
+        # Each address of a host has its time, within what is left of all, so that a dead one does not hide a live one.
+        failure = OSError("no address")
         for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
             try:
-                sock = socket.create_connection((str(address[0]), self.port), self._limit())
-                sock.settimeout(self._limit())
-                return sock
+                return socket.create_connection((str(address[0]), self.port), self._limit())
             except OSError as exc:
                 failure = exc
-        raise NewConnectionError(self, type(failure).__name__)
+        raise failure
 
     def _limit(self) -> float:
         return min(CONNECT_TIMEOUT, _running().left())
-
-
-class _HTTPSConnection(_Connection, HTTPSConnection):
-    pass

@@ -4,6 +4,7 @@ All that is signed is signed here. A flow begins at login/ with a state for QQ a
 handed out later names the flow and carries the key's hash, so that it is worth nothing in another browser.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -250,8 +251,12 @@ def _hash_form(form: Any) -> str:
 
 def _hash_with_each_key(purpose: str, text: str) -> list[str]:
     """Return the keyed hashes of a text, the one with the newest key first."""
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return [salted_hmac(purpose, text, secret=key, algorithm="sha256").hexdigest() for key in keys]
+    return [salted_hmac(purpose, text, secret=key, algorithm="sha256").hexdigest() for key in _keys()]
+
+
+def _keys() -> list[str]:
+    """The newest first."""
+    return [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
 
 
 def _hash(key: str) -> str:
@@ -262,16 +267,17 @@ def _delete_cookie(response: HttpResponseBase, name: str) -> None:
     response.delete_cookie(name, path="/", samesite="Lax")
 
 
-def _serializer(purpose: str) -> URLSafeTimedSerializer:
+@functools.cache
+def _serializer(purpose: str, *keys: str) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(
-        [*reversed(settings.SECRET_KEY_FALLBACKS), settings.SECRET_KEY],  # itsdangerous signs with the last
+        list(reversed(keys)),  # itsdangerous signs with the last
         salt=f"qq-login.{purpose}.v1",
         signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
     )
 
 
 def _sign(purpose: str, held: dict[str, Any]) -> str:
-    signed = _serializer(purpose).dumps({**held, "type": purpose})
+    signed = _serializer(purpose, *_keys()).dumps({**held, "type": purpose})
     return signed if isinstance(signed, str) else signed.decode()
 
 
@@ -280,7 +286,7 @@ def _open(purpose: str, signed: str) -> tuple[dict[str, Any], int]:
     if len(signed) > MAX_SIGNED:
         raise BadSignature("too long")
     # The library's own max_age refuses a value from a clock a second ahead of ours.
-    held, signed_at = _serializer(purpose).loads(signed, return_timestamp=True)
+    held, signed_at = _serializer(purpose, *_keys()).loads(signed, return_timestamp=True)
     age = int(time.time()) - int(signed_at.timestamp())
     if age < -CLOCK_ALARM:
         logger.error("The clocks of the shop's servers differ by %s seconds or more.", -age)

@@ -79,14 +79,14 @@ def refuse_other_pages(request: Request) -> None:
 
     Before it is counted: else any page could use up what its visitor's address may do.
     """
-    origin = request.headers.get("Origin")  # missing: no browser, or a page of the API's own origin
+    origin = request.META.get("HTTP_ORIGIN")  # missing: no browser, or a page of the API's own origin
     try:
         ours = (_origin(urlsplit(address)) for address in (conf.CALLBACK_PAGE, conf.REDIRECT_URI))
         is_ours = origin is None or _origin(urlsplit(origin)) in ours
     except ValueError:
         is_ours = False
     # A picture, a script or a form's target: no page of the shop calls in this way.
-    if not is_ours or request.headers.get("Sec-Fetch-Mode") == "no-cors":
+    if not is_ours or request.META.get("HTTP_SEC_FETCH_MODE") == "no-cors":
         raise PermissionDenied(translate(_("请从本店的页面登录。")))
 
 

@@ -1,4 +1,5 @@
 from functools import cache
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -25,28 +26,43 @@ class OAuthQQUser(models.Model):
 
 def find_user(openid: str) -> AbstractBaseUser | None:
     """Return the user the openid is bound to."""
-    users = get_user_model()._base_manager
-    for user in users.raw(_user_by_openid(users.db), [openid]):
-        if user.qq_login_openid == openid:  # MySQL compares without case where the column was not made by us
-            found: AbstractBaseUser = user
-            return found
+    user_model = get_user_model()
+    database = user_model._base_manager.db
+    sql, names, converters = _look_up(database)
+    connection = connections[database]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [openid])
+        rows = cursor.fetchall()
+    for bound_openid, *values in rows:
+        if bound_openid == openid:  # MySQL compares without case where the column was not made by us
+            for place, (converts, column) in converters.items():
+                for convert in converts:
+                    values[place] = convert(values[place], column, connection)
+            user: AbstractBaseUser = user_model.from_db(database, names, values)
+            return user
     return None
 
 
 @cache
-def _user_by_openid(database: str) -> str:
-    # Written out, as the ORM takes longer to put it together than the database to answer it.
-    quote = connections[database].ops.quote_name
-    user, pk = get_user_model()._meta, get_user_model()._meta.pk
-    assert pk is not None
+def _look_up(database: str) -> tuple[str, list[str], dict[int, Any]]:
+    """Return the query for a user by openid, and what makes a user of its row: the names and converters of the fields.
+
+    Put together once, as the ORM takes longer for that than the database to answer.
+    """
+    connection, user = connections[database], get_user_model()._meta
     assert user.concrete_model is not None
+    assert user.pk is not None
+    fields = user.concrete_model._meta.local_concrete_fields
+    compiler = get_user_model()._base_manager.all().query.get_compiler(database)
+    quote = connection.ops.quote_name
     # Not u.*: a column left over from before could have the name of something else of the model's.
-    columns = ", ".join(f"u.{quote(str(field.column))}" for field in user.concrete_model._meta.local_concrete_fields)
-    table = quote(OAuthQQUser._meta.db_table)
-    return (
-        f"SELECT {columns}, b.openid AS qq_login_openid FROM {table} b "  # noqa: S608  no input in it
-        f"JOIN {quote(user.db_table)} u ON u.{quote(str(pk.column))} = b.user_id WHERE b.openid = %s"
+    columns = ", ".join(f"u.{quote(str(field.column))}" for field in fields)
+    sql = (
+        f"SELECT b.openid, {columns} FROM {quote(OAuthQQUser._meta.db_table)} b "  # noqa: S608  no input in it
+        f"JOIN {quote(user.db_table)} u ON u.{quote(str(user.pk.column))} = b.user_id WHERE b.openid = %s"
     )
+    converters = compiler.get_converters([field.get_col(user.db_table) for field in fields])
+    return sql, [field.attname for field in fields], converters
 
 
 def shorten(openid: str | None) -> str:

@@ -6,15 +6,16 @@ UnionID介绍 and 公共返回码说明.
 
 import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from .connections import Connections, NoAnswer, NoPlace, Resting
+from .connections import Connections, NoAnswer, NoPlace, Resting, is_in_exchange
 
 API_URL = "https://graph.qq.com"
 MAX_BODY = 64 * 1024  # bytes; real answers have a few hundred
@@ -69,16 +70,17 @@ class QQIdentity:
     unionid: str | None = None
 
 
-_connections: dict[tuple[str, int], Connections] = {}
+_connections: dict[tuple[str, int, int], Connections] = {}
 _connecting = threading.Lock()
 
 
 def connect(api_url: str, maximum: int) -> Connections:
-    """Return this process's one set of connections to `api_url`."""
+    """Return this process's one set of connections to `api_url`; one that was forked off has its own."""
+    key = api_url, maximum, os.getpid()
     with _connecting:
-        if (api_url, maximum) not in _connections:
-            _connections[api_url, maximum] = Connections(api_url, maximum)
-        return _connections[api_url, maximum]
+        if key not in _connections:
+            _connections[key] = Connections(api_url, maximum)
+        return _connections[key]
 
 
 class OAuthQQ:
@@ -105,8 +107,22 @@ class OAuthQQ:
         self.unionid = unionid
         self.timeout = timeout
         self._api_url = api_url.rstrip("/")
-        self._client_secret = client_secret
-        self._connections = connect(self._api_url, max_connections)
+        self._path = urlsplit(self._api_url).path
+        # What each question about a code says alike, encoded once; the key is in it.
+        self._registration = urlencode(
+            {
+                "grant_type": "authorization_code",
+                "client_id": client_id,
+                "client_secret": client_secret,
+                "redirect_uri": redirect_uri,
+                "fmt": "json",
+            }
+        )
+        self._max_connections = max_connections
+
+    @property
+    def _connections(self) -> Connections:
+        return connect(self._api_url, self._max_connections)
 
     def get_authorization_url(self, state: str, *, mobile: bool = False) -> str:
         """Return the address that shows QQ's login page, laid out for a phone if `mobile`."""
@@ -149,13 +165,16 @@ class OAuthQQ:
                 raise QQUnavailable("two different openids for one code")
             return identity
 
-    @contextmanager
-    def exchange(self, is_back: bool = False) -> Iterator[None]:
-        """Take one of the process's places and start the clock; calls made inside share both.
+    def exchange(self, is_back: bool = False) -> AbstractContextManager[None]:
+        """Take one of the process's places and start the clock; calls and exchanges made inside share both.
 
         `is_back`: it met QQBusy before. Before anything is sent, raises QQBusy if no place is free, and QQUnavailable
         while QQ is left alone because it has failed again and again.
         """
+        return nullcontext() if is_in_exchange() else self._begin(is_back)
+
+    @contextmanager
+    def _begin(self, is_back: bool) -> Iterator[None]:
         with _as_qq_errors(), self._connections.exchange(self.timeout, is_back):
             yield
 
@@ -166,26 +185,17 @@ class OAuthQQ:
             yield
 
     def _token(self, code: str, **extra: str) -> dict[str, Any]:
-        return self._get(
-            "/oauth2.0/token",
-            grant_type="authorization_code",
-            client_id=self.client_id,
-            client_secret=self._client_secret,
-            code=code,
-            redirect_uri=self.redirect_uri,
-            fmt="json",
-            **extra,
-        )
+        return self._get("/oauth2.0/token", f"{self._registration}&{urlencode({'code': code, **extra})}")
 
     def _me(self, access_token: str, *, unionid: bool = False, repeat: bool = True) -> QQIdentity:
-        params = {"access_token": access_token, "fmt": "json"} | ({"unionid": "1"} if unionid else {})
+        query = urlencode({"access_token": access_token, "fmt": "json"} | ({"unionid": "1"} if unionid else {}))
         with self.exchange():
             try:
-                answer = self._get("/oauth2.0/me", **params)
+                answer = self._get("/oauth2.0/me", query)
             except QQUnavailable as exc:
                 if exc.number is not None or not repeat:
                     raise
-                answer = self._get("/oauth2.0/me", **params)  # asking twice spends nothing, unlike a code
+                answer = self._get("/oauth2.0/me", query)  # asking twice spends nothing, unlike a code
         if answer.get("client_id") != self.client_id:
             # A token made for another application must not log its owner in here (RFC 6749, 10.16).
             logger.error("QQ says the access_token belongs to another client_id than ours.")
@@ -195,13 +205,12 @@ class OAuthQQ:
             unionid=_text(answer, "unionid", UNIONID) if unionid and answer.get("unionid") else None,
         )
 
-    def _get(self, path: str, **params: str) -> dict[str, Any]:
+    def _get(self, path: str, query: str) -> dict[str, Any]:
         """GET one of QQ's addresses and return what it answered. Raises QQError."""
-        target = f"{urlsplit(self._api_url).path}{path}?{urlencode(params)}"
         with self.exchange():
             is_good = False
             try:
-                status, body = self._connections.get(target, headers=HEADERS, max_body=MAX_BODY)
+                status, body = self._connections.get(f"{self._path}{path}?{query}", headers=HEADERS, max_body=MAX_BODY)
                 if status != 200:
                     raise QQUnavailable(f"{path}: status {status}")
                 answer = read_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
@@ -278,12 +287,4 @@ def _text(answer: dict[str, Any], name: str, shape: re.Pattern[str]) -> str:
     return value
 
 
-def _drop_query(record: logging.LogRecord) -> bool:
-    """Keep the key, codes and tokens out of urllib3's log, which quotes the addresses it asked for."""
-    record.msg, record.args = re.sub(r"(/oauth2\.0/\w+)\?\S*", r"\1", record.getMessage()), None
-    return True
-
-
 logger = logging.getLogger(__name__)
-for _name in ("urllib3.connection", "urllib3.connectionpool"):
-    logging.getLogger(_name).addFilter(_drop_query)

@@ -96,7 +96,7 @@ class QQView(APIView):
     @transaction.non_atomic_requests  # no transaction of the host's stays open while QQ is asked
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.known: dict[str, Any] = {}  # of the person, for the audit log
-        with override(language_of(request.headers.get("Accept-Language", ""))):
+        with override(language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
             response = super().dispatch(request, *args, **kwargs)
         for name, value in HEADERS.items():
             response.headers[name] = value
@@ -119,8 +119,8 @@ class QQNavigationView(QQView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # Not a person: the browser looks ahead, or a page, maybe of somebody else, has this address as a picture's.
-        is_ahead = "prefetch" in request.headers.get("Sec-Purpose", "")
-        if is_ahead or request.headers.get("Sec-Fetch-Dest", "document") != "document":
+        is_ahead = "prefetch" in request.META.get("HTTP_SEC_PURPOSE", "")
+        if is_ahead or request.META.get("HTTP_SEC_FETCH_DEST", "document") != "document":
             raise NobodyCame
         super().initial(request, *args, **kwargs)
 
@@ -162,7 +162,7 @@ class QQLoginView(QQNavigationView):
             raise QQLoginError("qq_misconfigured")
         flow = Flow.begin(self.next)
         assert flow.state is not None
-        mobile = "Mobi" in request.headers.get("User-Agent", "")
+        mobile = "Mobi" in request.META.get("HTTP_USER_AGENT", "")
         response = HttpResponseRedirect(make_client().get_authorization_url(flow.state, mobile=mobile))
         flow.make_room(request, response)
         flow.set_cookie(response)
