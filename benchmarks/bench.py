@@ -339,6 +339,7 @@ class Bench:
                 is_short = load.hear("low", seconds=seconds)
                 after = self.snapshot(server, load)
                 window = between(before, after, load.stop())
+            assert window.logins, "no login has reached the upstream"
             if not is_short or window.seconds > 0.7 * seconds:
                 break
             job["flows"] = int(1.5 * job["flows"])  # faster than expected: once more

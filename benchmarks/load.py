@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote_plus
 
 from benchmarks.upstream import CLIENT_ID, CLIENT_SECRET, new_code
 
@@ -132,7 +133,7 @@ class Load:
             "tutorial": lambda: get(f"/oauth/qq/users/?code={self.new_code()}"),
             "peer": lambda: post("/oauth/qq/users/", {"provider": "qq", "code": self.new_code()}),
             "qq": lambda: get(
-                f"/oauth2.0/token?grant_type=authorization_code&client_id={CLIENT_ID}&client_secret={CLIENT_SECRET}"
+                f"/oauth2.0/token?grant_type=authorization_code&client_id={CLIENT_ID}&client_secret={quote_plus(CLIENT_SECRET)}"
                 f"&code={self.new_code()}&redirect_uri=http%3A%2F%2F127.0.0.1%2F&fmt=json&need_openid=1"
             ),
         }
