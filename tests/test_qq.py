@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -465,7 +466,7 @@ def test_silence_in_the_tls_handshake_ends_on_time(qq):
 
 def test_a_whole_answer_on_a_connection_that_never_ends_is_no_answer(qq):
     held = answering(b"HTTP/1.1 200 OK\r\nConnection: close", hold=True)
-    with raw_server(held) as (url, _), pytest.raises(QQUnavailable, match=r"out of time|ReadTimeout"):
+    with raw_server(held) as (url, _), pytest.raises(QQUnavailable, match=r"out of time|TimeoutError"):
         make_client(qq, api_url=url, timeout=0.5).identify("C")
 
 
@@ -788,6 +789,25 @@ def test_over_tls_any_other_certificate_is_refused_before_the_key_is_sent(qq, au
     with tls_server(authority.issue_cert(host, not_after=past)) as (url, seen), pytest.raises(QQUnavailable):
         make_client(qq, api_url=url).identify("C")
     assert seen == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_usual_port_is_not_named_to_qq(qq, scheme, authority, tmp_path, monkeypatch):
+    trust(authority, tmp_path, monkeypatch)
+    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
+    connect, asked = socket.create_connection, []
+
+    def answer(connection, over):
+        asked.append(read_request(connection))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(GOOD_BODY), GOOD_BODY))
+
+    with raw_server(answer, certificate) as (url, _):
+        ports = {80: urlsplit(url).port, 443: urlsplit(url).port}  # which a test may not listen on
+        monkeypatch.setattr(
+            socket, "create_connection", lambda address, seconds: connect((address[0], ports[address[1]]), seconds)
+        )
+        make_client(qq, api_url=f"{scheme}://127.0.0.1").identify("C")
+    assert b"\r\nHost: 127.0.0.1\r\n" in asked[0]
 
 
 def test_proxies_of_the_environment_are_not_used(qq, client, code, monkeypatch):
