@@ -572,6 +572,24 @@ def test_a_kept_connection_that_the_server_has_ended_is_not_used(qq, is_reset):
         assert len(accepted) == 2
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_follows_an_answer_is_not_the_next_one(qq, scheme, authority, tmp_path, monkeypatch):
+    trust(authority, tmp_path, monkeypatch)
+    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
+
+    def answer_too_much(connection, over):
+        read_request(connection)
+        good = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(GOOD_BODY), GOOD_BODY)
+        connection.sendall(good + b"x" * 12_000)  # more than is read ahead, in one record of TLS
+        over.wait()
+
+    with raw_server(answer_too_much, certificate) as (url, accepted):
+        client = make_client(qq, api_url=url)
+        for _ in range(2):
+            assert client.identify("C").openid == OPENID
+        assert len(accepted) == 2
+
+
 def test_an_answer_that_nobody_asked_for_is_nobodys(qq):
     said = threading.Event()
 

@@ -326,6 +326,9 @@ class _Connection(HTTPConnection):
 
     def is_quiet(self) -> bool:
         """Whether the server has neither ended the connection nor said what nobody has asked for."""
+        # Come in one record with the last answer, so read off the network already.
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return False
         self.sock.settimeout(0)
         try:
             socket.socket.recv(self.sock, 1, socket.MSG_PEEK)  # below TLS, where an end shows as well
