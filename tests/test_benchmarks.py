@@ -10,6 +10,7 @@ import pytest
 import urllib3
 
 import standin
+from benchmarks.load import Job, Load
 from benchmarks.upstream import CLIENT_ID, CLIENT_SECRET, new_code
 from tests.processes import ROOT
 
@@ -40,6 +41,14 @@ def upstream(tmp_path_factory):
 def qq():
     with standin.running(callbacks=[CALLBACK], client_secret=CLIENT_SECRET) as server:
         yield server
+
+
+def test_the_question_that_finds_the_upstreams_limit_is_answered(upstream):
+    url, _, http = upstream
+    method, target, _ = Load(Job(port=0, kind="qq")).ask().decode().split("\r\n")[0].split(" ")
+    response = http.request(method, url + target)
+    assert response.status == 200
+    assert {"access_token", "openid"} <= set(response.json())
 
 
 def shape(response):
