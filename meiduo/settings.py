@@ -258,8 +258,6 @@ if PRODUCTION and CAPTCHA_LOG:
 
 # Django ---------------------------------------------------------------------------------------------------------------
 
-CORS_ALLOWED_ORIGINS = given("CORS_ALLOWED_ORIGINS", origins, [])  # of pages that are not on the API's own
-
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -278,7 +276,6 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    *(["corsheaders.middleware.CorsMiddleware"] if CORS_ALLOWED_ORIGINS else []),
     "django.middleware.locale.LocaleMiddleware",
     "meiduo.middleware.short_utf8_bodies_only",
     "django.middleware.common.CommonMiddleware",
@@ -354,6 +351,11 @@ REST_FRAMEWORK = {
 }
 SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER_TYPES": ("JWT",), "LEEWAY": 60}
 
+CORS_ALLOWED_ORIGINS = given("CORS_ALLOWED_ORIGINS", origins, [])
+if CORS_ALLOWED_ORIGINS:  # pages that are not on the API's own
+    MIDDLEWARE.insert(
+        MIDDLEWARE.index("django.middleware.locale.LocaleMiddleware"), "corsheaders.middleware.CorsMiddleware"
+    )
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Retry-After"]
 if ADMIN_PATH:
