@@ -1,7 +1,7 @@
 """The settings of the app: their names, their defaults, read at each use."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ class Setting(Generic[T]):
         return value
 
 
-@cache
+@lru_cache  # bounded, as behind some servers a caller names the prefix
 def _callback_path(urlconf: str, prefix: str, language: str | None) -> str:
     return reverse("oauth:callback", urlconf).rstrip("/")
 
