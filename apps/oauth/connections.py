@@ -290,6 +290,7 @@ _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 
 def is_in_exchange() -> bool:
+    """Whether the caller runs inside an exchange, so that a call of his shares its place and its deadline."""
     return _deadline.get() is not None
 
 

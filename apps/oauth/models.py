@@ -61,6 +61,7 @@ def _look_up(database: str) -> tuple[str, list[str], dict[int, Any]]:
         f"SELECT b.openid, {columns} FROM {quote(OAuthQQUser._meta.db_table)} b "  # noqa: S608  no input in it
         f"JOIN {quote(user.db_table)} u ON u.{quote(str(user.pk.column))} = b.user_id WHERE b.openid = %s"
     )
+    # Bound to this thread's connection, of which they ask nothing but how it is set up.
     converters = compiler.get_converters([field.get_col(user.db_table) for field in fields])
     return sql, [field.attname for field in fields], converters
 
