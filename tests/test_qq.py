@@ -822,7 +822,7 @@ def test_the_usual_port_is_not_named_to_qq(qq, scheme, authority, tmp_path, monk
         connection.sendall(GOOD_ANSWER)
 
     with raw_server(answer, certificate) as (url, _):
-        ports = {80: urlsplit(url).port, 443: urlsplit(url).port}  # which a test may not listen on
+        ports = {443 if certificate else 80: urlsplit(url).port}  # which a test may not listen on
         monkeypatch.setattr(
             socket, "create_connection", lambda address, seconds: connect((address[0], ports[address[1]]), seconds)
         )
