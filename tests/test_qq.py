@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -467,8 +467,56 @@ def test_silence_in_the_tls_handshake_ends_on_time(qq):
 
 def test_a_whole_answer_on_a_connection_that_never_ends_is_no_answer(qq):
     held = answering(b"HTTP/1.1 200 OK\r\nConnection: close", hold=True)
-    with raw_server(held) as (url, _), pytest.raises(QQUnavailable, match=r"out of time|TimeoutError"):
+    with raw_server(held) as (url, _), pytest.raises(QQUnavailable, match="TimeoutError"):
         make_client(qq, api_url=url, timeout=0.5).identify("C")
+
+
+CHUNKS = b"5\r\n%s\r\n%x;x=y\r\n%s\r\n0\r\n\r\n" % (GOOD_BODY[:5], len(GOOD_BODY) - 5, GOOD_BODY[5:])
+
+
+def serving(answer, calls, size):
+    """Answer so many calls with these bytes, `size` of them at a time."""
+
+    def serve(connection, over):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(calls):
+            read_request(connection)
+            for start in range(0, len(answer), size):
+                connection.sendall(answer[start : start + size])
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_kept"),
+    [
+        (GOOD_ANSWER, True),
+        (GOOD_ANSWER.replace(b"Content-Length", b"content-length"), True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, True),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + GOOD_ANSWER, True),
+        (GOOD_ANSWER.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), False),
+        (GOOD_ANSWER.replace(b"1.1", b"1.0"), False),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + GOOD_BODY, False),
+        (b"HTTP/1.0 200 \r\n\r\n" + GOOD_BODY, False),
+    ],
+    ids=range(8),
+)
+@pytest.mark.parametrize("size", [1, 65536])
+def test_every_framing_that_http_has_is_read(qq, answer, is_kept, size):
+    with raw_server(serving(answer, 2 if is_kept else 1, size)) as (url, accepted):
+        client = make_client(qq, api_url=url)
+        for _ in range(2):
+            assert client.identify("C").openid == OPENID
+        assert len(accepted) == (1 if is_kept else 2)
+
+
+@pytest.mark.parametrize("is_too_much", [False, True])
+def test_a_body_may_have_64_kib(qq, is_too_much):
+    body = GOOD_BODY + b" " * (64 * 1024 - len(GOOD_BODY) + is_too_much)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    expected = pytest.raises(QQUnavailable, match="more than 65536 bytes") if is_too_much else nullcontext()
+    with raw_server(serving(answer, 1, len(answer))) as (url, _), expected:
+        assert make_client(qq, api_url=url).identify("C").openid == OPENID
 
 
 @pytest.mark.parametrize(
@@ -481,13 +529,21 @@ def test_a_whole_answer_on_a_connection_that_never_ends_is_no_answer(qq):
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", b"zz\r\n" + GOOD_BODY + b"\r\n0\r\n\r\n"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20", GOOD_BODY),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: LENGTH", b"\x1f\x8b" + GOOD_BODY),
-        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200, GOOD_BODY),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 30_000, GOOD_BODY),
         (b"HTTP/1.1 -20 OK", GOOD_BODY),
         (b"", GOOD_BODY),
         (b"HTTP/1.1 200 OK\r\nContent-Length: LENGTH", b'{"access_token":"A","openid":"\xff"}'),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1LENGTH", GOOD_BODY),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: LENGTH\r\nTransfer-Encoding: chunked", CHUNKS),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", CHUNKS.removesuffix(b"0\r\n\r\n")),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip", GOOD_BODY),
+        (b"HTTP/1.1 100 Continue", b""),
+        (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other", GOOD_BODY),
+        (b"HTTP/1.1 204 No Content", b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", b""),
+        (b"", b""),
     ],
-    ids=range(12),
+    ids=range(20),
 )
 def test_an_answer_with_odd_framing_is_unavailable(qq, head, body):
     with raw_server(answering(head, body)) as (url, _), pytest.raises(QQUnavailable):
@@ -574,14 +630,15 @@ def test_a_kept_connection_that_the_server_has_ended_is_not_used(qq, is_reset):
         assert len(accepted) == 2
 
 
+@pytest.mark.parametrize("more", [b"x", b"x" * 12_000, GOOD_ANSWER, GOOD_ANSWER[:20], b"HTTP/1.1 500 Oh\r\n\r\noh"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_what_follows_an_answer_is_not_the_next_one(qq, scheme, authority, tmp_path, monkeypatch):
+def test_what_follows_an_answer_is_not_the_next_one(qq, scheme, more, authority, tmp_path, monkeypatch):
     trust(authority, tmp_path, monkeypatch)
     certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
 
     def answer_too_much(connection, over):
         read_request(connection)
-        connection.sendall(GOOD_ANSWER + b"x" * 12_000)  # more than is read ahead, in one record of TLS
+        connection.sendall(GOOD_ANSWER + more)  # in one record of TLS
         over.wait()
 
     with raw_server(answer_too_much, certificate) as (url, accepted):
@@ -640,30 +697,6 @@ def test_a_process_that_is_forked_off_speaks_over_connections_of_its_own(qq):
         assert os.waitpid(child, 0)[1] == 0
         assert client.identify("quick").openid == OPENID
         assert len(accepted) == 2
-
-
-def test_no_clock_is_left_running(qq, client, code):
-    long = make_client(qq, timeout=60.0)
-    long.identify(code)
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.join(5)
-            assert not thread.is_alive()
-
-
-def test_without_a_thread_for_the_clock_nothing_is_sent_and_the_place_is_free(qq, code, monkeypatch):
-    client = make_client(qq, max_connections=2)
-
-    def refuse(self):
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        for _ in range(3):
-            with pytest.raises(QQBusy):
-                client.identify(code)
-    assert client.identify(code).openid == qq.openid("小明")
-    assert asked(qq) == ["/oauth2.0/token"]
 
 
 def test_the_connection_is_kept_alive(qq):

@@ -17,6 +17,7 @@ SAFE = {
     "django": "5.2.18",
     "djangorestframework": "3.18.2",
     "djangorestframework-simplejwt": "5.5.1",
+    "httptools": "0.8",
     "itsdangerous": "2.2",
     "pyjwt": "2.15",
 }

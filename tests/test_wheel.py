@@ -31,7 +31,7 @@ def test_its_version_is_that_of_the_changelog_and_it_brings_what_it_needs(instal
     (distribution,) = Distribution.discover(path=[str(installed_wheel)])
     assert (distribution.metadata["Name"], distribution.version) == ("meiduo-qq-login", VERSION)
     needed = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in distribution.requires}
-    assert needed == {"django", "djangorestframework", "itsdangerous"}
+    assert needed == {"django", "djangorestframework", "httptools", "itsdangerous"}
 
 
 def test_every_sentence_is_there_in_english(package):

@@ -1,6 +1,6 @@
-"""HTTP with bounds: connections to one server, kept, counted and cut off at a deadline. Knows nothing of QQ."""
+"""HTTP with bounds: connections to one server, kept, counted and ended at a deadline. Knows nothing of QQ."""
 
-import math
+import re
 import socket
 import ssl
 import threading
@@ -9,9 +9,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from http.client import HTTPConnection, HTTPException
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+MAX_PIECE = 64 * 1024  # bytes, read at once
+MAX_FRAMING = 64 * 1024  # bytes of an answer beside its body: headers, the lengths of chunks
 
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
 
@@ -47,7 +50,6 @@ class Connections:
         self._places = _Places(maximum)
         self._waits = threading.BoundedSemaphore(max(1, maximum // 4))
         self._breaker = _Breaker()
-        self._watch = _Watch()
         self._address = urlsplit(url)
         # Made once: reading the trust store costs more than the rest of a login together.
         self._tls = ssl.create_default_context() if self._address.scheme == "https" else None
@@ -60,23 +62,18 @@ class Connections:
         `is_back`: the caller was turned away before. Raises NoPlace if none is free, and Resting while the server is
         left alone.
         """
-        with self._places.take(is_back):
+        exchange = _Exchange(seconds)
+        self._places.take(exchange, is_back)
+        try:
             is_trial = self._breaker.admit()
-            was_good, began = None, time.monotonic()
+            before = _exchange.set(exchange)
             try:
-                deadline = _Deadline(seconds)
-                self._watch.add(deadline)
-                before = _deadline.set(deadline)
-                try:
-                    yield
-                finally:
-                    _deadline.reset(before)
-                    self._watch.remove(deadline)
-                    was_good = deadline.was_good
+                yield
             finally:
-                self._breaker.note(was_good, is_trial)
-                if was_good is not None:  # one that sent nothing tells nothing of how long they take
-                    self._places.note(time.monotonic() - began)
+                _exchange.reset(before)
+                self._breaker.note(exchange.was_good, is_trial)
+        finally:
+            self._places.leave(exchange)
 
     def judge(self, is_good: bool) -> None:
         """Say whether the call just made in this exchange was answered in a way that shows a working server."""
@@ -100,29 +97,20 @@ class Connections:
 
         Raises NoAnswer, also for a body of more than `max_body` bytes.
         """
-        deadline = _running()
         connection = self._take()
         try:
-            connection.request("GET", target, headers=headers)
-            with connection.getresponse() as response:
-                body = response.read(max_body + 1)
-                is_whole = not response.length  # of a body that is said to have a length, this is what has not come
-                # What is left of this answer, or a server that ends the connection: not for the next call.
-                is_reusable = response.isclosed() and not response.will_close
-        except (HTTPException, OSError, ValueError) as exc:  # ValueError: of http.client, for a chunk of -5 bytes
+            answer = connection.ask(target, headers, max_body)
+        except (HttpParserError, HttpParserUpgrade, OSError, ValueError) as exc:
             connection.close()
             raise NoAnswer(type(exc).__name__) from None  # its text may quote the address
-        if is_reusable and not deadline.passed:
-            self._idle.append(connection)
-        else:
+        except NoAnswer:
             connection.close()
-        if deadline.passed:
-            raise NoAnswer("out of time")
-        if len(body) > max_body:
-            raise NoAnswer(f"more than {max_body} bytes")
-        if not is_whole:
-            raise NoAnswer("cut short")
-        return response.status, body
+            raise
+        if answer.is_last:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        return answer.status, answer.body
 
     def _take(self) -> "_Connection":
         """Return a connection that is open and quiet, or one that is yet to be opened."""
@@ -131,7 +119,7 @@ class Connections:
                 if connection.is_quiet():
                     return connection
                 connection.close()
-        return _Connection(self._address.hostname or "", self._address.port, self._tls)
+        return _Connection(self._address, self._tls)
 
 
 class _Places:
@@ -140,35 +128,31 @@ class _Places:
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
         self._lock = threading.Lock()
-        self._began: dict[object, float] = {}  # the exchanges under way, the oldest first
+        self._under_way: dict[_Exchange, None] = {}  # the oldest first
         self._lasts = 0.0  # seconds, of late
         self._promised = 0.0  # until when the places that become free are somebody's
 
-    @contextmanager
-    def take(self, is_back: bool) -> Iterator[None]:
-        """Take a place; raises NoPlace."""
-        place = object()
+    def take(self, exchange: "_Exchange", is_back: bool) -> None:
+        """Take a place for an exchange; raises NoPlace."""
         with self._lock:
-            now = time.monotonic()
-            kept = self._maximum // 4 if now < self._promised and not is_back else 0
-            if len(self._began) >= self._maximum - kept:
-                raise NoPlace(self._promise(now))
-            self._began[place] = now
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._began[place]
+            kept = self._maximum // 4 if exchange.began < self._promised and not is_back else 0
+            if len(self._under_way) >= self._maximum - kept:
+                raise NoPlace(self._promise(exchange.began))
+            self._under_way[exchange] = None
 
-    def note(self, seconds: float) -> None:
-        """Note how long an exchange has taken."""
+    def leave(self, exchange: "_Exchange") -> None:
+        """Free its place, and note how long it has taken."""
         with self._lock:
-            self._lasts += (seconds - self._lasts) / 8 if self._lasts else seconds
+            del self._under_way[exchange]
+            if exchange.was_good is not None:  # one that sent nothing tells nothing of that
+                seconds = time.monotonic() - exchange.began
+                self._lasts += (seconds - self._lasts) / 8 if self._lasts else seconds
 
     def _promise(self, now: float) -> float:
         """Return in how many seconds the next place that is nobody's yet becomes free."""
         # The oldest one under way tells sooner than those that are done that the server has become slow.
-        lasts = max(self._lasts, now - next(iter(self._began.values()), now))
+        oldest = next(iter(self._under_way), None)
+        lasts = max(self._lasts, now - oldest.began if oldest else 0)
         free_each = lasts / self._maximum / PROMISED
         self._promised = min(max(self._promised, now) + free_each, now + LONGEST_WAIT)
         return self._promised - now
@@ -211,143 +195,154 @@ class _Breaker:
                     self._rests_until = now + REST
 
 
-class _Deadline:
-    """The end of one exchange by the clock on the wall.
-
-    A socket's time-out starts anew at every read, so a byte a second outlives it. At the deadline the socket is shut
-    down under whoever reads from it.
-    """
+class _Exchange:
+    """What is done in one go with the server, and when that ends: by the clock on the wall, whatever trickles in."""
 
     def __init__(self, seconds: float) -> None:
-        self.passed = False
-        self.was_good: bool | None = None  # the exchange's last call
-        self.ends = time.monotonic() + seconds
-        self._watched: tuple[_Connection, socket.socket] | None = None
+        self.began = time.monotonic()
+        self._ends = self.began + seconds
+        self.was_good: bool | None = None  # its last call
 
     def left(self) -> float:
         """Seconds left; raises TimeoutError if there are none."""
-        left = self.ends - time.monotonic()
+        left = self._ends - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
-    def watch(self, connection: "_Connection") -> None:
-        """Shut `connection` down at the deadline; raises TimeoutError if that is over."""
-        connection.deadline = self
-        # The socket too: where the server closes after its answer, http.client lets go of it before the body is read.
-        self._watched = connection, connection.sock
-        self.left()
 
-    def cut(self) -> None:
-        self.passed = True
-        # Back in the pool, the connection may serve somebody else by now.
-        if self._watched is not None and self._watched[0].deadline is self:
-            # Not SSLSocket's own, which would pull the TLS layer from under the reading thread.
-            with suppress(OSError):  # the other side was faster
-                socket.socket.shutdown(self._watched[1], socket.SHUT_RDWR)
-
-
-class _Watch:
-    """Cuts exchanges off at their deadlines: one thread for a process's all, as a timer each costs a thread each."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._watched: set[_Deadline] = set()
-        self._wakes = 0.0
-        self._thread: threading.Thread | None = None
-
-    def add(self, deadline: _Deadline) -> None:
-        """Watch a deadline; raises NoPlace if no thread is to be had."""
-        with self._changed:
-            if self._thread is None or not self._thread.is_alive():  # a process that was forked off has its own
-                self._thread = threading.Thread(target=self._run, name="qq-deadlines", daemon=True)
-                try:
-                    self._thread.start()
-                except RuntimeError:
-                    self._thread = None
-                    raise NoPlace from None
-            self._watched.add(deadline)
-            if deadline.ends < self._wakes:
-                self._changed.notify()
-
-    def remove(self, deadline: _Deadline) -> None:
-        with self._changed:
-            self._watched.discard(deadline)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                # It sleeps on over exchanges that end in time: the next ones mostly have later deadlines.
-                self._wakes = min((deadline.ends for deadline in self._watched), default=math.inf)
-                self._changed.wait(None if self._wakes == math.inf else max(0, self._wakes - time.monotonic()))
-                late = {deadline for deadline in self._watched if deadline.ends <= time.monotonic()}
-                self._watched -= late
-            for deadline in late:
-                deadline.cut()
-
-
-_deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
+_exchange: ContextVar[_Exchange | None] = ContextVar("exchange", default=None)
 
 
 def is_in_exchange() -> bool:
     """Whether the caller runs inside an exchange, so that a call of his shares its place and its deadline."""
-    return _deadline.get() is not None
+    return _exchange.get() is not None
 
 
-def _running() -> _Deadline:
-    deadline = _deadline.get()
-    assert deadline is not None, "calls are made inside an exchange"
-    return deadline
+def _running() -> _Exchange:
+    exchange = _exchange.get()
+    assert exchange is not None, "calls are made inside an exchange"
+    return exchange
 
 
-class _Connection(HTTPConnection):
-    """A connection whose current exchange ends at its deadline."""
+class _Connection:
+    """A connection to the server, opened by its first call. Each call ends when its exchange does."""
 
-    deadline: _Deadline | None = None
-
-    def __init__(self, host: str, port: int | None, tls: ssl.SSLContext | None) -> None:
-        self.default_port = 443 if tls else 80
-        super().__init__(host, port or self.default_port)
+    def __init__(self, address: SplitResult, tls: ssl.SSLContext | None) -> None:
+        usual_port = 443 if tls else 80
+        self._name = address.hostname or ""
+        self._port = address.port or usual_port
+        self._host = address.netloc.rpartition("@")[2].removesuffix(f":{usual_port}")
         self._tls = tls
+        self._socket: socket.socket | None = None
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        deadline = _running()
-        deadline.watch(self)
-        self.sock.settimeout(deadline.left())
-        super().request(*args, **kwargs)
-
-    def connect(self) -> None:
-        self.sock = self._open()
-        self.sock.settimeout(self._limit())  # for the TLS handshake
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+    def ask(self, target: str, headers: Mapping[str, str], max_body: int) -> "_Answer":
+        """GET `target`. Raises OSError, HttpParserError, NoAnswer, and ValueError for a target no request can have."""
+        if not re.fullmatch("/[!-~]*", target):
+            raise ValueError("a target is a path and a query, percent-encoded")
+        lines = [f"GET {target} HTTP/1.1", f"Host: {self._host}", *(f"{name}: {headers[name]}" for name in headers)]
+        open_socket = self._socket or self._open()
+        open_socket.settimeout(_running().left())
+        open_socket.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+        answer = _Answer(max_body)
+        while not answer.is_whole:
+            # Anew for each piece: a socket's time-out is for one, so a byte a second would outlive it.
+            open_socket.settimeout(_running().left())
+            answer.feed(open_socket.recv(MAX_PIECE))
+        return answer
 
     def is_quiet(self) -> bool:
         """Whether the server has neither ended the connection nor said what nobody has asked for."""
+        assert self._socket is not None
         # Come in one record with the last answer, so read off the network already.
-        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return False
-        self.sock.settimeout(0)
+        self._socket.settimeout(0)
         try:
-            socket.socket.recv(self.sock, 1, socket.MSG_PEEK)  # below TLS, where an end shows as well
+            socket.socket.recv(self._socket, 1, socket.MSG_PEEK)  # below TLS, where an end shows as well
         except BlockingIOError:
             return True
         except OSError:
             pass
         return False
 
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
     def _open(self) -> socket.socket:
+        self._socket = self._reach()
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(_limit())  # for the TLS handshake
+        if self._tls:
+            self._socket = self._tls.wrap_socket(self._socket, server_hostname=self._name)
+        return self._socket
+
+    def _reach(self) -> socket.socket:
         # Each address of a host has its time, within what is left of all, so that a dead one does not hide a live one.
         failure = OSError("no address")
-        for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+        for *_, address in socket.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM):
             try:
-                return socket.create_connection((str(address[0]), self.port), self._limit())
+                return socket.create_connection((str(address[0]), self._port), _limit())
             except OSError as exc:
                 failure = exc
         raise failure
 
-    def _limit(self) -> float:
-        return min(CONNECT_TIMEOUT, _running().left())
+
+def _limit() -> float:
+    return min(CONNECT_TIMEOUT, _running().left())
+
+
+class _Answer:
+    """A server's answer as it comes in, piece by piece. httptools' parser calls the methods on_…."""
+
+    status: int
+
+    def __init__(self, max_body: int) -> None:
+        self.body = b""
+        self.is_whole = False
+        self.is_last = False  # whether the connection is of no use for another call
+        self._max_body = max_body
+        self._room = max_body + MAX_FRAMING
+        self._has_length = self._ends_with_connection = False
+        self._parser = HttpResponseParser(self)
+
+    def feed(self, piece: bytes) -> None:
+        """Take in what was received, nothing being the end of the connection. Raises NoAnswer and HttpParserError."""
+        self._room -= len(piece)
+        try:
+            self._parser.feed_data(piece)
+        except HttpParserError:
+            if not self.is_whole:
+                raise
+            self.is_last = True  # it is followed by something that is none
+        if not piece:
+            if not self._ends_with_connection:
+                raise NoAnswer("cut short")
+            self.is_whole = self.is_last = True
+        if self._room < 0 or len(self.body) > self._max_body:
+            raise NoAnswer(f"more than {self._max_body} bytes")
+        if self.is_whole:
+            del self._parser  # each holds the other
+
+    def on_message_begin(self) -> None:
+        self.is_last = self.is_whole  # a second one, which nobody asked for
+        self._has_length = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
+
+    def on_headers_complete(self) -> None:
+        # Below 200 they are news of the answer that is to come.
+        if not self.is_whole and self._parser.get_status_code() >= 200:
+            self.status = self._parser.get_status_code()
+            self._ends_with_connection = not self._has_length
+
+    def on_body(self, piece: bytes) -> None:
+        if not self.is_whole:
+            self.body += piece
+
+    def on_message_complete(self) -> None:
+        if not self.is_whole and self._parser.get_status_code() >= 200:
+            self.is_whole = True
+            self.is_last = not self._parser.should_keep_alive()

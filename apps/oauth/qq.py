@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
 
 from .connections import Connections, NoAnswer, NoPlace, Resting, is_in_exchange
 
@@ -148,7 +148,7 @@ class OAuthQQ:
     def identify(self, code: str) -> QQIdentity:
         """Go from a code to a person by the fewest requests QQ allows, all within one time-out. Raises QQError."""
         with self.exchange():
-            answer = self._token(code, need_openid="1")
+            answer = self._token(code, "&need_openid=1")
             access_token = _text(answer, "access_token", TOKEN)
             # QQ may leave the openid out, however asked.
             told = _text(answer, "openid", OPENID) if answer.get("openid") else None
@@ -184,8 +184,8 @@ class OAuthQQ:
         with _as_qq_errors(), self._connections.waiting():
             yield
 
-    def _token(self, code: str, **extra: str) -> dict[str, Any]:
-        return self._get("/oauth2.0/token", f"{self._registration}&{urlencode({'code': code, **extra})}")
+    def _token(self, code: str, more: str = "") -> dict[str, Any]:
+        return self._get("/oauth2.0/token", f"{self._registration}&code={quote_plus(code)}{more}")
 
     def _me(self, access_token: str, *, unionid: bool = False, repeat: bool = True) -> QQIdentity:
         query = urlencode({"access_token": access_token, "fmt": "json"} | ({"unionid": "1"} if unionid else {}))
