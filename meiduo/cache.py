@@ -7,6 +7,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError
 from redis.retry import Retry
 
+TAKE = """
+local kept = redis.call("GET", KEYS[1])
+redis.call("DEL", KEYS[1])
+return kept
+"""  # GETDEL, which Redis has since 6.2
+
 
 class KeptClient(redis.RedisCacheClient):
     pid = None
@@ -18,6 +24,10 @@ class KeptClient(redis.RedisCacheClient):
             self.kept, self.pid = self._client(connection_pool=pool, single_connection_client=True), os.getpid()
         return self.kept
 
+    def get_and_delete(self, key):
+        value = self.get_client().eval(TAKE, 1, key)
+        return None if value is None else self._serializer.loads(value)
+
 
 class RedisCache(redis.RedisCache):
     def __init__(self, server, params):
@@ -25,6 +35,10 @@ class RedisCache(redis.RedisCache):
         params["OPTIONS"] = {"retry": Retry(NoBackoff(), 1, (ConnectionError,)), **params.get("OPTIONS", {})}
         super().__init__(server, params)
         self._class = KeptClient
+
+    def get_and_delete(self, key, version=None):
+        """Return what is kept under the key, or None, and keep it no longer: of all who ask at once, one gets it."""
+        return self._cache.get_and_delete(self.make_key(key, version))
 
     def validate_key(self, key):
         pass  # Django looks at each for what memcached would not take

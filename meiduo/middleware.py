@@ -4,7 +4,10 @@ import re
 
 from django.conf import settings
 from django.http import JsonResponse
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
+
+from apps.oauth.errors import language_of
 
 # A media type whose parameters are plain; a charset is UTF-8 or not named at all.
 CONTENT_TYPE = re.compile(
@@ -37,6 +40,18 @@ def with_safe_headers(get_response):
         if settings.ADMIN_PATH and request.path_info.startswith(f"/{settings.ADMIN_PATH}"):
             # Under the shop's own policy a browser sends the admin's forms with `Origin: null`, which Django refuses.
             response.headers["Referrer-Policy"] = "same-origin"
+        return response
+
+    return middleware
+
+
+def in_the_shoppers_language(get_response):
+    """Speak the language that QQ login speaks, which goes by Accept-Language alone."""
+
+    def middleware(request):
+        with override(language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
+            response = get_response(request)
+            response.headers.setdefault("Content-Language", get_language())
         return response
 
     return middleware

@@ -276,7 +276,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "meiduo.middleware.in_the_shoppers_language",
     "meiduo.middleware.short_utf8_bodies_only",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -354,7 +354,7 @@ SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER
 CORS_ALLOWED_ORIGINS = given("CORS_ALLOWED_ORIGINS", origins, [])
 if CORS_ALLOWED_ORIGINS:  # pages that are not on the API's own
     MIDDLEWARE.insert(
-        MIDDLEWARE.index("django.middleware.locale.LocaleMiddleware"), "corsheaders.middleware.CorsMiddleware"
+        MIDDLEWARE.index("meiduo.middleware.in_the_shoppers_language"), "corsheaders.middleware.CorsMiddleware"
     )
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Retry-After"]

@@ -52,7 +52,8 @@ class Shop:
 
     def last_line(self, name: str, **fields: str) -> dict[str, str]:
         """Return the last JSON line of a file in the shop's folder that has these fields."""
-        lines: Iterable[dict[str, str]] = map(json.loads, (self.var / name).read_text(encoding="utf-8").splitlines())
+        whole = (self.var / name).read_text(encoding="utf-8").rpartition("\n")[0]  # another line may be half written
+        lines: Iterable[dict[str, str]] = map(json.loads, whole.splitlines())
         return [line for line in lines if fields.items() <= line.items()][-1]
 
 

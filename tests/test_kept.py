@@ -11,6 +11,7 @@ from django.core.cache import cache
 
 from apps.oauth.flow import KEPT
 from apps.oauth.models import OAuthQQUser
+from tests.conftest import query_of
 
 DAY = 24 * 60 * 60
 
@@ -39,14 +40,19 @@ def test_qqs_tokens_and_codes_are_gone_once_it_has_said_who_it_is(browser, shop,
     assert len(qq.requests("/oauth2.0/token")) == 2
     tokens = [request["query"]["access_token"] for request in qq.requests("/oauth2.0/me")]
     assert len(tokens) == unionid
-    # QQ's code is kept for the two minutes in which the page may ask, in the cache and nowhere else.
     codes = [request["query"]["code"] for request in qq.requests("/oauth2.0/token")]
-    for secret in tokens:
+    for secret in (*tokens, *codes):
         assert all(secret.encode() not in value for value, _ in cached().values())
         assert secret not in stored()
-    for secret in codes:
-        assert secret not in stored()
-        assert all(left <= 4 * 60 for value, left in cached().values() if secret.encode() in value)
+
+
+def test_a_code_that_no_page_asks_about_is_kept_for_minutes(browser):
+    back = browser.sign_in()
+    browser.come_back(back)
+    code = query_of(back)["code"]
+    (left,) = (left for value, left in cached().values() if code.encode() in value)
+    assert left <= 4 * 60
+    assert code not in stored()
 
 
 def test_a_code_that_went_to_qq_is_remembered_by_its_keyed_sha256(browser):

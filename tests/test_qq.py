@@ -498,8 +498,9 @@ def serving(answer, calls, size):
         (GOOD_ANSWER.replace(b"1.1", b"1.0"), False),
         (b"HTTP/1.1 200 OK\r\n\r\n" + GOOD_BODY, False),
         (b"HTTP/1.0 200 \r\n\r\n" + GOOD_BODY, False),
+        (b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n" + GOOD_BODY, False),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 @pytest.mark.parametrize("size", [1, 65536])
 def test_every_framing_that_http_has_is_read(qq, answer, is_kept, size):
@@ -648,6 +649,15 @@ def test_what_follows_an_answer_is_not_the_next_one(qq, scheme, more, authority,
         assert len(accepted) == 2
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nConnection: close", b"HTTP/1.0 200 OK"])
+def test_a_connection_that_the_server_is_about_to_end_is_not_used(qq, head):
+    with raw_server(answering(head + b"\r\nContent-Length: LENGTH", hold=True)) as (url, accepted):
+        client = make_client(qq, api_url=url)
+        for _ in range(2):
+            assert client.identify("C").openid == OPENID
+        assert len(accepted) == 2
+
+
 def test_an_answer_that_nobody_asked_for_is_nobodys(qq):
     read, said = threading.Event(), threading.Event()
 
@@ -745,6 +755,19 @@ def test_an_address_nobody_listens_at_is_unavailable(qq):
         make_client(qq, api_url="http://a..b").identify("C")
 
 
+def test_a_dead_address_of_a_host_does_not_hide_a_live_one(qq, monkeypatch):
+    find = socket.getaddrinfo
+
+    def find_two(name, *args, **kwargs):
+        names = ["127.0.0.2", "127.0.0.1"] if name == "qq.example" else [name]
+        return [address for each in names for address in find(each, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_two)
+    with raw_server(echo) as (url, _):
+        address = url.replace("127.0.0.1", "qq.example")
+        assert make_client(qq, api_url=address).identify("quick").openid == OPENID
+
+
 @contextmanager
 def deaf_listener():
     """An address whose queue of connections is full, so that a further one gets no answer."""
@@ -780,6 +803,33 @@ def test_a_spent_budget_sends_nothing_more(qq, code):
             with pytest.raises(QQUnavailable):
                 client.identify(code)
     assert asked(qq) == ["/oauth2.0/token"]
+
+
+def test_a_spent_budget_sends_nothing_over_a_kept_connection_either(qq):
+    together = threading.Barrier(2)
+    seen = []
+
+    def answer(connection, over):
+        while request := read_request(connection):
+            seen.append(request)
+            over.wait(0.5) if b"code=slow" in request else None
+            connection.sendall(GOOD_ANSWER)
+
+    def call(client):
+        together.wait()
+        client.identify("slow")
+
+    with raw_server(answer) as (url, accepted):
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(call, [make_client(qq, api_url=url)] * 2))
+        assert len(accepted) == 2
+        client = make_client(qq, api_url=url, timeout=0.2)
+        with client.exchange():
+            for _ in range(2):
+                with pytest.raises(QQUnavailable):
+                    client.identify("slow")
+        assert len(accepted) == 2
+    assert len(seen) == 3
 
 
 @pytest.fixture
@@ -844,8 +894,20 @@ def test_over_tls_any_other_certificate_is_refused_before_the_key_is_sent(qq, au
     assert seen == []
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_the_usual_port_is_not_named_to_qq(qq, scheme, authority, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("scheme", "named", "port", "told"),
+    [
+        ("http", "", 80, "127.0.0.1"),
+        ("http", ":80", 80, "127.0.0.1"),
+        ("http", ":443", 443, "127.0.0.1:443"),
+        ("https", "", 443, "127.0.0.1"),
+        ("https", ":443", 443, "127.0.0.1"),
+        ("https", ":80", 80, "127.0.0.1:80"),
+    ],
+)
+def test_qq_is_told_its_port_unless_it_is_the_usual_one(
+    qq, scheme, named, port, told, authority, tmp_path, monkeypatch
+):
     trust(authority, tmp_path, monkeypatch)
     certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
     connect, asked = socket.create_connection, []
@@ -855,12 +917,19 @@ def test_the_usual_port_is_not_named_to_qq(qq, scheme, authority, tmp_path, monk
         connection.sendall(GOOD_ANSWER)
 
     with raw_server(answer, certificate) as (url, _):
-        ports = {443 if certificate else 80: urlsplit(url).port}  # which a test may not listen on
+        ports = {port: urlsplit(url).port}  # which a test may not listen on
         monkeypatch.setattr(
             socket, "create_connection", lambda address, seconds: connect((address[0], ports[address[1]]), seconds)
         )
-        make_client(qq, api_url=f"{scheme}://127.0.0.1").identify("C")
-    assert b"\r\nHost: 127.0.0.1\r\n" in asked[0]
+        make_client(qq, api_url=f"{scheme}://name:word@127.0.0.1{named}").identify("C")
+    assert f"\r\nHost: {told}\r\n".encode() in asked[0]
+
+
+@pytest.mark.parametrize("path", ["/a b", "/ä", "/a\x0bX: y"])
+def test_an_address_that_no_request_can_have_is_asked_nothing(qq, path):
+    with raw_server(echo) as (url, accepted), pytest.raises(QQUnavailable, match="ValueError"):
+        make_client(qq, api_url=url + path).identify("C")
+    assert accepted == []
 
 
 def test_proxies_of_the_environment_are_not_used(qq, client, code, monkeypatch):

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 from rest_framework.request import Request
 
@@ -50,38 +51,33 @@ _client = cache(OAuthQQ)  # one for the settings there are
 def identify(request: Request, flow: Flow, code: str | None, count: Callable[[], None]) -> QQIdentity:
     """Return whom QQ names for the code, or for the one callback/ kept. QQ is asked once a flow, however often we are.
 
-    `count` is called, maybe twice, unless this is the call that takes the code to QQ. Raises QQLoginError, and what
-    `count` does: ConnectionError too, for a cache that is gone and did not say so.
+    `count` is called, maybe twice, unless this is the call that takes the code to QQ, or the first of those that find
+    no place for it. Raises QQLoginError, and what `count` does: ConnectionError too, for a cache that is gone and did
+    not say so.
     """
-    said, kept_code, is_back = flow.get_many("said", "code", "turned_away")
-    code = code or kept_code
-    if said is not None or is_back or code is None:
-        count()
-    if said is None:
-        if code is None:
-            raise QQLoginError("code_invalid")
-        qq = make_client()
-        try:
-            with qq.exchange(bool(is_back)):
-                taken_by = flow.claim(code)
-                if taken_by is None:
-                    said = _ask(qq, request, flow, code)
-            if taken_by is not None:
-                count()
-            if taken_by == flow.id:
-                with qq.waiting():
-                    said = _wait(flow)
-        except QQBusy as exc:
-            flow.put("turned_away", True)
-            # Without the cookie a sealed code does not live as long as some are told to wait.
-            wait = exc.wait if flow.key else min(exc.wait, COOKIELESS_SEALED_LIFE - 10)
-            raise QQLoginError("qq_busy", wait=wait) from exc
-        except QQUnavailable as exc:  # left alone for a while: nothing was sent, and the flow is as it was
+    qq = make_client()
+    said: Mapping[str, Any] | None
+    try:
+        with qq.exchange(lambda: bool(flow.get("turned_away"))):
+            code = flow.take("code") if code is None else _claim(flow, code)
+            said = None if code is None else _ask(qq, request, flow, code)
+        if said is None:
             count()
+            said = flow.get("said") or _wait(qq, flow)
+    except QQBusy as exc:  # nothing was sent, and the flow is as it was
+        said = flow.get("said")
+        if said is not None or not flow.add("turned_away", True):
+            count()
+        if said is None:
+            wait = qq.promise()
+            # Without the cookie a sealed code does not live as long as some are told to wait.
+            wait = wait if flow.key else min(wait, COOKIELESS_SEALED_LIFE - 10)
+            raise QQLoginError("qq_busy", wait=wait) from exc
+    except QQUnavailable as exc:  # left alone for a while: nothing was sent either
+        count()
+        said = flow.get("said")
+        if said is None:
             raise QQLoginError("qq_unavailable") from exc
-        if said is None:  # another flow has been to QQ with it
-            flow.put("said", {"error": "code_invalid"})
-            raise QQLoginError("code_invalid")
     if flow.key is None and not flow.add("collected", True):
         raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
     if "error" in said:
@@ -89,7 +85,15 @@ def identify(request: Request, flow: Flow, code: str | None, count: Callable[[],
     return QQIdentity(**said)
 
 
-def _ask(qq: OAuthQQ, request: Request, flow: Flow, code: str) -> Mapping[str, str | None]:
+def _claim(flow: Flow, code: str) -> str | None:
+    """Return the code if this call is to take it to QQ, None if another one of the flow's is."""
+    claimed_by = flow.claim(code)
+    if claimed_by not in (None, flow.id):
+        raise QQLoginError("code_invalid")
+    return code if claimed_by is None else None
+
+
+def _ask(qq: OAuthQQ, request: Request, flow: Flow, code: str) -> Mapping[str, Any]:
     """Take the code to QQ, and note for whoever asks again what it said."""
     said: dict[str, str | None]
     try:
@@ -105,14 +109,19 @@ def _ask(qq: OAuthQQ, request: Request, flow: Flow, code: str) -> Mapping[str, s
     return said
 
 
-def _wait(flow: Flow) -> Mapping[str, str | None]:
+def _wait(qq: OAuthQQ, flow: Flow) -> Mapping[str, Any]:
     """Wait for what QQ says to the call that asked first; not past the time that call has."""
-    ends = time.monotonic() + conf.TIMEOUT + 1
-    while time.monotonic() < ends:
-        said: dict[str, str | None] | None = flow.get("said")
-        if said is not None:
-            return said
-        time.sleep(0.05)
+    if flow.get("state") is None:
+        raise QQLoginError("code_invalid")  # no call has: the cache has lost the flow
+    try:
+        with qq.waiting():
+            ends = time.monotonic() + conf.TIMEOUT + 1
+            while time.monotonic() < ends:
+                said: Mapping[str, Any] | None = flow.get("said")
+                if said is not None:
+                    return said
+                time.sleep(0.05)
+    except QQBusy as exc:
+        raise QQLoginError("qq_busy", wait=1) from exc
     gone = {"error": "qq_unavailable"}  # that worker has died
-    flow.add("said", gone)
-    return gone
+    return gone if flow.add("said", gone) else flow.get("said") or gone

@@ -2,7 +2,7 @@
 
 import logging
 import re
-import uuid
+import secrets
 from typing import Any
 
 from django.http import HttpRequest
@@ -41,7 +41,7 @@ def request_id(request: HttpRequest | Request) -> str:
     found: str | None = request.META.get("REQUEST_ID")
     if found is None:
         told = request.META.get("HTTP_X_REQUEST_ID", "") if api_settings.NUM_PROXIES else ""
-        found = request.META["REQUEST_ID"] = told if REQUEST_ID.fullmatch(told) else uuid.uuid4().hex
+        found = request.META["REQUEST_ID"] = told if REQUEST_ID.fullmatch(told) else secrets.token_hex(16)
     return found
 
 

@@ -6,14 +6,14 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from urllib.parse import SplitResult, urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-MAX_PIECE = 64 * 1024  # bytes, read at once
+MAX_PIECE = 64 * 1024  # bytes, read at once: more than a record of TLS has, so that nothing of one is left behind
 MAX_FRAMING = 64 * 1024  # bytes of an answer beside its body: headers, the lengths of chunks
 
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
@@ -27,11 +27,7 @@ LONGEST_WAIT = 50.0  # seconds: two of them, and what a page adds, are less than
 
 
 class NoPlace(Exception):
-    """As many calls as may be are under way: nothing was sent. `wait`: seconds until it is worth coming back."""
-
-    def __init__(self, wait: float = 1.0) -> None:
-        super().__init__()
-        self.wait = wait
+    """As many calls as may be are under way: nothing was sent."""
 
 
 class Resting(Exception):
@@ -56,11 +52,11 @@ class Connections:
         self._idle: list[_Connection] = []  # never more than there are places; the one used last is used next
 
     @contextmanager
-    def exchange(self, seconds: float, is_back: bool = False) -> Iterator[None]:
+    def exchange(self, seconds: float, is_back: Callable[[], bool]) -> Iterator[None]:
         """Take a place, and end every call made inside `seconds` from now.
 
-        `is_back`: the caller was turned away before. Raises NoPlace if none is free, and Resting while the server is
-        left alone.
+        `is_back` says, where it matters, whether the caller was promised a place. Raises NoPlace if none is free, and
+        Resting while the server is left alone.
         """
         exchange = _Exchange(seconds)
         self._places.take(exchange, is_back)
@@ -74,6 +70,10 @@ class Connections:
                 self._breaker.note(exchange.was_good, is_trial)
         finally:
             self._places.leave(exchange)
+
+    def promise(self) -> float:
+        """Promise a place to who found none; return in how many seconds it is free."""
+        return self._places.promise()
 
     def judge(self, is_good: bool) -> None:
         """Say whether the call just made in this exchange was answered in a way that shows a working server."""
@@ -132,13 +132,18 @@ class _Places:
         self._lasts = 0.0  # seconds, of late
         self._promised = 0.0  # until when the places that become free are somebody's
 
-    def take(self, exchange: "_Exchange", is_back: bool) -> None:
+    def take(self, exchange: "_Exchange", is_back: Callable[[], bool]) -> None:
         """Take a place for an exchange; raises NoPlace."""
+        kept = self._maximum // 4 if exchange.began < self._promised else 0
+        if not self._has_taken(exchange, kept) and not (kept and is_back() and self._has_taken(exchange, 0)):
+            raise NoPlace
+
+    def _has_taken(self, exchange: "_Exchange", kept: int) -> bool:
         with self._lock:
-            kept = self._maximum // 4 if exchange.began < self._promised and not is_back else 0
-            if len(self._under_way) >= self._maximum - kept:
-                raise NoPlace(self._promise(exchange.began))
-            self._under_way[exchange] = None
+            is_free = len(self._under_way) < self._maximum - kept
+            if is_free:
+                self._under_way[exchange] = None
+        return is_free
 
     def leave(self, exchange: "_Exchange") -> None:
         """Free its place, and note how long it has taken."""
@@ -148,14 +153,16 @@ class _Places:
                 seconds = time.monotonic() - exchange.began
                 self._lasts += (seconds - self._lasts) / 8 if self._lasts else seconds
 
-    def _promise(self, now: float) -> float:
-        """Return in how many seconds the next place that is nobody's yet becomes free."""
-        # The oldest one under way tells sooner than those that are done that the server has become slow.
-        oldest = next(iter(self._under_way), None)
-        lasts = max(self._lasts, now - oldest.began if oldest else 0)
-        free_each = lasts / self._maximum / PROMISED
-        self._promised = min(max(self._promised, now) + free_each, now + LONGEST_WAIT)
-        return self._promised - now
+    def promise(self) -> float:
+        """Return in how many seconds the next place that is nobody's yet becomes free; from now on it is somebody's."""
+        with self._lock:
+            now = time.monotonic()
+            # The oldest one under way tells sooner than those that are done that the server has become slow.
+            oldest = next(iter(self._under_way), None)
+            lasts = max(self._lasts, now - oldest.began if oldest else 0)
+            free_each = lasts / self._maximum / PROMISED
+            self._promised = min(max(self._promised, now) + free_each, now + LONGEST_WAIT)
+            return self._promised - now
 
 
 class _Breaker:
@@ -254,9 +261,6 @@ class _Connection:
     def is_quiet(self) -> bool:
         """Whether the server has neither ended the connection nor said what nobody has asked for."""
         assert self._socket is not None
-        # Come in one record with the last answer, so read off the network already.
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            return False
         self._socket.settimeout(0)
         try:
             socket.socket.recv(self._socket, 1, socket.MSG_PEEK)  # below TLS, where an end shows as well
@@ -313,9 +317,8 @@ class _Answer:
         try:
             self._parser.feed_data(piece)
         except HttpParserError:
-            if not self.is_whole:
+            if not self.is_whole:  # else it is in what follows the answer, and the connection is of no more use
                 raise
-            self.is_last = True  # it is followed by something that is none
         if not piece:
             if not self._ends_with_connection:
                 raise NoAnswer("cut short")
@@ -333,8 +336,7 @@ class _Answer:
         self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
 
     def on_headers_complete(self) -> None:
-        # Below 200 they are news of the answer that is to come.
-        if not self.is_whole and self._parser.get_status_code() >= 200:
+        if not self.is_whole:
             self.status = self._parser.get_status_code()
             self._ends_with_connection = not self._has_length
 
@@ -343,6 +345,6 @@ class _Answer:
             self.body += piece
 
     def on_message_complete(self) -> None:
-        if not self.is_whole and self._parser.get_status_code() >= 200:
+        if not self.is_whole and self.status >= 200:  # below, it is news of the answer that is to come
             self.is_whole = True
             self.is_last = not self._parser.should_keep_alive()

@@ -130,13 +130,17 @@ class Flow:
     def get(self, what: str) -> Any:
         return cache.get(self._kept(what))
 
-    def get_many(self, *names: str) -> list[Any]:
-        """Several at the price of one call to the cache."""
-        found = cache.get_many(map(self._kept, names))
-        return [found.get(self._kept(name)) for name in names]
+    def take(self, what: str) -> Any:
+        """Return what is kept, and keep it no longer: of all calls that ask for it, one gets it."""
+        key = self._kept(what)
+        get_and_delete = getattr(cache, "get_and_delete", None)  # no method of Django's: one trip in place of two
+        if get_and_delete is not None:
+            return get_and_delete(key)
+        value = cache.get(key)
+        return value if value is not None and cache.delete(key) else None
 
     def claim(self, code: str) -> str | None:
-        """Return the id of the flow that has taken QQ's code to QQ; None if this one is the first, and is to do it."""
+        """Return the id of the flow that has brought QQ's code before; None if this one is the first."""
         # Under every key: while a new one is brought in, some servers know the old one only. In one order everywhere,
         # or each of two could have what the other lacks.
         for hash in sorted(_hash_with_each_key("qq-login.seen-code", code)):

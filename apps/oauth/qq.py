@@ -9,8 +9,8 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
@@ -49,11 +49,7 @@ class QQMisconfigured(QQError):
 
 
 class QQBusy(QQError):
-    """Too many calls to QQ are open: nothing was sent, the same call may be repeated in `wait` seconds."""
-
-    def __init__(self, reason: str, wait: float) -> None:
-        super().__init__(reason)
-        self.wait = wait
+    """Too many calls to QQ are open: nothing was sent, the same call may be repeated later."""
 
 
 class QQUnavailable(QQError):
@@ -165,24 +161,34 @@ class OAuthQQ:
                 raise QQUnavailable("two different openids for one code")
             return identity
 
-    def exchange(self, is_back: bool = False) -> AbstractContextManager[None]:
+    @contextmanager
+    def exchange(self, is_back: Callable[[], bool] = lambda: False) -> Iterator[None]:
         """Take one of the process's places and start the clock; calls and exchanges made inside share both.
 
-        `is_back`: it met QQBusy before. Before anything is sent, raises QQBusy if no place is free, and QQUnavailable
-        while QQ is left alone because it has failed again and again.
+        `is_back` says whether the caller has met QQBusy before; it is asked only where that matters. Before anything
+        is sent, raises QQBusy if no place is free, and QQUnavailable while QQ is left alone because it has failed
+        again and again.
         """
-        return nullcontext() if is_in_exchange() else self._begin(is_back)
+        try:
+            with nullcontext() if is_in_exchange() else self._connections.exchange(self.timeout, is_back):
+                yield
+        except NoPlace:
+            raise QQBusy("no place is free") from None
+        except Resting:
+            raise QQUnavailable("left alone after repeated failures") from None
 
-    @contextmanager
-    def _begin(self, is_back: bool) -> Iterator[None]:
-        with _as_qq_errors(), self._connections.exchange(self.timeout, is_back):
-            yield
+    def promise(self) -> float:
+        """Promise a place to a caller that has met QQBusy; return in how many seconds it is free."""
+        return self._connections.promise()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Take one of the places for those who wait for what QQ says to another call. Raises QQBusy."""
-        with _as_qq_errors(), self._connections.waiting():
-            yield
+        try:
+            with self._connections.waiting():
+                yield
+        except NoPlace:
+            raise QQBusy("no place is free for waiting") from None
 
     def _token(self, code: str, more: str = "") -> dict[str, Any]:
         return self._get("/oauth2.0/token", f"{self._registration}&code={quote_plus(code)}{more}")
@@ -224,16 +230,6 @@ class OAuthQQ:
             finally:
                 self._connections.judge(is_good)
             return answer
-
-
-@contextmanager
-def _as_qq_errors() -> Iterator[None]:
-    try:
-        yield
-    except NoPlace as exc:
-        raise QQBusy("no place is free", exc.wait) from None
-    except Resting:
-        raise QQUnavailable("left alone after repeated failures") from None
 
 
 def read_answer(text: str) -> dict[str, Any]:

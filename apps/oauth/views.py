@@ -192,7 +192,10 @@ class QQCallbackView(QQNavigationView):
         if flow.state is None or not flow.add("state", True):
             raise QQLoginError("state_used")
         code = read_code(request)
-        flow.put("code", code, CODE_KEPT)
+        if flow.claim(code) is None:
+            flow.put("code", code, CODE_KEPT)
+        else:
+            flow.put("said", {"error": "code_invalid"})  # another flow has brought it
         if not conf.REQUIRE_COOKIE:
             flow.put("next", flow.next)
         response = to_page(code=flow.seal_code(request), next=flow.next)
@@ -206,17 +209,18 @@ class QQTokenView(QQView):
     is_counted = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.is_direct = conf.is_direct  # asked once, as it takes a while to tell
         refuse_other_pages(request)
         super().initial(request, *args, **kwargs)
 
     def check_throttles(self, request: Request) -> None:
         # Of a sealed code's GETs the one that asks QQ is not counted once more: callback/ has counted its browser.
-        if request.method != "GET" or conf.is_direct:
+        if request.method != "GET" or self.is_direct:
             super().check_throttles(request)
 
     def count(self) -> None:
         """Count a GET after all, once; raises Throttled."""
-        if not (self.is_counted or conf.is_direct):
+        if not (self.is_counted or self.is_direct):
             self.is_counted = True
             super().check_throttles(self.request)
 
@@ -278,7 +282,7 @@ class QQTokenView(QQView):
 
     def unseal(self, request: Request) -> tuple[Flow, str | None]:
         """Return the flow this call belongs to, and the code of QQ's where the call has one."""
-        if conf.is_direct:
+        if self.is_direct:
             flow = find_by_state(request)
             told = hash_text(repr([request.query_params.getlist(name) for name in ("code", "error", "usercancel")]))
             first = flow.state is not None and flow.add("state", told)
