@@ -11,7 +11,7 @@ TAKE = """
 local kept = redis.call("GET", KEYS[1])
 redis.call("DEL", KEYS[1])
 return kept
-"""  # GETDEL, which Redis has since 6.2
+"""  # GETDEL, for those before Redis 6.2 too
 
 
 class KeptClient(redis.RedisCacheClient):
@@ -23,6 +23,12 @@ class KeptClient(redis.RedisCacheClient):
             pool = self._get_connection_pool(write=True)
             self.kept, self.pid = self._client(connection_pool=pool, single_connection_client=True), os.getpid()
         return self.kept
+
+    def set(self, key, value, timeout):
+        if timeout:  # without the many options of SET, all of which the client looks at each time
+            self.get_client().execute_command("SET", key, self._serializer.dumps(value), "EX", timeout)
+        else:
+            super().set(key, value, timeout)
 
     def get_and_delete(self, key):
         value = self.get_client().eval(TAKE, 1, key)

@@ -463,7 +463,7 @@ def test_a_cache_that_does_not_work_is_found(plugged_in, news, backends, told):
         (
             "wrong",
             f'CACHES["default"] does not do its work: {told}.',
-            "Look whether its server runs, and at LOCATION. The app needs add, incr and delete.",
+            "Look whether its server runs, and at LOCATION. It must add, count, and tell whether it deleted.",
         )
     ]
 

@@ -550,6 +550,11 @@ def test_a_code_goes_to_qq_once_while_a_new_key_is_brought_in(browser, other_bro
     assert token_requests(qq) == 1
 
 
+def test_a_key_that_is_named_twice_costs_nobody_his_login(browser, shop, binding):
+    shop.SECRET_KEY_FALLBACKS = [shop.SECRET_KEY]
+    assert browser.collect(browser.arrive()).status_code == 200
+
+
 @pytest.mark.parametrize("seconds", [600, 719])  # by QQ's clock, or by one of ours two minutes from another of ours
 def test_a_code_is_remembered_as_long_as_qq_would_take_it(browser, other_browser, qq, seconds):
     with time_machine.travel(1_800_000_000, tick=False) as clock:

@@ -49,35 +49,21 @@ _client = cache(OAuthQQ)  # one for the settings there are
 
 
 def identify(request: Request, flow: Flow, code: str | None, count: Callable[[], None]) -> QQIdentity:
-    """Return whom QQ names for the code, or for the one callback/ kept. QQ is asked once a flow, however often we are.
+    """Return whom QQ names for the code the page brought, or for the one callback/ kept.
 
-    `count` is called, maybe twice, unless this is the call that takes the code to QQ, or the first of those that find
-    no place for it. Raises QQLoginError, and what `count` does: ConnectionError too, for a cache that is gone and did
-    not say so.
+    `count` is called unless this is the call that takes the code to QQ, or the flow's first that finds no place for it.
+    Raises QQLoginError, and what `count` does: ConnectionError too, for a cache that is gone and did not say so.
     """
-    qq = make_client()
-    said: Mapping[str, Any] | None
+    qq, said, refusal = make_client(), None, None
     try:
         with qq.exchange(lambda: bool(flow.get("turned_away"))):
-            code = flow.take("code") if code is None else _claim(flow, code)
-            said = None if code is None else _ask(qq, request, flow, code)
-        if said is None:
-            count()
-            said = flow.get("said") or _wait(qq, flow)
-    except QQBusy as exc:  # nothing was sent, and the flow is as it was
-        said = flow.get("said")
-        if said is not None or not flow.add("turned_away", True):
-            count()
-        if said is None:
-            wait = qq.promise()
-            # Without the cookie a sealed code does not live as long as some are told to wait.
-            wait = wait if flow.key else min(wait, COOKIELESS_SEALED_LIFE - 10)
-            raise QQLoginError("qq_busy", wait=wait) from exc
-    except QQUnavailable as exc:  # left alone for a while: nothing was sent either
-        count()
-        said = flow.get("said")
-        if said is None:
-            raise QQLoginError("qq_unavailable") from exc
+            fresh_code = flow.take("code") if code is None else _claim(flow, code)
+            if fresh_code is not None:
+                said = _ask(qq, request, flow, fresh_code)
+    except (QQBusy, QQUnavailable) as exc:  # nothing was sent, and the flow is as it was
+        refusal = exc
+    if said is None:
+        said = _recall(qq, flow, refusal, count)
     if flow.key is None and not flow.add("collected", True):
         raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
     if "error" in said:
@@ -109,19 +95,35 @@ def _ask(qq: OAuthQQ, request: Request, flow: Flow, code: str) -> Mapping[str, A
     return said
 
 
-def _wait(qq: OAuthQQ, flow: Flow) -> Mapping[str, Any]:
-    """Wait for what QQ says to the call that asked first; not past the time that call has."""
+def _recall(qq: OAuthQQ, flow: Flow, refusal: QQError | None, count: Callable[[], None]) -> Mapping[str, Any]:
+    """Return what QQ says to the call that asks, or asked, in place of this one."""
+    said: Mapping[str, Any] | None = flow.get("said")
+    if said is not None or not isinstance(refusal, QQBusy) or not flow.add("turned_away", True):
+        count()
+    if said is not None:
+        return said
+    if isinstance(refusal, QQBusy):
+        wait = qq.promise()
+        # Without the cookie a sealed code does not live as long as some are told to wait.
+        raise QQLoginError("qq_busy", wait=wait if flow.key else min(wait, COOKIELESS_SEALED_LIFE - 10)) from refusal
+    if refusal is not None:  # QQ is left alone for a while
+        raise QQLoginError("qq_unavailable") from refusal
     if flow.get("state") is None:
-        raise QQLoginError("code_invalid")  # no call has: the cache has lost the flow
+        raise QQLoginError("code_invalid")  # nobody has taken the code either: the cache has lost the flow
     try:
         with qq.waiting():
-            ends = time.monotonic() + conf.TIMEOUT + 1
-            while time.monotonic() < ends:
-                said: Mapping[str, Any] | None = flow.get("said")
-                if said is not None:
-                    return said
-                time.sleep(0.05)
+            return _wait(flow)
     except QQBusy as exc:
         raise QQLoginError("qq_busy", wait=1) from exc
+
+
+def _wait(flow: Flow) -> Mapping[str, Any]:
+    """Wait for what QQ says to the call that asks; not past the time that call has."""
+    ends = time.monotonic() + conf.TIMEOUT + 1
+    while time.monotonic() < ends:
+        said: Mapping[str, Any] | None = flow.get("said")
+        if said is not None:
+            return said
+        time.sleep(0.05)
     gone = {"error": "qq_unavailable"}  # that worker has died
     return gone if flow.add("said", gone) else flow.get("said") or gone

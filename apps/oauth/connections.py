@@ -55,7 +55,7 @@ class Connections:
     def exchange(self, seconds: float, is_back: Callable[[], bool]) -> Iterator[None]:
         """Take a place, and end every call made inside `seconds` from now.
 
-        `is_back` says, where it matters, whether the caller was promised a place. Raises NoPlace if none is free, and
+        `is_back` says, where it matters, whether the caller found none before. Raises NoPlace if none is free, and
         Resting while the server is left alone.
         """
         exchange = _Exchange(seconds)
@@ -134,13 +134,15 @@ class _Places:
 
     def take(self, exchange: "_Exchange", is_back: Callable[[], bool]) -> None:
         """Take a place for an exchange; raises NoPlace."""
-        kept = self._maximum // 4 if exchange.began < self._promised else 0
-        if not self._has_taken(exchange, kept) and not (kept and is_back() and self._has_taken(exchange, 0)):
-            raise NoPlace
+        held_back = self._maximum // 4 if exchange.began < self._promised else 0
+        if self._enter(exchange, held_back) or (held_back and is_back() and self._enter(exchange, 0)):
+            return
+        raise NoPlace
 
-    def _has_taken(self, exchange: "_Exchange", kept: int) -> bool:
+    def _enter(self, exchange: "_Exchange", held_back: int) -> bool:
+        """Give the exchange a place if there is one beside those held back; tell whether there was."""
         with self._lock:
-            is_free = len(self._under_way) < self._maximum - kept
+            is_free = len(self._under_way) < self._maximum - held_back
             if is_free:
                 self._under_way[exchange] = None
         return is_free
@@ -300,37 +302,41 @@ def _limit() -> float:
 class _Answer:
     """A server's answer as it comes in, piece by piece. httptools' parser calls the methods on_…."""
 
-    status: int
-
     def __init__(self, max_body: int) -> None:
+        self.status, self._has_length = 0, False
         self.body = b""
         self.is_whole = False
         self.is_last = False  # whether the connection is of no use for another call
         self._max_body = max_body
         self._room = max_body + MAX_FRAMING
-        self._has_length = self._ends_with_connection = False
         self._parser = HttpResponseParser(self)
 
     def feed(self, piece: bytes) -> None:
-        """Take in what was received, nothing being the end of the connection. Raises NoAnswer and HttpParserError."""
+        """Take in what was received, nothing being the end of the connection.
+
+        Raises NoAnswer, HttpParserError and HttpParserUpgrade.
+        """
         self._room -= len(piece)
         try:
             self._parser.feed_data(piece)
-        except HttpParserError:
-            if not self.is_whole:  # else it is in what follows the answer, and the connection is of no more use
+        except (HttpParserError, HttpParserUpgrade):
+            if not self.is_whole:  # else it is in what follows the answer
                 raise
         if not piece:
-            if not self._ends_with_connection:
+            # The parser cannot be told of the end. Without a length it is where the answer ends.
+            if self._has_length or self.status < 200:
                 raise NoAnswer("cut short")
             self.is_whole = self.is_last = True
         if self._room < 0 or len(self.body) > self._max_body:
-            raise NoAnswer(f"more than {self._max_body} bytes")
+            raise NoAnswer("too long")
         if self.is_whole:
             del self._parser  # each holds the other
 
     def on_message_begin(self) -> None:
-        self.is_last = self.is_whole  # a second one, which nobody asked for
-        self._has_length = False
+        if self.is_whole:
+            self.is_last = True  # this is a second one, which nobody asked for
+        else:
+            self.status, self._has_length = 0, False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
@@ -338,7 +344,6 @@ class _Answer:
     def on_headers_complete(self) -> None:
         if not self.is_whole:
             self.status = self._parser.get_status_code()
-            self._ends_with_connection = not self._has_length
 
     def on_body(self, piece: bytes) -> None:
         if not self.is_whole:

@@ -111,11 +111,11 @@ class Flow:
 
     def seal_code(self, request: HttpRequest | Request) -> str:
         """Return the handle the page gets in place of QQ's code, which stays in the cache."""
-        return _sign("code", self._claim(request))
+        return _sign("code", self._whose(request))
 
     def make_bind_token(self, identity: QQIdentity, request: HttpRequest | Request) -> str:
         """Return the signed proof that this browser's person owns the openid."""
-        held = self._claim(request) | {"openid": identity.openid}
+        held = self._whose(request) | {"openid": identity.openid}
         return _sign("bind", held | ({"unionid": identity.unionid} if identity.unionid else {}))
 
     # What the cache keeps of a flow, so that one flow does each thing once, in whatever worker.
@@ -131,19 +131,13 @@ class Flow:
         return cache.get(self._kept(what))
 
     def take(self, what: str) -> Any:
-        """Return what is kept, and keep it no longer: of all calls that ask for it, one gets it."""
-        key = self._kept(what)
-        get_and_delete = getattr(cache, "get_and_delete", None)  # no method of Django's: one trip in place of two
-        if get_and_delete is not None:
-            return get_and_delete(key)
-        value = cache.get(key)
-        return value if value is not None and cache.delete(key) else None
+        return take(self._kept(what))
 
     def claim(self, code: str) -> str | None:
         """Return the id of the flow that has brought QQ's code before; None if this one is the first."""
         # Under every key: while a new one is brought in, some servers know the old one only. In one order everywhere,
         # or each of two could have what the other lacks.
-        for hash in sorted(_hash_with_each_key("qq-login.seen-code", code)):
+        for hash in sorted({*_hash_with_each_key("qq-login.seen-code", code)}):
             key = f"qq-login:code:{hash}"
             if not cache.add(key, self.id, KEPT):
                 return str(cache.get(key))
@@ -170,7 +164,7 @@ class Flow:
             and time.time() - held["time"] <= REPEAT_LIFE
         )
 
-    def _claim(self, request: HttpRequest | Request) -> dict[str, str]:
+    def _whose(self, request: HttpRequest | Request) -> dict[str, str]:
         """What a signed value says of whose it is."""
         claim = {"flow": self.id, "key": self.key_hash}
         return claim if conf.REQUIRE_COOKIE else claim | {"client": _clients(request)[0]}
@@ -180,6 +174,15 @@ class Flow:
 
     def _cookie(self) -> str:
         return _sign("flow", {"id": self.id, "key": self.key, "next": self.next, "state": self.state})
+
+
+def take(key: str) -> Any:
+    """Return what the cache keeps under the key, and keep it no longer: of all who ask for it, one gets it."""
+    get_and_delete = getattr(cache, "get_and_delete", None)  # no method of Django's: one trip in place of two
+    if get_and_delete is not None:
+        return get_and_delete(key)
+    value = cache.get(key)
+    return value if value is not None and cache.delete(key) else None
 
 
 def open_sealed_code(request: Request, sealed: str) -> Flow:

@@ -206,7 +206,6 @@ class QQCallbackView(QQNavigationView):
 
 class QQTokenView(QQView):
     events = {"GET": "login", "POST": "bind"}
-    is_counted = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.is_direct = conf.is_direct  # asked once, as it takes a while to tell
@@ -219,9 +218,8 @@ class QQTokenView(QQView):
             super().check_throttles(request)
 
     def count(self) -> None:
-        """Count a GET after all, once; raises Throttled."""
-        if not (self.is_counted or self.is_direct):
-            self.is_counted = True
+        """Count a GET after all; raises Throttled."""
+        if not self.is_direct:
             super().check_throttles(self.request)
 
     def get(self, request: Request) -> Response:
