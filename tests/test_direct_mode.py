@@ -117,6 +117,16 @@ def test_a_sealed_code_is_no_code_of_qqs(browser, shop, qq):
     assert token_requests(qq) == 0
 
 
+def test_a_code_goes_to_qq_once_in_whatever_flow(browser, other_browser, qq, binding):
+    address = browser.sign_in()
+    assert forward(browser, address).status_code == 200
+    other_address = other_browser.sign_in("小红")
+    for _ in range(2):
+        response = forward(other_browser, other_address, code=query_of(address)["code"])
+        assert (response.status_code, response.json()["code"]) == (400, "code_invalid")
+    assert token_requests(qq) == 1
+
+
 def test_a_used_flow_stays_used_whatever_the_cache_has_lost(browser, qq):
     address = browser.sign_in()
     forward(browser, address)
