@@ -75,6 +75,33 @@ def test_who_is_turned_away_is_told_when_a_place_will_be_his(browser, qq, shop, 
     assert waits[0] < waits[-1]  # one after the other, not all at once
 
 
+def test_a_call_under_way_tells_how_long_qq_takes_before_any_is_done(qq, shop, no_limits, binding):
+    shop.QQ_MAX_CONNECTIONS = 2  # with that number no test has had an answer of this QQ
+    qq.behave(token={"fault": "slow", "seconds": 3})
+    first, second, patient = [(each, each.arrive()) for each in (Browser(qq) for _ in range(3))]
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(collect, *each) for each in (first, second)]
+        wait_until_asked(qq, 2)
+        waits = set()
+        while not any(call.done() for call in calls) and max(waits, default=0) < 2:
+            waits.add(int(collect(*patient)["Retry-After"]))
+        assert not any(call.done() for call in calls)
+
+
+def test_a_repeat_gets_its_answer_while_no_place_is_free(browser, other_browser, qq, shop, account, binding):
+    shop.QQ_MAX_CONNECTIONS = 1
+    code = browser.arrive()
+    assert collect(browser, code).status_code == 200
+    qq.behave(token={"fault": "slow", "seconds": 1, "times": 1})
+    slow = other_browser.arrive()
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(collect, other_browser, slow)
+        wait_until_asked(qq, 2)
+        assert collect(browser, code).json()["user_id"] == account.pk
+        assert not call.done()
+    assert asked(qq) == 2
+
+
 @pytest.mark.parametrize(("with_cookie", "longest"), [(True, 50), (False, 20)])
 def test_nobody_is_told_to_wait_longer_than_his_code_lives(qq, shop, no_limits, binding, with_cookie, longest):
     shop.QQ_MAX_CONNECTIONS = 1
