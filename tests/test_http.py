@@ -439,3 +439,13 @@ def test_the_admin_takes_its_own_forms_and_no_foreign_page_reads_it(call):
     assert page.headers["Referrer-Policy"] == "same-origin"
     assert "Access-Control-Allow-Origin" not in page.headers
     assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(("asked", "language"), [("en", "en"), ("fr, zh;q=0.5", "zh-hans"), (None, "zh-hans")])
+def test_the_shop_speaks_the_language_of_the_header_whatever_a_cookie_says(client, db, asked, language):
+    client.cookies["django_language"] = "zh-hans" if language == "en" else "en"
+    headers = {"accept-language": asked} if asked else {}
+    response = client.post("/authorizations/", {}, content_type="application/json", headers=headers)
+    assert response.status_code == 400
+    assert response["Content-Language"] == language
+    assert response.json()["message"].isascii() == (language == "en")
