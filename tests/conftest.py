@@ -103,8 +103,11 @@ def qq_server():
 @pytest.fixture
 def qq(qq_server):
     qq_server.reset()
+    # What an earlier test made of QQ is over, and its server may have had the port that this one's gets.
     for connections in oauth_qq._connections.values():
-        connections._breaker.note(True)  # what an earlier test made of QQ is over
+        for connection in connections._idle:
+            connection.close()
+    oauth_qq._connections.clear()
     return qq_server
 
 
