@@ -25,14 +25,24 @@ class KeptClient(redis.RedisCacheClient):
         return self.kept
 
     def set(self, key, value, timeout):
-        if timeout:  # without the many options of SET, all of which the client looks at each time
-            self.get_client().execute_command("SET", key, self._serializer.dumps(value), "EX", timeout)
+        if timeout:
+            self.ask("SET", key, self._serializer.dumps(value), "EX", timeout)
         else:
             super().set(key, value, timeout)
 
     def get_and_delete(self, key):
-        value = self.get_client().eval(TAKE, 1, key)
+        value = self.ask("EVAL", TAKE, 1, key)
         return None if value is None else self._serializer.loads(value)
+
+    def ask(self, *command):
+        """Return Redis' answer, without what the client looks up and notes for each command. Raises RedisError."""
+        connection = self.get_client().connection
+
+        def ask_once():
+            connection.send_command(*command)
+            return connection.read_response()
+
+        return connection.retry.call_with_retry(ask_once, lambda _error: connection.disconnect())
 
 
 class RedisCache(redis.RedisCache):

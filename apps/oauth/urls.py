@@ -9,11 +9,11 @@ callback = views.QQCallbackView.as_view()
 token = views.QQTokenView.as_view()
 
 urlpatterns = [
+    path("users/", token, name="users"),  # first, as it is looked for most
     path("authorization/", authorization, name="authorization"),
     path("login/", views.QQLoginView.as_view(), name="login"),
     path("callback/", callback, name="callback"),
     path("callback", callback),  # QQ has been seen to refuse a registered address that ends in a slash
-    path("users/", token, name="users"),
     # The spellings of public shops' pages.
     path("authorizations/", authorization),
     path("statues/", authorization),
