@@ -14,7 +14,8 @@ from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import IntegrityError, OperationalError, connection
-from django.http import Http404
+from django.db.models.signals import pre_save
+from django.http import Http404, UnreadablePostError
 from django.test.utils import CaptureQueriesContext
 from django.utils.translation import override
 from itsdangerous import URLSafeTimedSerializer
@@ -446,6 +447,7 @@ class Impatient(Serializer):
             "hanging redis": TimeoutError("slow"),
             "lost memcached": gaierror("no such host"),
             "too big for django": RequestDataTooBig(),
+            "hung up": UnreadablePostError("reset"),
             "404": Http404("没有这个号码"),
             "403": PermissionDenied("不行"),
         }[attrs["mobile"]]
@@ -467,6 +469,7 @@ class ServiceDown(APIException):
         ("hanging redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("lost memcached", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("too big for django", 413, "invalid", "请求内容太大。"),
+        ("hung up", 400, "invalid", "错误的请求。"),
         ("404", 404, "invalid", "未找到。"),
         ("403", 403, "invalid", "您没有执行该操作的权限。"),
     ],
@@ -545,6 +548,30 @@ def test_a_bind_that_ran_into_a_deadlock_is_done_once_more(browser, form, shop, 
     assert browser.bind(form | {"number": 1213, "times": 1}).status_code == 200  # the repeat of it knows it too
 
 
+class Plain(Serializer):
+    """A shop whose serializer is as DRF's documentation shows one."""
+
+    def create(self, validated_data):
+        return get_user_model().objects.create_user("patient", password=PASSWORD)
+
+
+def test_a_bind_is_done_once_more_by_a_serializer_that_can_only_create(browser, form, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Plain"
+    deadlocks = [OperationalError(1213, "another transaction is in the way")]
+
+    def be_in_the_way(**kwargs):
+        if deadlocks:
+            raise deadlocks.pop()
+
+    pre_save.connect(be_in_the_way, sender=OAuthQQUser)
+    try:
+        assert browser.bind(form).status_code == 200
+    finally:
+        pre_save.disconnect(be_in_the_way, sender=OAuthQQUser)
+    (binding,) = OAuthQQUser.objects.all()
+    assert binding.user.check_password(PASSWORD)
+
+
 @pytest.mark.parametrize(("number", "times"), [(1213, 2), (1205, 1)])
 def test_a_bind_is_not_done_a_third_time_nor_after_another_fault(browser, form, shop, users, number, times):
     shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Blocked"
@@ -574,6 +601,28 @@ def test_who_loses_the_race_for_an_openid_is_told_so_and_leaves_nothing(browser,
     assert refusal(browser.bind(form | {"openid": qq.openid("小明")}), "already_bound") == {}
     assert [user.username for user in users.all()] == ["winner"]
     assert OAuthQQUser.objects.get().user.username == "winner"
+
+
+class ReadingElsewhere:
+    """Database routing of a shop that reads from a replica, which cannot be asked yet about what was just written."""
+
+    def db_for_read(self, model, **hints):
+        return "replica"
+
+
+def test_a_form_that_is_sent_again_is_not_looked_up_at_a_replica(browser, form, shop):
+    assert browser.bind(form).status_code == 200
+    shop.DATABASE_ROUTERS = [f"{__name__}.ReadingElsewhere"]
+    assert browser.bind(form).status_code == 200
+    assert refusal(browser.bind(form | {"password": "another password"}), "already_bound") == {}
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_who_lost_the_race_is_not_looked_up_at_a_replica(browser, form, shop, qq):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Rival"
+    shop.DATABASE_ROUTERS = [f"{__name__}.ReadingElsewhere"]
+    assert refusal(browser.bind(form | {"openid": qq.openid("小明")}), "already_bound") == {}
 
 
 def test_an_openid_that_differs_in_case_only_is_another_persons(browser, account, form, qq, users):

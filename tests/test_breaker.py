@@ -102,6 +102,14 @@ def test_failures_over_more_than_ten_seconds_are_no_row(qq, client, clock):
     assert len(asked(qq)) == 10
 
 
+def test_a_clock_that_was_set_back_makes_no_rest_longer(qq, client, clock):
+    qq.behave(**FAULTY)
+    fail(client, 5)
+    clock.shift(-3600)
+    fail(client)
+    assert len(asked(qq)) == 6
+
+
 @pytest.mark.parametrize("number", [100017, 123456])
 def test_an_answer_with_a_number_is_an_answer(qq, client, number):
     """Else anybody could keep everybody out with five codes that upset QQ."""

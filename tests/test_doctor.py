@@ -546,8 +546,8 @@ def test_a_cache_that_is_none_is_said_once(plugged_in, backend, number):
     assert fault.endswith(f" (oauth.{number})")
 
 
-MIGRATE = "Run manage.py migrate oauth."
-REPAIR = "Run manage.py migrate --fake oauth zero, then manage.py migrate oauth."
+MIGRATE = "Run manage.py migrate."
+REPAIR = "Run manage.py migrate --fake oauth zero, then manage.py migrate."
 
 
 def last_migration():

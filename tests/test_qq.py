@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import ssl
 import struct
@@ -15,8 +16,10 @@ from io import StringIO
 from urllib.parse import urlsplit
 
 import pytest
+import time_machine
 import trustme
 
+from apps.oauth import qq as oauth_qq
 from apps.oauth.qq import (
     MISCONFIGURED,
     REJECTED,
@@ -713,11 +716,35 @@ def test_a_process_that_is_forked_off_speaks_over_connections_of_its_own(qq):
         assert len(accepted) == 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads, which is what is tried
+def test_what_other_threads_are_at_while_a_process_is_forked_off_does_not_hinder_it(qq, code):
+    client = make_client(qq, max_connections=1)
+    with client.waiting(), oauth_qq._connecting:  # the one place, and the lock, held while the trust store is read
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                signal.alarm(5)
+                status = int(client.identify(code).openid != qq.openid("小明"))
+            finally:
+                os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_the_connection_is_kept_alive(qq):
     with raw_server(echo) as (url, accepted):
         for _ in range(3):
             make_client(qq, api_url=url).identify("quick")
         assert len(accepted) == 1
+
+
+def test_a_connection_that_was_quiet_for_long_is_not_used(qq):
+    with raw_server(echo) as (url, accepted), time_machine.travel(1_800_000_000, tick=False) as clock:
+        client = make_client(qq, api_url=url)
+        for seconds, connections in [(0, 1), (30, 1), (31, 2), (-1, 3)]:
+            clock.shift(seconds)
+            assert client.identify("quick").openid == OPENID
+            assert len(accepted) == connections
 
 
 def test_calls_past_the_limit_are_turned_away_before_anything_is_sent(qq, code):
@@ -747,6 +774,16 @@ def test_fewer_may_wait_than_call(qq):
         pass
 
 
+def test_who_waits_takes_a_place(qq):
+    client = make_client(qq, max_connections=1)
+    with client.exchange(), pytest.raises(QQBusy), client.waiting():
+        pass
+    with client.waiting(), pytest.raises(QQBusy), client.exchange():
+        pass
+    with client.exchange():
+        pass
+
+
 def test_an_address_nobody_listens_at_is_unavailable(qq):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -772,11 +809,24 @@ def test_a_dead_address_of_a_host_does_not_hide_a_live_one(qq, monkeypatch):
         assert make_client(qq, api_url=address).identify("quick").openid == OPENID
 
 
+def test_many_addresses_that_do_not_answer_do_not_hide_a_live_one(qq, monkeypatch):
+    find = socket.getaddrinfo
+
+    def find_four(name, port, *args, **kwargs):
+        names = ["127.0.0.2"] * 3 + ["127.0.0.1"] if name == "qq.example" else [name]
+        return [address for each in names for address in find(each, port, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_four)
+    with raw_server(echo) as (url, _), deaf_listener("127.0.0.2", urlsplit(url).port):
+        address = url.replace("127.0.0.1", "qq.example")
+        assert make_client(qq, api_url=address, timeout=1.0).identify("quick").openid == OPENID
+
+
 @contextmanager
-def deaf_listener():
+def deaf_listener(host="127.0.0.1", port=0):
     """An address whose queue of connections is full, so that a further one gets no answer."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((host, port))
         listener.listen(0)
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:

@@ -5,7 +5,7 @@ import logging
 import pytest
 from django.utils.log import AdminEmailHandler
 
-from tests.conftest import PASSWORD, Browser
+from tests.conftest import PAGE, PASSWORD, Browser, query_of
 
 
 class Broken(Exception):
@@ -20,8 +20,7 @@ def broken_payload(user, request):
 def mailed(shop, mailoutbox):
     """What Django mails to the shop's admins about each error, in its most talkative form."""
     shop.ADMINS = [("Operator", "operator@shop.example")]
-    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.broken_payload"
-    handler = AdminEmailHandler(include_html=True)
+    handler = AdminEmailHandler(include_html=True, reporter_class="django.views.debug.ExceptionReporter")
     handler.setLevel(logging.ERROR)
     logger = logging.getLogger("django.request")
     logger.addHandler(handler)
@@ -38,7 +37,12 @@ def secrets_of(browser, **sent):
     return [*sent.values(), *(cookie.value for cookie in browser.client.cookies.values())]
 
 
-def test_a_report_of_a_failed_login_has_no_code_and_no_cookie(browser, binding, mailed, qq):
+@pytest.fixture
+def bug(shop):
+    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.broken_payload"
+
+
+def test_a_report_of_a_failed_login_has_no_code_and_no_cookie(browser, binding, mailed, bug, qq):
     code = browser.arrive()
     response = browser.collect(code, headers={"referer": f"http://testserver/oauth_callback.html?code={code}"})
     assert response.status_code == 500
@@ -50,9 +54,32 @@ def test_a_report_of_a_failed_login_has_no_code_and_no_cookie(browser, binding, 
         assert secret not in report
 
 
-def test_a_report_of_a_failed_bind_has_no_form(browser, account, form, mailed, qq):
+def test_a_report_of_a_failed_bind_has_no_form(browser, account, form, mailed, bug, qq):
     assert browser.bind(form).status_code == 500
     (report,) = mailed()
     assert "Broken" in report
     for secret in [*secrets_of(browser, **form), PASSWORD, qq.openid("小明")]:
+        assert secret not in report
+
+
+def test_a_report_of_a_qq_that_does_not_answer_has_no_code_and_no_cookie(browser, mailed, qq):
+    code = browser.arrive()
+    qq.behave(token={"fault": "502"})
+    assert browser.collect(code).status_code == 503
+    (report,) = mailed()
+    assert "/oauth/qq/users/" in report
+    for secret in secrets_of(browser, code=code):
+        assert secret not in report
+
+
+def test_a_report_of_a_qq_that_is_left_alone_has_no_code_of_qqs(browser, mailed, shop, qq):
+    shop.QQ_REDIRECT_URI = PAGE
+    qq.behave(token={"fault": "502"})
+    for _ in range(6):
+        sent = query_of(browser.sign_in())
+        response = browser.client.get("/oauth/qq/users/", sent)
+    assert (response.status_code, response.json()["code"]) == (503, "qq_unavailable")
+    report = mailed()[-1]
+    assert "/oauth/qq/users/" in report
+    for secret in secrets_of(browser, **sent):
         assert secret not in report

@@ -23,6 +23,8 @@ FAILING = 10  # seconds within which they come
 REST = 30  # seconds
 
 PROMISED = 0.9  # of the places: some who are told to come back do so late, and some who are new get in
+MAX_IDLE = 30  # seconds: what stands between drops a connection that is quiet for longer, and may tell neither end
+
 LONGEST_WAIT = 50.0  # seconds: two of them, and what a page adds, are less than a sealed code lives
 
 
@@ -81,16 +83,26 @@ class Connections:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Take a place for waiting for somebody else's exchange. There are fewer, as who waits holds a thread too.
+        """Take a place, as who waits for somebody else's exchange holds a thread too. Few may be taken for that.
 
         Raises NoPlace if none is free.
         """
         if not self._waits.acquire(blocking=False):
             raise NoPlace
         try:
-            yield
+            place = _Exchange(0)
+            self._places.take(place, lambda: False)
+            try:
+                yield
+            finally:
+                self._places.leave(place)
         finally:
             self._waits.release()
+
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        while self._idle:
+            self._idle.pop().close()
 
     def get(self, target: str, *, headers: Mapping[str, str], max_body: int) -> tuple[int, bytes]:
         """GET a path and query, inside an exchange; return the status and the body, undecoded.
@@ -109,6 +121,7 @@ class Connections:
         if answer.is_last:
             connection.close()
         else:
+            connection.idle_since = time.time()
             self._idle.append(connection)
         return answer.status, answer.body
 
@@ -184,7 +197,7 @@ class _Breaker:
         with self._lock:
             if self._rests_until is None:
                 return False
-            if time.time() < self._rests_until:
+            if 0 < self._rests_until - time.time() <= REST:  # no longer, whatever becomes of the clock
                 raise Resting
             self._rests_until = time.time() + REST  # the others wait for what becomes of this one
             return True
@@ -243,6 +256,7 @@ class _Connection:
         self._port = address.port or usual_port
         self._host = address.netloc.rpartition("@")[2].removesuffix(f":{usual_port}")
         self._tls = tls
+        self.idle_since = 0.0
         self._socket: socket.socket | None = None
 
     def ask(self, target: str, headers: Mapping[str, str], max_body: int) -> "_Answer":
@@ -261,8 +275,10 @@ class _Connection:
         return answer
 
     def is_quiet(self) -> bool:
-        """Whether the server has neither ended the connection nor said what nobody has asked for."""
+        """Whether the server has, as far as one sees, neither ended the connection nor said what nobody asked for."""
         assert self._socket is not None
+        if not 0 <= time.time() - self.idle_since <= MAX_IDLE:
+            return False
         self._socket.settimeout(0)
         try:
             socket.socket.recv(self._socket, 1, socket.MSG_PEEK)  # below TLS, where an end shows as well
@@ -285,11 +301,14 @@ class _Connection:
         return self._socket
 
     def _reach(self) -> socket.socket:
-        # Each address of a host has its time, within what is left of all, so that a dead one does not hide a live one.
+        # Each address of a host has a share of what is left, so that dead ones do not hide a live one.
         failure = OSError("no address")
-        for *_, address in socket.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM):
+        found = socket.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
+        for tried, (*_, address) in enumerate(found):
             try:
-                return socket.create_connection((str(address[0]), self._port), _limit())
+                shares = len(found) - tried + 1  # one for what comes after
+                limit = min(_limit(), _running().left() / shares)
+                return socket.create_connection((str(address[0]), self._port), limit)
             except OSError as exc:
                 failure = exc
         raise failure

@@ -2,17 +2,18 @@
 
 import logging
 import math
+import traceback
 from socket import gaierror
 from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
-from django.http import Http404, HttpRequest, QueryDict
+from django.http import Http404, HttpRequest, QueryDict, UnreadablePostError
 from django.utils.module_loading import import_string
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_noop as _
 from django.utils.translation.trans_real import parse_accept_lang_header
-from rest_framework.exceptions import APIException, NotFound, PermissionDenied, Throttled, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ParseError, PermissionDenied, Throttled, ValidationError
 from rest_framework.response import Response
 
 logger = logging.getLogger(__name__)
@@ -82,15 +83,22 @@ class BodyTooLarge(APIException):
 def as_api_error(exc: Exception) -> APIException | None:
     """Return the API error that `exc` is or stands for; None for a bug of ours, which must stay visible."""
     if isinstance(exc, CACHE_ERRORS):
-        logger.error("The cache is out of reach: %s", type(exc).__name__)
         return QQLoginError("cache_unavailable")
     if isinstance(exc, Http404):  # of the shop's own code, as is the next
         return NotFound()
     if isinstance(exc, DjangoPermissionDenied):
         return PermissionDenied()
+    if isinstance(exc, UnreadablePostError):  # whoever sent it has hung up
+        return ParseError()
     if isinstance(exc, RequestDataTooBig):  # Django's own limit was the lower one
         return BodyTooLarge()
     return exc if isinstance(exc, APIException) else None
+
+
+def log_cache_error(exc: Exception) -> None:
+    """Log which of CACHE_ERRORS it was, and where: something else of the shop's may raise the like."""
+    *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
+    logger.error("The cache is out of reach: %s at %s:%s", type(exc).__name__, frame.f_code.co_filename, line)
 
 
 def answer_error(exc: Exception, context: dict[str, Any]) -> Response | None:

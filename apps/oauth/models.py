@@ -24,10 +24,10 @@ class OAuthQQUser(models.Model):
         return shorten(self.openid)
 
 
-def find_user(openid: str) -> AbstractBaseUser | None:
-    """Return the user the openid is bound to."""
+def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | None:
+    """Return the user the openid is bound to, as the database of that name has it, or the one that is read from."""
     user_model = get_user_model()
-    database = user_model._base_manager.db
+    database = database or user_model._base_manager.db
     sql, names, converters = _look_up(database)
     connection = connections[database]
     with connection.cursor() as cursor:

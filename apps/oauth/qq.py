@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -66,17 +67,30 @@ class QQIdentity:
     unionid: str | None = None
 
 
-_connections: dict[tuple[str, int, int], Connections] = {}
+_connections: dict[tuple[str, int], Connections] = {}
 _connecting = threading.Lock()
 
 
 def connect(api_url: str, maximum: int) -> Connections:
-    """Return this process's one set of connections to `api_url`; one that was forked off has its own."""
-    key = api_url, maximum, os.getpid()
+    """Return this process's one set of connections to `api_url`."""
+    key = api_url, maximum
     with _connecting:
         if key not in _connections:
             _connections[key] = Connections(api_url, maximum)
         return _connections[key]
+
+
+def forget_connections() -> None:
+    """Close what is idle, and begin anew: in a process that was forked off, which must not speak on its parent's."""
+    global _connecting
+    _connecting = threading.Lock()  # another thread of the parent's may have held it
+    for connections in _connections.values():
+        connections.close()
+    _connections.clear()
+
+
+if sys.platform != "win32":  # pragma: no branch  which does not fork
+    os.register_at_fork(after_in_child=forget_connections)
 
 
 class OAuthQQ:

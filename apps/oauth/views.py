@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import IntegrityError, OperationalError, router, transaction
 from django.dispatch import Signal
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -27,7 +27,17 @@ from rest_framework.views import APIView
 from .asking import identify, make_client
 from .audit import hash_openid, mask_mobile, record
 from .conf import conf
-from .errors import QQLoginError, answer_error, as_api_error, code_of, language_of, retry_after, scrub
+from .errors import (
+    CACHE_ERRORS,
+    QQLoginError,
+    answer_error,
+    as_api_error,
+    code_of,
+    language_of,
+    log_cache_error,
+    retry_after,
+    scrub,
+)
 from .flow import CODE_KEPT, MAX_TRIES, Flow, NoCookie, flow_id, hash_text, open_bind_token, open_sealed_code
 from .inputs import (
     CODE,
@@ -84,6 +94,8 @@ class QQView(APIView):
         """Answer an error that is meant, and record it. A bug of ours goes on to Django, without the secrets."""
         error = as_api_error(exc)
         event = self.events.get(str(self.request.method))
+        if isinstance(exc, CACHE_ERRORS):
+            log_cache_error(exc)
         if error is None:
             scrub(self.request._request)
         elif event:
@@ -100,6 +112,8 @@ class QQView(APIView):
             response = super().dispatch(request, *args, **kwargs)
         for name, value in HEADERS.items():
             response.headers[name] = value
+        if response.status_code >= 500:  # Django reports these too, with the request
+            scrub(request)
         return response
 
 
@@ -250,7 +264,9 @@ class QQTokenView(QQView):
         except BadData as exc:
             raise QQLoginError("bind_token_invalid") from exc
         self.known |= {"openid": hash_openid(identity.openid), "mobile": mask_mobile(form.get("mobile"))}
-        bound_to = find_user(identity.openid)
+        # Where a shop reads from replicas, these may not know yet of who has just been bound.
+        database = router.db_for_write(OAuthQQUser)
+        bound_to = find_user(identity.openid, database)
         if bound_to is not None:
             return self.repeat(flow, bound_to)
         # Both are counted before it is known whether this try fails, so that no two tries count as one.
@@ -270,9 +286,9 @@ class QQTokenView(QQView):
         try:
             user = self.bind(account, identity, flow)
         except IntegrityError:
-            if not OAuthQQUser.objects.filter(openid=identity.openid).exists():
+            if not OAuthQQUser.objects.using(database).filter(openid=identity.openid).exists():
                 raise  # a clash of the shop's own, not for the openid
-            return self.repeat(flow, find_user(identity.openid))
+            return self.repeat(flow, find_user(identity.openid, database))
         failures.forgive()
         response = self.login(user, flow, qq_bound, id=user.pk)
         record(request, "bind", **self.known)
@@ -299,6 +315,7 @@ class QQTokenView(QQView):
         except OperationalError as exc:
             if exc.args[:1] != (DEADLOCK,):
                 raise
+        account.instance = None  # else DRF takes the account that was undone for one to update
         return self.save(account, identity, flow)
 
     def save(self, account: BaseSerializer[Any], identity: QQIdentity, flow: Flow) -> AbstractBaseUser:

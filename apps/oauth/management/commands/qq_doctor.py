@@ -325,12 +325,12 @@ def look_at_table(connection: BaseDatabaseWrapper) -> Findings:
     executor = MigrationExecutor(connection)
     targets = executor.loader.graph.leaf_nodes("oauth")
     pending = [f"{migration.app_label}.{migration.name}" for migration, _ in executor.migration_plan(targets)]
-    table, mend = OAuthQQUser._meta.db_table, "Run manage.py migrate oauth."
+    table, mend = OAuthQQUser._meta.db_table, "Run manage.py migrate."
     if pending:
         last = ", ".join(pending[-3:]) + (" and those before" if pending[3:] else "")
         yield Error(f"Migrations are not applied: {last}.", hint=mend)
     else:  # recorded, by this app or by another of its label, but not done to this table
-        mend = "Run manage.py migrate --fake oauth zero, then manage.py migrate oauth."
+        mend = "Run manage.py migrate --fake oauth zero, then manage.py migrate."
     with connection.cursor() as cursor:
         if table not in connection.introspection.table_names(cursor):
             yield Error(f"The table {table} is missing.", hint=mend)
