@@ -14,7 +14,7 @@ JWT = re.compile(r"eyJ[\w-]{0,500}\.[\w.-]*", re.ASCII)
 WORD = re.compile(r"[\w.:-]{43,}", re.ASCII)
 RUN = re.compile(r"[\w-]{43,}", re.ASCII)  # 256 bits in base64, as every signature, state and key of the shop
 QQ_VALUE = re.compile(r"(?<![0-9A-Za-z])(?=[0-9]*[A-F])[0-9A-F]{32}(?![0-9A-Za-z])")  # QQ's codes, tokens and openids
-MOBILE = re.compile(r"(?<![0-9])((?:86)?1[3-9][0-9])[0-9]{4}([0-9]{4})(?![0-9])")
+MOBILE = re.compile(r"(?<![0-9])((?:(?:00)?86[ -]?)?1[3-9][0-9])[ -]?[0-9]{4}[ -]?([0-9]{4})(?![0-9])")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -41,12 +41,24 @@ class WithoutSecrets(logging.Filter):
     """Clean a record, its message and its traceback, for whatever handler it goes to."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = escape(clean(record.getMessage())[:MAX_MESSAGE]), None
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # a call that logging itself would only complain about
+            message = f"{record.msg} (its arguments do not fit)"
+        record.msg, record.args = escape(clean(message)[:MAX_MESSAGE]), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text and not record.exc_text.startswith(" "):
             # Set in, so that no line of an exception's text looks like a record of its own.
             record.exc_text = "\n".join(f"    {escape(line)}" for line in clean(record.exc_text).split("\n"))
+        return True
+
+
+class WithoutTraceback(logging.Filter):
+    """For what anybody can make us log, and what no bug of ours is behind."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
         return True
 
 
@@ -59,7 +71,8 @@ class AuditFormatter(JsonFormatter):
 
     def process_log_record(self, log_data):
         return {
-            name: escape(clean(value)[:MAX_VALUE]) if isinstance(value, str) else value
+            # An id goes through whole: by chance its digits may look like a mobile number's.
+            name: escape(clean(value)[:MAX_VALUE]) if isinstance(value, str) and name != "request_id" else value
             for name, value in log_data.items()
         }
 

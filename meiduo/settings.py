@@ -145,8 +145,6 @@ def is_sample(key):
 
 def production_key(name, key):
     """Return the key if it may be used in production; else raise ImproperlyConfigured, saying what to do."""
-    if not key:
-        raise ImproperlyConfigured(f"{name} is not set. {NEW_KEY}")
     if len(key.encode()) < 32:
         raise ImproperlyConfigured(f"{name} is too short: it must have 32 bytes or more. {NEW_KEY}")
     if is_sample(key):
@@ -157,15 +155,19 @@ def production_key(name, key):
 
 
 if PRODUCTION:
-    for _name, _mend in {
+    _needed = {
+        "SECRET_KEY": NEW_KEY,
+        "JWT_SIGNING_KEY": NEW_KEY,
         "ALLOWED_HOSTS": "List the API's host names: ALLOWED_HOSTS=api.shop.example",
         "DATABASE_URL": "Name the database: DATABASE_URL=mysql://user:password@host:3306/name",
+        "CACHE_URL": "Name a Redis that all processes share: CACHE_URL=redis://127.0.0.1:6379/0",
         "QQ_REDIRECT_URI": "Give the address registered with QQ, as https://api.shop.example/oauth/qq/callback/",
         "QQ_CALLBACK_PAGE": "Give the address of the page, as https://www.shop.example/oauth_callback.html",
         "SMS_BACKEND": "Name the function that hands messages to your provider; apps/users/sms.py says what it gets.",
-    }.items():
-        if given(_name) is None:
-            raise ImproperlyConfigured(f"{_name} is not set, and what stands in for it is for one developer. {_mend}")
+    }
+    _missing = [f"{_name} is not set. {_mend}" for _name, _mend in _needed.items() if given(_name) is None]
+    if _missing:
+        raise ImproperlyConfigured("\n".join(["What stands in for these is for one developer:", *_missing]))
 
 SECRET_KEY = given("SECRET_KEY")
 SECRET_KEY_FALLBACKS = given("SECRET_KEY_FALLBACKS", names, [])
@@ -231,7 +233,7 @@ if CACHE_URL.startswith(("redis://", "rediss://", "unix://")):
 elif CACHE_URL.startswith("locmem"):
     if PRODUCTION:
         raise ImproperlyConfigured(
-            "CACHE_URL is not set, so every process would remember for itself which codes are used up. "
+            f"With CACHE_URL={CACHE_URL} every process would remember for itself which codes are used up. "
             "Give it a Redis that all of them share: CACHE_URL=redis://127.0.0.1:6379/0"
         )
     CACHES = {
@@ -383,10 +385,17 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "plain": {
+            "format": "{asctime} {levelname} {name}: {message}",
+            "datefmt": "%Y-%m-%d %H:%M:%S %z",  # as gunicorn writes it; the audit log's is UTC
+            "style": "{",
+        },
         "audit": {"()": "meiduo.logs.AuditFormatter"},
     },
-    "filters": {"without_secrets": {"()": "meiduo.logs.WithoutSecrets"}},
+    "filters": {
+        "without_secrets": {"()": "meiduo.logs.WithoutSecrets"},
+        "without_traceback": {"()": "meiduo.logs.WithoutTraceback"},
+    },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["without_secrets"]},
         "audit": {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stdout"},
@@ -394,6 +403,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.security.DisallowedHost": {"filters": ["without_traceback"]},  # whoever scans the net asks by address
         "django.server": {"handlers": ["stderr"], "propagate": False},
         "meiduo.audit": {"handlers": ["audit"], "level": "INFO", "propagate": False},
     },

@@ -1,8 +1,10 @@
 import io
 import os
+import sys
 
 from django.conf import settings
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "meiduo.settings")
@@ -14,4 +16,8 @@ application = plain_content_types_only(application)
 
 # gunicorn runs no system checks of its own: without this a wrong setting would show at the first shopper's login.
 # What is found goes to stderr; only the line "no issues" is left out.
-call_command("check", deploy=settings.PRODUCTION, stdout=io.StringIO())
+try:
+    call_command("check", deploy=settings.PRODUCTION, stdout=io.StringIO())
+except SystemCheckError as exc:
+    print(exc, file=sys.stderr)
+    sys.exit(3)  # at any other status gunicorn would try again, for ever

@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+import struct
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -153,6 +155,24 @@ def test_a_length_that_can_be_read_in_two_ways_is_refused(call, headers):
     assert call("POST", "/authorizations/", headers, b"0\r\n\r\n").status == 400
 
 
+@pytest.mark.parametrize("path", ["/authorizations/", "/oauth/qq/users/"])
+def test_who_hangs_up_in_the_middle_of_a_body_is_no_bug_of_ours(served, path):
+    address = urlsplit(served.url)
+    (log,) = served.var.glob("shop-*.log")
+    before = len(log.read_bytes())
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+
+    def told():
+        return log.read_bytes()[before:].decode()
+
+    processes.wait_until(lambda: f": {path}\n" in told(), "the shop has answered")
+    assert f"Bad Request: {path}" in told()
+    assert "Traceback" not in told()
+
+
 def test_long_headers_are_refused(call):
     assert call("GET", "/user/", [("Accept", "a/b," * 15_000)]).status == 431
     assert call("GET", "/user/?" + "a" * 10_000).status == 414
@@ -239,6 +259,16 @@ def test_a_forged_host_is_refused_and_nowhere_in_the_answer(call, path, host):
         return  # a file, the same for everybody
     assert response.status == 400
     assert "evil" not in response.text + str(response.headers)
+
+
+def test_a_forged_host_is_one_line_of_the_log(call, served):
+    (log,) = served.var.glob("shop-*.log")
+    before = len(log.read_bytes())
+    call("GET", "/user/", [("Host", "evil.test")])
+    call("GET", "/user/")  # with whose answer the lines about the first one are there
+    (line,) = (line for line in log.read_bytes()[before:].decode().splitlines() if "DisallowedHost" in line)
+    assert re.match(r"[-\d]{10} [:\d]{8} \+0800 ERROR django.security.DisallowedHost: Invalid HTTP_HOST", line)
+    assert "Traceback" not in log.read_bytes()[before:].decode()
 
 
 @pytest.mark.parametrize(
@@ -411,6 +441,9 @@ def test_no_error_page_holds_anything_of_the_call(db, settings):
         answers.append(client.get("/fail/", said, headers={**headers, "Accept": accept}))
         settings.ROOT_URLCONF = "meiduo.urls"
         assert [answer.status_code for answer in answers] == [404, 400, 500]
+        if accept == "application/json":
+            assert [answer.json()["code"] for answer in answers] == ["not_found", "invalid", "server_error"]
+            assert "服务器出错了" in answers[-1].content.decode()
         assert not [answer for answer in answers if b"CANARY" in answer.content or "CANARY" in str(answer.headers)]
 
 

@@ -42,6 +42,8 @@ LINES = "a\r\nb\x1b[31mc\u2028d\x7f"
         ("GET /oauth/qq/users/?code=a&state=b HTTP/1.1", "GET /oauth/qq/users/ HTTP/1.1"),
         ("/sms_codes/13812345678/", "/sms_codes/138****5678/"),
         ("of user13812345678, +8613912345678.", "of user138****5678, +86139****5678."),
+        ("/sms_codes/008613812345678/", "/sms_codes/0086138****5678/"),
+        ("/sms_codes/138-1234-5678/, +86 138 1234 5678", "/sms_codes/138****5678/, +86 138****5678"),
         ("number 813812345678 is none", "number 813812345678 is none"),
         (f"Authorization: JWT {JWT}", "Authorization: JWT ***"),
         ("unsigned eyJhbGciOiJub25lIn0.eyJ1c2VyX2lkIjoxfQ.", "unsigned ***"),
@@ -85,6 +87,11 @@ def test_a_message_is_cleaned_whole_and_not_only_its_arguments(written):
 def test_a_message_cannot_pass_for_two(written):
     line = written("apps", "a %s", LINES)
     assert line.endswith(" a a\\r\\nb\\x1b[31mc\\u2028d\\x7f\n")
+
+
+@pytest.mark.parametrize("arguments", [("%d", MOBILE), ("%s %s", "a"), ("%(name)s", {"a": 1}), ("%(name)s", "a")])
+def test_a_message_whose_arguments_do_not_fit_is_written_all_the_same(written, arguments):
+    assert written("some.library", *arguments).endswith(f" some.library: {arguments[0]} (its arguments do not fit)\n")
 
 
 def test_a_long_message_is_cut(written):
@@ -133,6 +140,11 @@ def test_what_a_stranger_sends_stays_one_short_record(written):
 def test_an_audit_event_is_cleaned_though_nothing_in_it_should_need_it(written):
     event = json.loads(written("meiduo.audit", "login", extra={"reason": f"{JWT} of {MOBILE}", "openid": QQ_CODE}))
     assert (event["reason"], event["openid"]) == ("*** of 138****5678", "***")
+
+
+def test_a_request_id_is_written_as_it_is_whatever_its_digits_look_like(written):
+    request_id = f"41e{MOBILE}a40258d7c6b5a4f3e2"
+    assert json.loads(written("meiduo.audit", "login", extra={"request_id": request_id}))["request_id"] == request_id
 
 
 # No secret in any log -------------------------------------------------------------------------------------------------

@@ -1,14 +1,15 @@
 """Every error is JSON with `message`, one sentence a shopper can read."""
 
 import logging
+import traceback
 from contextlib import suppress
 from socket import gaierror
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import JsonResponse
+from django.http import JsonResponse, UnreadablePostError
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException, ParseError, ValidationError
 from rest_framework.views import exception_handler as drf_exception_handler
 
 logger = logging.getLogger(__name__)
@@ -41,10 +42,13 @@ def exception_handler(exc, context):
     does, for what is a bug of ours.
     """
     if isinstance(exc, CACHE_ERRORS):
-        logger.error("The cache is out of reach: %s", type(exc).__name__)
+        *_, (frame, line) = traceback.walk_tb(exc.__traceback__)  # something else of the shop's may raise the like
+        logger.error("The cache is out of reach: %s at %s:%s", type(exc).__name__, frame.f_code.co_filename, line)
         exc = ServiceUnavailable()
     elif isinstance(exc, RequestDataTooBig):
         exc = TooLarge()
+    elif isinstance(exc, UnreadablePostError):  # whoever sent it has hung up
+        exc = ParseError()
     response = drf_exception_handler(exc, context)
     if response is None:
         return None
@@ -63,12 +67,17 @@ def first_sentence(detail):
 
 
 def bad_request(request, exception):
-    return JsonResponse({"message": str(_("请求不正确"))}, status=400)
+    return answer(400, _("请求不正确"), "invalid")
 
 
 def not_found(request, exception):
-    return JsonResponse({"message": str(_("没有找到"))}, status=404)
+    return answer(404, _("没有找到"), "not_found")
 
 
 def server_error(request):
-    return JsonResponse({"message": str(_("服务器出错了，请稍后再试"))}, status=500)
+    return answer(500, _("服务器出错了，请稍后再试"), "server_error")
+
+
+def answer(status, message, code):
+    body = {"message": str(message), "code": code}
+    return JsonResponse(body, status=status, json_dumps_params={"ensure_ascii": False})
