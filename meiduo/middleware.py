@@ -62,10 +62,10 @@ def short_utf8_bodies_only(get_response):
 
     def middleware(request):
         if request.META.get("CONTENT_TYPE") and not CONTENT_TYPE.fullmatch(request.META["CONTENT_TYPE"]):
-            return refusal(415, _("请求不正确"))
+            return refusal(415, _("请求不正确。"))
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not re.fullmatch("[0-9]{1,9}", length) or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return refusal(413, _("请求内容过大"))
+            return refusal(413, _("请求内容过大。"))
         return get_response(request)  # without a length, as in a chunked body, Django reads nothing
 
     return middleware

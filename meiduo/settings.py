@@ -161,6 +161,7 @@ if PRODUCTION:
         "ALLOWED_HOSTS": "List the API's host names: ALLOWED_HOSTS=api.shop.example",
         "DATABASE_URL": "Name the database: DATABASE_URL=mysql://user:password@host:3306/name",
         "CACHE_URL": "Name a Redis that all processes share: CACHE_URL=redis://127.0.0.1:6379/0",
+        "QQ_CLIENT_SECRET": "Take the APP Key from QQ Connect's console.",
         "QQ_REDIRECT_URI": "Give the address registered with QQ, as https://api.shop.example/oauth/qq/callback/",
         "QQ_CALLBACK_PAGE": "Give the address of the page, as https://www.shop.example/oauth_callback.html",
         "SMS_BACKEND": "Name the function that hands messages to your provider; apps/users/sms.py says what it gets.",
@@ -185,7 +186,7 @@ if PRODUCTION:
         production_key("JWT_SIGNING_KEY_FALLBACKS", _key)
     if {JWT_SIGNING_KEY, *JWT_SIGNING_KEY_FALLBACKS} & {SECRET_KEY, *SECRET_KEY_FALLBACKS}:
         raise ImproperlyConfigured(f"JWT_SIGNING_KEY must not be SECRET_KEY: who learns one has both. {NEW_KEY}")
-    if is_sample(given("QQ_CLIENT_SECRET", str, SECRET_KEY)):
+    if is_sample(given("QQ_CLIENT_SECRET")):
         raise ImproperlyConfigured("QQ_CLIENT_SECRET looks like a sample. Take the APP Key from QQ Connect's console.")
 else:
     SECRET_KEY = SECRET_KEY or kept_key("secret_key")

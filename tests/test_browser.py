@@ -425,7 +425,7 @@ def test_wrong_image_code_is_told_beside_its_field_with_a_new_picture(shopper):
     before = picture.get_attribute("src")
     field.fill("0000")  # no picture has a 0
     button(page, "获取短信").click()
-    expect(field).to_have_accessible_description("图形验证码错误或已过期")
+    expect(field).to_have_accessible_description("图形验证码错误或已过期。")
     expect(picture).not_to_have_attribute("src", before)
     expect(field).to_have_value("")
     assert shopper.read_picture(page) != right
@@ -441,7 +441,7 @@ def test_number_that_has_to_wait_is_told_how_long_and_another_need_not(shopper):
     send = page.locator("#send-sms")
     send.click()
     message = page.locator("#form-message")
-    expect(message).to_contain_text("操作太频繁，请稍后再试")
+    expect(message).to_contain_text("操作太频繁，请稍后再试。")
     expect(message).to_contain_text(re.compile(r"请等 \d+ 秒"))
     expect(message).to_be_focused()
     expect(send).to_have_text(re.compile(r"\d+ 秒后重发\s*again in \d+ s"))

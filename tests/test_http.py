@@ -95,7 +95,7 @@ def refusal(response, status):
 )
 def test_only_utf_8_is_read(call, path, parameters):
     response = call("POST", path, [("Content-Type", f"application/json; {parameters}")], b'{"username": "a"}')
-    assert refusal(response, 415) == "请求不正确"
+    assert refusal(response, 415) == "请求不正确。"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_only_utf_8_is_read(call, path, parameters):
 )
 def test_what_pages_call_their_json_is_read(call, content_type):
     response = call("POST", "/authorizations/", [("Content-Type", content_type)], b'{"username": "nobody"}')
-    assert (response.status, json.loads(response.text)["message"]) == (400, "请输入密码")
+    assert (response.status, json.loads(response.text)["message"]) == (400, "请输入密码。")
 
 
 @pytest.mark.parametrize("path", WRITING)
@@ -126,7 +126,7 @@ def test_what_a_form_of_another_site_can_send_is_refused(call, path, content_typ
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_long_body_is_refused_before_it_is_sent(call, method, path):
     length = [("Content-Type", "application/json"), ("Content-Length", str(20 * 1024 * 1024))]
-    assert refusal(call(method, path, length), 413) == "请求内容过大"
+    assert refusal(call(method, path, length), 413) == "请求内容过大。"
 
 
 def test_a_body_of_16_kib_is_the_longest_that_is_read(client, db):
@@ -139,7 +139,7 @@ def test_a_body_of_no_told_length_is_not_read(call):
     chunks = [("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")]
     form = json.dumps({"username": "nobody", "password": PASSWORD}).encode()
     response = call("POST", "/authorizations/", chunks, b"%x\r\n%s\r\n0\r\n\r\n" % (len(form), form))
-    assert (response.status, json.loads(response.text)["message"]) == (400, "请输入用户名或手机号")
+    assert (response.status, json.loads(response.text)["message"]) == (400, "请输入用户名或手机号。")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tests import processes
 from tests.conftest import MOBILE, PASSWORD, Browser, Phone
 from tests.test_users import CountingHasher, at_once, post, stopped_clock
 
-TOO_OFTEN = {"message": "操作太频繁，请稍后再试"}
+TOO_OFTEN = {"message": "操作太频繁，请稍后再试。"}
 HOUR, DAY = 3600, 24 * 3600
 
 

@@ -23,7 +23,7 @@ from tests.test_users import (
 )
 
 NEW_PASSWORD = "new correct horse"
-SMS_CODE_WRONG = "短信验证码错误或已过期"
+SMS_CODE_WRONG = "短信验证码错误或已过期。"
 
 
 @pytest.fixture
@@ -72,11 +72,11 @@ def test_who_holds_the_phone_sets_a_new_password_and_is_logged_in(client, accoun
 @pytest.mark.parametrize(
     ("form", "field", "sentence"),
     [
-        ({"sms_code": "12345"}, "sms_code", "短信验证码是6位数字"),
-        ({"password": "short"}, "password", "密码长度应为8到128个字符"),
-        ({"password": "x" * 129}, "password", "密码长度应为8到128个字符"),
+        ({"sms_code": "12345"}, "sms_code", "短信验证码是6 位数字。"),
+        ({"password": "short"}, "password", "密码长度应为8 到 128 个字符。"),
+        ({"password": "x" * 129}, "password", "密码长度应为8 到 128 个字符。"),
         ({"password": "password1"}, "password", "这个密码太常见了。"),
-        ({"mobile": f"{MOBILE} "}, "mobile", "手机号格式不正确"),
+        ({"mobile": f"{MOBILE} "}, "mobile", "手机号格式不正确。"),
         ({"mobile": "13900000000"}, "sms_code", SMS_CODE_WRONG),
     ],
 )
@@ -91,7 +91,7 @@ def test_wrong_field_of_a_reset_is_named_and_costs_no_new_sms(client, account, r
 
 def test_number_without_an_account_is_told_where_to_go_and_may_use_its_code_there(client, users, reset):
     response = post(client, "/password/", reset)
-    sentence = "该手机号还没有账号，请先注册，或者用QQ登录"
+    sentence = "该手机号还没有账号。请用 QQ 登录并绑定这个手机号，账号会自动创建。"
     assert response.status_code == 400
     assert response.json() == {"message": sentence, "mobile": [sentence]}
     form = reset | {"username": "xiaoming", "password2": NEW_PASSWORD, "allow": True}
@@ -102,7 +102,7 @@ def test_number_without_an_account_is_told_where_to_go_and_may_use_its_code_ther
 def test_an_sms_opens_no_disabled_and_no_staff_account(client, users, account, reset, flags):
     users.update(**flags)
     response = post(client, "/password/", reset)
-    sentence = "该账号不能用短信重设密码，请联系客服"
+    sentence = "该账号不能用短信重设密码，请联系客服。"
     assert response.status_code == 400
     assert response.json() == {"message": sentence, "mobile": [sentence]}
     account.refresh_from_db()
@@ -131,7 +131,7 @@ def test_an_account_somebody_made_on_a_number_that_is_not_his_is_won_back(browse
     form = form | {"access_token": browser.get_bind_token(), "sms_code": phone.receive_code()}
     refused = browser.bind(form)
     assert refused.status_code == 400
-    sentence = "手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码"
+    sentence = "手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码。"
     assert refused.json() == {"password": [sentence], "message": sentence, "code": "invalid"}
     assert not OAuthQQUser.objects.exists()
 
@@ -199,10 +199,10 @@ def test_changed_password_ends_the_logins_of_before(client, account, token):
 @pytest.mark.parametrize(
     ("form", "field", "sentence"),
     [
-        ({"old_password": ""}, "old_password", "请输入原密码"),
-        ({"old_password": "another horse"}, "old_password", "原密码不正确"),
-        ({"old_password": "x" * 10_000}, "old_password", "原密码不正确"),
-        ({"password": "short"}, "password", "密码长度应为8到128个字符"),
+        ({"old_password": ""}, "old_password", "请输入原密码。"),
+        ({"old_password": "another horse"}, "old_password", "原密码不正确。"),
+        ({"old_password": "x" * 10_000}, "old_password", "原密码不正确。"),
+        ({"password": "short"}, "password", "密码长度应为8 到 128 个字符。"),
         ({"password": "password1"}, "password", "这个密码太常见了。"),
     ],
 )

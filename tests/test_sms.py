@@ -21,8 +21,8 @@ from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD, Phone
 from tests.test_users import at_once, post, stopped_clock
 
-SMS_CODE_WRONG = "短信验证码错误或已过期"
-IMAGE_CODE_WRONG = "图形验证码错误或已过期"
+SMS_CODE_WRONG = "短信验证码错误或已过期。"
+IMAGE_CODE_WRONG = "图形验证码错误或已过期。"
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_image_code_is_checked_once_however_many_ask(client, image_code):
 @pytest.mark.parametrize(
     ("query", "field", "sentence"),
     [
-        ({"text": ""}, "text", "请输入图形验证码"),
+        ({"text": ""}, "text", "请输入图形验证码。"),
         ({"text": "x" * 1000}, "text", IMAGE_CODE_WRONG),
         ({"text": "a\0b"}, "text", IMAGE_CODE_WRONG),
         ({"image_code_id": "no id"}, "image_code_id", IMAGE_CODE_WRONG),
@@ -158,7 +158,7 @@ def test_sms_is_refused_for_a_garbled_image_code(client, image_code, query, fiel
 def test_sms_is_refused_for_what_is_no_number(client, image_code):
     response = ask_for_sms(client, image_code, "123")
     assert response.status_code == 400
-    assert response.json() == {"message": "手机号格式不正确", "mobile": ["手机号格式不正确"]}
+    assert response.json() == {"message": "手机号格式不正确。", "mobile": ["手机号格式不正确。"]}
 
 
 # SMS codes
@@ -181,7 +181,7 @@ def test_second_sms_has_to_wait_a_minute(phone, clock):
     response = phone.ask_for_code()
     assert response.status_code == 429
     assert response["Retry-After"] == "1"
-    assert response.json() == {"message": "操作太频繁，请稍后再试"}
+    assert response.json() == {"message": "操作太频繁，请稍后再试。"}
     clock.shift(1)
     assert phone.ask_for_code().json() == {"message": "OK"}
 
@@ -221,7 +221,7 @@ def test_provider_that_fails_is_told_to_the_shopper(phone, settings):
     settings.SMS_BACKEND = f"{__name__}.refuse_message"
     response = phone.ask_for_code()
     assert response.status_code == 503
-    assert response.json() == {"message": "短信发送失败，请稍后再试"}
+    assert response.json() == {"message": "短信发送失败，请稍后再试。"}
 
 
 @pytest.mark.parametrize("path", ["no.such.function", "apps.users.sms.LIFETIME", "nonsense"])
@@ -373,7 +373,7 @@ def test_wrong_sms_code_tells_nothing_of_the_account(account, proof):
 def test_wrong_password_costs_no_new_sms_and_is_told_with_the_way_out(account, proof):
     wrong = proof | {"password": "another horse"}
     for _ in range(4):
-        assert refusal(wrong) == {"password": ["手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码"]}
+        assert refusal(wrong) == {"password": ["手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码。"]}
     assert ask_account(proof).is_valid()
 
 
@@ -499,7 +499,7 @@ def test_where_the_cache_is_down_nobody_passes_and_the_rest_goes_on(client, acco
         client.put("/user/password/", form, content_type="application/json", headers=headers),
     ):
         assert response.status_code == 503
-        assert response.json() == {"message": "服务暂时不可用，请稍后再试"}
+        assert response.json() == {"message": "服务暂时不可用，请稍后再试。"}
     with pytest.raises(CACHE_ERRORS):  # which the QQ login answers with a 503 of its own
         ask_account(form, attempt=ATTEMPT).is_valid()
     assert client.get("/user/", headers=headers).status_code == 200

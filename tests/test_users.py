@@ -21,9 +21,9 @@ from django.db import connections
 
 from tests.conftest import MOBILE, PASSWORD
 
-SMS_CODE_WRONG = "短信验证码错误或已过期"
-IMAGE_CODE_WRONG = "图形验证码错误或已过期"
-LOGIN_ENDED = "登录已失效，请重新登录"
+SMS_CODE_WRONG = "短信验证码错误或已过期。"
+IMAGE_CODE_WRONG = "图形验证码错误或已过期。"
+LOGIN_ENDED = "登录已失效，请重新登录。"
 HOUR = 3600
 
 
@@ -120,30 +120,30 @@ def test_registration_makes_an_account_and_logs_it_in(client, registration, user
 @pytest.mark.parametrize(
     ("change", "field", "sentence"),
     [
-        ({"username": ""}, "username", "请输入用户名"),
-        ({"username": None}, "username", "请输入用户名"),
-        ({"username": "four"}, "username", "用户名应为5到20个字符，可以用文字、数字和 @ . + - _"),
-        ({"username": "x" * 21}, "username", "用户名应为5到20个字符，可以用文字、数字和 @ . + - _"),
-        ({"username": "xiao ming"}, "username", "用户名应为5到20个字符，可以用文字、数字和 @ . + - _"),
-        ({"username": "13900000000"}, "username", "用户名不能是手机号"),
-        ({"username": "１３９００００００００"}, "username", "用户名不能是手机号"),
-        ({"password": "short"}, "password", "密码长度应为8到128个字符"),
-        ({"password": "x" * 129}, "password", "密码长度应为8到128个字符"),
-        ({"password": ["correct horse"]}, "password", "密码长度应为8到128个字符"),
-        ({"password2": ""}, "password2", "请再次输入密码"),
-        ({"password2": f"{PASSWORD} "}, "password2", "两次输入的密码不一致"),
-        ({"mobile": ""}, "mobile", "请输入手机号"),
-        ({"mobile": "12345678901"}, "mobile", "手机号格式不正确"),
-        ({"mobile": f"{MOBILE}\n"}, "mobile", "手机号格式不正确"),
-        ({"mobile": f" {MOBILE}"}, "mobile", "手机号格式不正确"),
-        ({"mobile": f"+86{MOBILE}"}, "mobile", "手机号格式不正确"),
-        ({"mobile": "1381234567٨"}, "mobile", "手机号格式不正确"),
-        ({"sms_code": ""}, "sms_code", "请输入短信验证码"),
-        ({"sms_code": "12345"}, "sms_code", "短信验证码是6位数字"),
-        ({"sms_code": "12345６"}, "sms_code", "短信验证码是6位数字"),
-        ({"allow": False}, "allow", "请阅读并同意用户协议"),
-        ({"allow": None}, "allow", "请阅读并同意用户协议"),
-        ({"allow": {}}, "allow", "请阅读并同意用户协议"),
+        ({"username": ""}, "username", "请输入用户名。"),
+        ({"username": None}, "username", "请输入用户名。"),
+        ({"username": "four"}, "username", "用户名应为5 到 20 个字符，可以用文字、数字和 @ . + - _ 这些符号。"),
+        ({"username": "x" * 21}, "username", "用户名应为5 到 20 个字符，可以用文字、数字和 @ . + - _ 这些符号。"),
+        ({"username": "xiao ming"}, "username", "用户名应为5 到 20 个字符，可以用文字、数字和 @ . + - _ 这些符号。"),
+        ({"username": "13900000000"}, "username", "用户名不能是手机号。"),
+        ({"username": "１３９００００００００"}, "username", "用户名不能是手机号。"),
+        ({"password": "short"}, "password", "密码长度应为8 到 128 个字符。"),
+        ({"password": "x" * 129}, "password", "密码长度应为8 到 128 个字符。"),
+        ({"password": ["correct horse"]}, "password", "密码长度应为8 到 128 个字符。"),
+        ({"password2": ""}, "password2", "请再次输入密码。"),
+        ({"password2": f"{PASSWORD} "}, "password2", "两次输入的密码不一致。"),
+        ({"mobile": ""}, "mobile", "请输入手机号。"),
+        ({"mobile": "12345678901"}, "mobile", "手机号格式不正确。"),
+        ({"mobile": f"{MOBILE}\n"}, "mobile", "手机号格式不正确。"),
+        ({"mobile": f" {MOBILE}"}, "mobile", "手机号格式不正确。"),
+        ({"mobile": f"+86{MOBILE}"}, "mobile", "手机号格式不正确。"),
+        ({"mobile": "1381234567٨"}, "mobile", "手机号格式不正确。"),
+        ({"sms_code": ""}, "sms_code", "请输入短信验证码。"),
+        ({"sms_code": "12345"}, "sms_code", "短信验证码是6 位数字。"),
+        ({"sms_code": "12345６"}, "sms_code", "短信验证码是6 位数字。"),
+        ({"allow": False}, "allow", "请阅读并同意用户协议。"),
+        ({"allow": None}, "allow", "请阅读并同意用户协议。"),
+        ({"allow": {}}, "allow", "请阅读并同意用户协议。"),
         ({"password": "12345678", "password2": "12345678"}, "password", "这个密码太常见了。"),
     ],
 )
@@ -158,13 +158,13 @@ def test_missing_fields_are_all_named(client, db):
     response = post(client, "/users/", {})
     assert response.status_code == 400
     assert response.json() == {
-        "message": "请输入用户名",
-        "username": ["请输入用户名"],
-        "password": ["请输入密码"],
-        "password2": ["请再次输入密码"],
-        "mobile": ["请输入手机号"],
-        "sms_code": ["请输入短信验证码"],
-        "allow": ["请阅读并同意用户协议"],
+        "message": "请输入用户名。",
+        "username": ["请输入用户名。"],
+        "password": ["请输入密码。"],
+        "password2": ["请再次输入密码。"],
+        "mobile": ["请输入手机号。"],
+        "sms_code": ["请输入短信验证码。"],
+        "allow": ["请阅读并同意用户协议。"],
     }
 
 
@@ -176,8 +176,8 @@ def test_mistake_in_the_form_costs_no_new_sms(client, registration):
 @pytest.mark.parametrize(
     ("change", "field", "sentence"),
     [
-        ({"username": "zhang3"}, "username", "该用户名已被使用"),
-        ({}, "mobile", "该手机号已注册"),
+        ({"username": "zhang3"}, "username", "该用户名已被使用。"),
+        ({}, "mobile", "该手机号已注册。"),
     ],
 )
 def test_taken_name_or_number_is_refused(client, account, registration, users, change, field, sentence):
@@ -205,7 +205,7 @@ def test_fields_nobody_asked_for_are_ignored(client, registration, users):
 def test_username_that_looks_like_a_mobile_is_refused_by_the_model(django_user_model):
     with pytest.raises(ValidationError) as refused:
         django_user_model(username="13900000000", password="x").full_clean()
-    assert refused.value.message_dict == {"username": ["用户名不能是手机号"]}
+    assert refused.value.message_dict == {"username": ["用户名不能是手机号。"]}
 
 
 def test_staff_may_be_without_a_mobile(users, client, db):
@@ -251,7 +251,7 @@ def test_refused_login_tells_nothing_and_works_the_same(client, settings, users,
     CountingHasher.hashed = 0
     response = post(client, "/authorizations/", {"username": name, "password": "another horse"})
     assert response.status_code == 400
-    assert response.json() == {"message": "用户名或密码不正确", "non_field_errors": ["用户名或密码不正确"]}
+    assert response.json() == {"message": "账号或密码不正确。", "non_field_errors": ["账号或密码不正确。"]}
     assert CountingHasher.hashed == 1
 
 
@@ -260,7 +260,7 @@ def test_huge_password_is_not_hashed(client, settings, account):
     CountingHasher.hashed = 0
     response = post(client, "/authorizations/", {"username": "zhang3", "password": "x" * 15_000})
     assert response.status_code == 400
-    assert response.json() == {"message": "用户名或密码不正确", "non_field_errors": ["用户名或密码不正确"]}
+    assert response.json() == {"message": "账号或密码不正确。", "non_field_errors": ["账号或密码不正确。"]}
     assert CountingHasher.hashed == 0
 
 
@@ -308,7 +308,7 @@ def test_count_says_whether_a_name_or_number_is_taken(client, account, path, ans
 def test_count_of_what_is_no_number_is_refused(client, db, mobile):
     response = client.get(f"/mobiles/{mobile}/count/")
     assert response.status_code == 400
-    assert response.json() == {"message": "手机号格式不正确", "mobile": ["手机号格式不正确"]}
+    assert response.json() == {"message": "手机号格式不正确。", "mobile": ["手机号格式不正确。"]}
 
 
 # Tokens
@@ -583,7 +583,7 @@ def test_body_that_is_no_json_is_refused(client, db, path, body):
     response = post(client, path, body)
     assert response.status_code == 400
     if body:
-        assert response.json() == {"message": "请求内容不是有效的JSON"}
+        assert response.json() == {"message": "请求内容不是有效的 JSON。"}
 
 
 @pytest.mark.parametrize("body", ["[]", "1", "null", '"text"', "true"])
@@ -608,7 +608,7 @@ def test_values_of_the_wrong_kind_are_refused(client, db, value):
 def test_huge_body_is_refused(client, db):
     response = post(client, "/authorizations/", json.dumps({"username": "x" * 10**6, "password": PASSWORD}))
     assert response.status_code == 413
-    assert response.json() == {"message": "请求内容过大", "code": "invalid"}
+    assert response.json() == {"message": "请求内容过大。", "code": "invalid"}
 
 
 def test_body_that_is_not_called_json_is_refused(client, db):
@@ -622,7 +622,7 @@ def test_body_that_is_not_called_json_is_refused(client, db):
 def test_unknown_address_is_answered_in_json(client, db):
     response = client.get("/nowhere/")
     assert response.status_code == 404
-    assert response.json() == {"message": "没有找到"}
+    assert response.json() == {"message": "没有找到。", "code": "not_found"}
 
 
 def test_unknown_address_is_a_page_for_a_browser(client, db):
@@ -639,7 +639,7 @@ def test_method_nobody_offers_is_answered_in_json(client, db):
 
 def test_errors_are_english_for_those_who_ask(client, account):
     response = post(client, "/authorizations/", {"username": "zhang3", "password": "x"}, **{"Accept-Language": "en"})
-    sentence = "The username or the password is wrong."
+    sentence = "The account or the password is wrong."
     assert response.json() == {"message": sentence, "non_field_errors": [sentence]}
 
 

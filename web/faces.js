@@ -89,7 +89,7 @@ export const faces = {
   },
   throttled: {
     heading: ["操作太频繁了", "Too many requests"],
-    text: ["请休息一下再试。", "Please take a short break, then try again."],
+    text: ["请稍后再试。", "Please wait a moment and try again."],
     step: "repeat",
   },
   network: {
@@ -103,7 +103,7 @@ export const faces = {
     step: "repeat",
   },
   storage_blocked: {
-    heading: ["浏览器不让本站保存登录", "Your browser keeps no data for this site"],
+    heading: ["浏览器禁止本站保存登录状态", "Your browser keeps no data for this site"],
     text: ["请允许本站使用 Cookie 和网站数据，再登录一次。", "Please allow cookies and site data for this shop, then log in again."],
     step: "login",
   },

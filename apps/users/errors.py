@@ -24,13 +24,13 @@ CACHE_ERRORS = tuple(CACHE_ERRORS)
 
 class ServiceUnavailable(APIException):
     status_code = 503
-    default_detail = _("服务暂时不可用，请稍后再试")
+    default_detail = _("服务暂时不可用，请稍后再试。")
     default_code = "unavailable"
 
 
 class TooLarge(APIException):
     status_code = 413
-    default_detail = _("请求内容过大")
+    default_detail = _("请求内容过大。")
     default_code = "too_large"
 
 
@@ -67,15 +67,15 @@ def first_sentence(detail):
 
 
 def bad_request(request, exception):
-    return answer(400, _("请求不正确"), "invalid")
+    return answer(400, _("请求不正确。"), "invalid")
 
 
 def not_found(request, exception):
-    return answer(404, _("没有找到"), "not_found")
+    return answer(404, _("没有找到。"), "not_found")
 
 
 def server_error(request):
-    return answer(500, _("服务器出错了，请稍后再试"), "server_error")
+    return answer(500, _("服务器出错了，请稍后再试。"), "server_error")
 
 
 def answer(status, message, code):

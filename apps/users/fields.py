@@ -12,8 +12,8 @@ from .models import User
 class TextField(serializers.CharField):
     """Text taken exactly as it was sent."""
 
-    missing = _("请填写")
-    wrong = _("格式不正确")
+    missing = _("请填写。")
+    wrong = _("格式不正确。")
 
     def __init__(self, **kwargs):
         messages = dict.fromkeys(("required", "null", "blank"), self.missing) | {"invalid": self.wrong}
@@ -35,32 +35,32 @@ class TextField(serializers.CharField):
 
 
 class MobileField(TextField):
-    missing = _("请输入手机号")
-    wrong = _("手机号格式不正确")
+    missing = _("请输入手机号。")
+    wrong = _("手机号格式不正确。")
 
     def has_right_shape(self, text):
         return is_mobile(text)
 
 
 class SMSCodeField(TextField):
-    missing = _("请输入短信验证码")
-    wrong = _("短信验证码是6位数字")
+    missing = _("请输入短信验证码。")
+    wrong = _("短信验证码是6 位数字。")
 
     def has_right_shape(self, text):
         return re.fullmatch("[0-9]{6}", text) is not None
 
 
 class ImageTextField(TextField):
-    missing = _("请输入图形验证码")
-    wrong = _("图形验证码错误或已过期")
+    missing = _("请输入图形验证码。")
+    wrong = _("图形验证码错误或已过期。")
 
     def has_right_shape(self, text):
         return len(text) <= 16
 
 
 class PasswordField(TextField):
-    missing = _("请输入密码")
-    wrong = _("密码长度应为8到128个字符")
+    missing = _("请输入密码。")
+    wrong = _("密码长度应为8 到 128 个字符。")
 
     def has_right_shape(self, text):
         # The upper end keeps a megabyte of password from being hashed.
@@ -68,8 +68,8 @@ class PasswordField(TextField):
 
 
 class NewUsernameField(TextField):
-    missing = _("请输入用户名")
-    wrong = _("用户名应为5到20个字符，可以用文字、数字和 @ . + - _")
+    missing = _("请输入用户名。")
+    wrong = _("用户名应为5 到 20 个字符，可以用文字、数字和 @ . + - _ 这些符号。")
 
     def to_internal_value(self, data):
         # Before the shape is judged: full-width digits become a mobile number here.

@@ -14,7 +14,7 @@ class StrictJSONParser(JSONParser):
         try:
             return json.loads(stream.read().decode(), object_pairs_hook=_unique, parse_constant=_refuse)
         except (ValueError, RecursionError):
-            raise ParseError(_("请求内容不是有效的JSON")) from None
+            raise ParseError(_("请求内容不是有效的 JSON。")) from None
 
 
 def _unique(pairs):

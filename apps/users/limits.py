@@ -41,7 +41,7 @@ LOCKS_REMEMBERED = DAY
 
 
 class LimitReached(Throttled):
-    default_detail = _("操作太频繁，请稍后再试")
+    default_detail = _("操作太频繁，请稍后再试。")
 
     def __init__(self, limit, wait):
         APIException.__init__(self)  # not DRF's own, which adds a sentence with the seconds: the pages count them down

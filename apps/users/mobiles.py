@@ -22,7 +22,7 @@ def mask_mobile(mobile: str | None) -> str:
 def validate_mobile(text: str) -> None:
     """Raise ValidationError unless the text is a mobile number."""
     if not is_mobile(text):
-        raise ValidationError(_("手机号格式不正确"), code="invalid")
+        raise ValidationError(_("手机号格式不正确。"), code="invalid")
 
 
 def validate_not_mobile(text: str) -> None:
@@ -32,4 +32,4 @@ def validate_not_mobile(text: str) -> None:
     One may log in by either, so such a name would let its owner stand in front of the number's owner.
     """
     if is_mobile(text):
-        raise ValidationError(_("用户名不能是手机号"), code="mobile")
+        raise ValidationError(_("用户名不能是手机号。"), code="mobile")

@@ -14,7 +14,7 @@ class User(AbstractUser):
         max_length=150,
         unique=True,
         validators=[UnicodeUsernameValidator(), validate_not_mobile],
-        error_messages={"unique": _("该用户名已被使用")},
+        error_messages={"unique": _("该用户名已被使用。")},
     )
     mobile = models.CharField(
         _("手机号"),
@@ -23,7 +23,7 @@ class User(AbstractUser):
         null=True,
         blank=True,
         validators=[validate_mobile],
-        error_messages={"unique": _("该手机号已注册")},
+        error_messages={"unique": _("该手机号已注册。")},
     )
     email_active = models.BooleanField(_("邮箱已验证"), default=False)
     token_generation = models.PositiveIntegerField(_("令牌代次"), default=0, editable=False)

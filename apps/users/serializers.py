@@ -41,7 +41,7 @@ class SMSCodeMixin:
             raise self.wrong_sms_code()
 
     def wrong_sms_code(self):
-        return ValidationError({"sms_code": [_("短信验证码错误或已过期")]})
+        return ValidationError({"sms_code": [_("短信验证码错误或已过期。")]})
 
 
 def require_good_password(password):
@@ -112,27 +112,27 @@ class AccountSerializer(SMSCodeMixin, serializers.Serializer):
                 raise self.wrong_password()
 
     def wrong_password(self):
-        return ValidationError({"password": [_("手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码")]})
+        return ValidationError({"password": [_("手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码。")]})
 
 
 class RegistrationSerializer(SMSCodeMixin, serializers.Serializer):
     username = NewUsernameField(validators=[validate_not_mobile])
     password = PasswordField()
-    password2 = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请再次输入密码")))
+    password2 = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请再次输入密码。")))
     mobile = MobileField()
     sms_code = SMSCodeField()
     allow = serializers.BooleanField(
-        error_messages=dict.fromkeys(("required", "null", "invalid"), _("请阅读并同意用户协议"))
+        error_messages=dict.fromkeys(("required", "null", "invalid"), _("请阅读并同意用户协议。"))
     )
 
     def validate_allow(self, allow):
         if not allow:
-            raise ValidationError(_("请阅读并同意用户协议"))
+            raise ValidationError(_("请阅读并同意用户协议。"))
         return allow
 
     def validate(self, attrs):
         if attrs["password"] != attrs["password2"]:
-            raise ValidationError({"password2": [_("两次输入的密码不一致")]})
+            raise ValidationError({"password2": [_("两次输入的密码不一致。")]})
         self.require_sms_code(attrs)
         require_good_password(attrs["password"])
         self.require_free(attrs)
@@ -158,12 +158,12 @@ class RegistrationSerializer(SMSCodeMixin, serializers.Serializer):
 class LoginSerializer(serializers.Serializer):
     """Username or mobile number, and password; `validate` adds `user`. One answer whatever was wrong."""
 
-    username = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入用户名或手机号")))
-    password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入密码")))
+    username = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入用户名或手机号。")))
+    password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入密码。")))
 
     def validate(self, attrs):
         request, name, password = self.context["request"], attrs["username"], attrs["password"]
-        refused = ValidationError(_("用户名或密码不正确"))
+        refused = ValidationError(_("账号或密码不正确。"))
         with failures(request, LOGIN_FAILED):
             if len(name) > 150 or len(password) > LONGEST_PASSWORD:
                 raise refused
@@ -186,10 +186,10 @@ class PasswordResetSerializer(SMSCodeMixin, serializers.Serializer):
         require_good_password(attrs["password"])
         self.account = User.objects.filter(mobile=attrs["mobile"]).first()
         if self.account is None:
-            raise ValidationError({"mobile": [_("该手机号还没有账号，请先注册，或者用QQ登录")]})
+            raise ValidationError({"mobile": [_("该手机号还没有账号。请用 QQ 登录并绑定这个手机号，账号会自动创建。")]})
         if not self.account.is_active or self.account.is_staff or self.account.is_superuser:
             # An SMS can be intercepted: for those who run the shop it is too weak a door.
-            raise ValidationError({"mobile": [_("该账号不能用短信重设密码，请联系客服")]})
+            raise ValidationError({"mobile": [_("该账号不能用短信重设密码，请联系客服。")]})
         self.use_up_sms_code()
         return attrs
 
@@ -205,14 +205,14 @@ class PasswordResetSerializer(SMSCodeMixin, serializers.Serializer):
 class PasswordChangeSerializer(serializers.Serializer):
     """The old password and a new one, of somebody logged in; `save()` returns the user. Ends every login of before."""
 
-    old_password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入原密码")))
+    old_password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入原密码。")))
     password = PasswordField()
 
     def validate(self, attrs):
         request, old_password = self.context["request"], attrs["old_password"]
         with password_try(request, lock_name(request.user)):
             if len(old_password) > LONGEST_PASSWORD or not request.user.check_password(old_password):
-                raise ValidationError({"old_password": [_("原密码不正确")]})
+                raise ValidationError({"old_password": [_("原密码不正确。")]})
         require_good_password(attrs["password"])
         return attrs
 
@@ -234,7 +234,7 @@ class SMSRequestSerializer(serializers.Serializer):
     mobile = MobileField()
     text = ImageTextField()
     image_code_id = serializers.UUIDField(
-        error_messages=dict.fromkeys(("required", "null", "invalid"), _("图形验证码错误或已过期"))
+        error_messages=dict.fromkeys(("required", "null", "invalid"), _("图形验证码错误或已过期。"))
     )
 
 

@@ -14,7 +14,7 @@ from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import Token
 
-LOGIN_ENDED = _("登录已失效，请重新登录")
+LOGIN_ENDED = _("登录已失效，请重新登录。")
 
 
 class LoginToken(Token):

@@ -36,7 +36,7 @@ class PrivateView(APIView):
         """Refuse what a browser calls for a page of another site: it could use up what its visitor's address may do."""
         is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
         if is_foreign and request.headers.get("Origin") not in settings.CORS_ALLOWED_ORIGINS:
-            raise PermissionDenied(_("请从本店的页面登录"))
+            raise PermissionDenied(_("请从本店的页面登录。"))
         super().initial(request, *args, **kwargs)
 
     def read(self, serializer_class, data):
@@ -149,10 +149,10 @@ class SMSCodeView(OpenView):
         asked = self.read(SMSRequestSerializer, {**request.query_params.dict(), "mobile": mobile}).validated_data
         # Before the limits of SMS are counted: who has not read an image uses up nothing of what a number has left.
         if not image_codes.check(asked["image_code_id"], asked["text"]):
-            raise ValidationError({"text": [_("图形验证码错误或已过期")]})
+            raise ValidationError({"text": [_("图形验证码错误或已过期。")]})
         try:
             sms.send_code(request, mobile)
         except sms.SMSError as exc:
-            raise ServiceUnavailable(_("短信发送失败，请稍后再试")) from exc
+            raise ServiceUnavailable(_("短信发送失败，请稍后再试。")) from exc
         self.record_done()
         return Response({"message": "OK"})

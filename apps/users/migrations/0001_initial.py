@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
                 (
                     "username",
                     models.CharField(
-                        error_messages={"unique": "该用户名已被使用"},
+                        error_messages={"unique": "该用户名已被使用。"},
                         max_length=150,
                         unique=True,
                         validators=[
@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                     "mobile",
                     models.CharField(
                         blank=True,
-                        error_messages={"unique": "该手机号已注册"},
+                        error_messages={"unique": "该手机号已注册。"},
                         max_length=11,
                         null=True,
                         unique=True,
