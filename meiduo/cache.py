@@ -36,13 +36,15 @@ class KeptClient(redis.RedisCacheClient):
 
     def ask(self, *command):
         """Return Redis' answer, without what the client looks up and notes for each command. Raises RedisError."""
-        connection = self.get_client().connection
+        client = self.get_client()
+        connection = client.connection
 
         def ask_once():
             connection.send_command(*command)
             return connection.read_response()
 
-        return connection.retry.call_with_retry(ask_once, lambda _error: connection.disconnect())
+        with client.single_connection_lock:  # asynchronous code may share a cache between its threads
+            return connection.retry.call_with_retry(ask_once, lambda _error: connection.disconnect())
 
 
 class RedisCache(redis.RedisCache):

@@ -14,7 +14,10 @@ JWT = re.compile(r"eyJ[\w-]{0,500}\.[\w.-]*", re.ASCII)
 WORD = re.compile(r"[\w.:-]{43,}", re.ASCII)
 RUN = re.compile(r"[\w-]{43,}", re.ASCII)  # 256 bits in base64, as every signature, state and key of the shop
 QQ_VALUE = re.compile(r"(?<![0-9A-Za-z])(?=[0-9]*[A-F])[0-9A-F]{32}(?![0-9A-Za-z])")  # QQ's codes, tokens and openids
-MOBILE = re.compile(r"(?<![0-9])((?:(?:00)?86[ -]?)?1[3-9][0-9])[ -]?[0-9]{4}[ -]?([0-9]{4})(?![0-9])")
+# With two hyphens or none; with them it must not be in the middle of a longer word, as of a UUID.
+MOBILE = re.compile(
+    r"(?<![0-9])((?:(?:00)?86-?)?1[3-9][0-9])(-)?[0-9]{4}(?(2)-)([0-9]{4})(?(2)(?![\w-])|(?![0-9]))", re.ASCII
+)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -24,7 +27,7 @@ def clean(text: str) -> str:
     text = JWT.sub("***", text)
     text = WORD.sub(lambda word: "***" if is_random(word[0]) else word[0], text)
     text = QQ_VALUE.sub("***", text)
-    return MOBILE.sub(r"\1****\2", text)
+    return MOBILE.sub(r"\1****\3", text)
 
 
 def is_random(word: str) -> bool:
@@ -43,8 +46,8 @@ class WithoutSecrets(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # a call that logging itself would only complain about
-            message = f"{record.msg} (its arguments do not fit)"
+        except Exception:  # of whoever logs: logging itself would only complain
+            message = f"{record.msg if isinstance(record.msg, str) else type(record.msg)} (cannot be written out)"
         record.msg, record.args = escape(clean(message)[:MAX_MESSAGE]), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)

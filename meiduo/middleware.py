@@ -4,7 +4,7 @@ import re
 
 from django.conf import settings
 from django.http import JsonResponse
-from django.utils.translation import activate, get_language
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from apps.oauth.errors import language_of
@@ -49,9 +49,9 @@ def in_the_shoppers_language(get_response):
     """Speak the language that QQ login speaks, which goes by Accept-Language alone."""
 
     def middleware(request):
-        activate(language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", "")))  # until the next request
-        response = get_response(request)
-        response.headers.setdefault("Content-Language", get_language())
+        with override(language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
+            response = get_response(request)
+            response.headers.setdefault("Content-Language", get_language())
         return response
 
     return middleware

@@ -555,8 +555,20 @@ class Plain(Serializer):
         return get_user_model().objects.create_user("patient", password=PASSWORD)
 
 
-def test_a_bind_is_done_once_more_by_a_serializer_that_can_only_create(browser, form, shop):
-    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Plain"
+class Finding(Plain):
+    """One that finds the account while it validates, for DRF to update."""
+
+    def validate(self, attrs):
+        self.instance = get_user_model().objects.get(username="zhang3")
+        return attrs
+
+    def update(self, instance, validated_data):
+        return instance
+
+
+@pytest.mark.parametrize(("serializer", "username"), [("Plain", "patient"), ("Finding", "zhang3")])
+def test_a_bind_is_done_once_more_by_a_serializer_of_drfs_kind(browser, form, shop, account, serializer, username):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.{serializer}"
     deadlocks = [OperationalError(1213, "another transaction is in the way")]
 
     def be_in_the_way(**kwargs):
@@ -569,6 +581,7 @@ def test_a_bind_is_done_once_more_by_a_serializer_that_can_only_create(browser, 
     finally:
         pre_save.disconnect(be_in_the_way, sender=OAuthQQUser)
     (binding,) = OAuthQQUser.objects.all()
+    assert binding.user.username == username
     assert binding.user.check_password(PASSWORD)
 
 

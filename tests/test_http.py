@@ -37,7 +37,7 @@ def served(tmp_path_factory):
     """The shop under gunicorn as it is meant to be run."""
     environ = {"DATABASE_URL": "", "CACHE_URL": "", "NUM_PROXIES": "0", "CORS_ALLOWED_ORIGINS": WWW}
     environ["ADMIN_PATH"] = "back-office/"
-    arguments = "--config=python:meiduo.server"
+    arguments = "--config=python:meiduo.server --access-logfile=-"
     with processes.shop(tmp_path_factory.mktemp("shop"), GUNICORN_CMD_ARGS=arguments, **environ) as shop:
         yield shop
 
@@ -183,6 +183,23 @@ def test_the_longest_accept_that_gets_through_changes_nothing(call):
     accept = ",".join(f"a{number}/b;q=0.{number}" for number in range(400))
     response = call("GET", "/usernames/nobody/count/", [("Accept", accept)])
     assert (response.status, json.loads(response.text)) == (200, {"username": "nobody", "count": 0})
+
+
+def test_a_503_is_a_line_of_the_access_log_and_ends_no_connection(call, served):
+    (log,) = served.var.glob("shop-*.log")
+    before = len(log.read_bytes())
+    connection = HTTPConnection(urlsplit(served.url).netloc, timeout=30)
+    for _ in range(2):
+        connection.request("GET", "/oauth/qq/login/?next=/cart", headers={"Sec-Purpose": "prefetch"})
+        own = connection.sock
+        response = connection.getresponse()
+        response.read()
+        assert (response.status, connection.sock) == (503, own)
+    connection.close()
+    call("GET", "/user/")
+    told = log.read_bytes()[before:].decode()
+    assert told.count('"GET /oauth/qq/login/" 503 ') == 2
+    assert "Traceback" not in told
 
 
 # Who calls ------------------------------------------------------------------------------------------------------------

@@ -43,8 +43,11 @@ LINES = "a\r\nb\x1b[31mc\u2028d\x7f"
         ("/sms_codes/13812345678/", "/sms_codes/138****5678/"),
         ("of user13812345678, +8613912345678.", "of user138****5678, +86139****5678."),
         ("/sms_codes/008613812345678/", "/sms_codes/0086138****5678/"),
-        ("/sms_codes/138-1234-5678/, +86 138 1234 5678", "/sms_codes/138****5678/, +86 138****5678"),
-        ("number 813812345678 is none", "number 813812345678 is none"),
+        ("/sms_codes/138-1234-5678/, +86-138-1234-5678.", "/sms_codes/138****5678/, +86-138****5678."),
+        ("number 813812345678 is none", None),
+        ("/image_codes/f0a1b138-4567-8901-a2b3-0123456789ab/", None),
+        ("/image_codes/0123a4b5-a138-4567-8901a2b3c4d5/", None),
+        ("took 153 2048 1024, 138-12345678", None),
         (f"Authorization: JWT {JWT}", "Authorization: JWT ***"),
         ("unsigned eyJhbGciOiJub25lIn0.eyJ1c2VyX2lkIjoxfQ.", "unsigned ***"),
         (f"bind token {SIGNED} refused", "bind token *** refused"),
@@ -89,9 +92,17 @@ def test_a_message_cannot_pass_for_two(written):
     assert line.endswith(" a a\\r\\nb\\x1b[31mc\\u2028d\\x7f\n")
 
 
-@pytest.mark.parametrize("arguments", [("%d", MOBILE), ("%s %s", "a"), ("%(name)s", {"a": 1}), ("%(name)s", "a")])
-def test_a_message_whose_arguments_do_not_fit_is_written_all_the_same(written, arguments):
-    assert written("some.library", *arguments).endswith(f" some.library: {arguments[0]} (its arguments do not fit)\n")
+class Speechless:
+    def __str__(self):
+        raise AttributeError("half made")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("%d", MOBILE), ("%s %s", "a"), ("%(name)s", {"a": 1}), ("%(name)s", "a"), ("%s", Speechless())]
+)
+def test_a_message_that_cannot_be_written_out_is_no_error_of_whoever_logs(written, arguments):
+    assert written("some.library", *arguments).endswith(f" some.library: {arguments[0]} (cannot be written out)\n")
+    assert "Speechless" in written("some.library", Speechless())
 
 
 def test_a_long_message_is_cut(written):

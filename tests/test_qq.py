@@ -819,7 +819,7 @@ def test_many_addresses_that_do_not_answer_do_not_hide_a_live_one(qq, monkeypatc
     monkeypatch.setattr(socket, "getaddrinfo", find_four)
     with raw_server(echo) as (url, _), deaf_listener("127.0.0.2", urlsplit(url).port):
         address = url.replace("127.0.0.1", "qq.example")
-        assert make_client(qq, api_url=address, timeout=1.0).identify("quick").openid == OPENID
+        assert make_client(qq, api_url=address, timeout=2.4).identify("quick").openid == OPENID
 
 
 @contextmanager

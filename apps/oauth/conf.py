@@ -1,4 +1,4 @@
-"""The settings of the app: their names, their defaults; read once, and again when a test changes one."""
+"""The settings of the app: their names, their defaults, read at each use."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -6,8 +6,6 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.signals import setting_changed
-from django.dispatch import receiver
 from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.module_loading import import_string
 from django.utils.translation import get_language
@@ -18,17 +16,16 @@ T = TypeVar("T")
 
 
 class Setting(Generic[T]):
-    """`conf.NAME` is `settings.QQ_NAME`, or the default given here; it is kept where Python looks first."""
+    """`conf.NAME` reads `settings.QQ_NAME`, or the default given here."""
 
     def __init__(self, default: T) -> None:
         self.default = default
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        self.name = f"QQ_{name}"
 
     def __get__(self, instance: object, owner: type) -> T:
-        value: T = getattr(settings, f"QQ_{self.name}", self.default)
-        vars(instance)[self.name] = value
+        value: T = getattr(settings, self.name, self.default)
         return value
 
 
@@ -74,8 +71,3 @@ class Conf:
 
 
 conf = Conf()
-
-
-@receiver(setting_changed)
-def _read_anew(**kwargs: Any) -> None:
-    vars(conf).clear()

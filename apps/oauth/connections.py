@@ -17,6 +17,7 @@ MAX_PIECE = 64 * 1024  # bytes, read at once: more than a record of TLS has, so 
 MAX_FRAMING = 64 * 1024  # bytes of an answer beside its body: headers, the lengths of chunks
 
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
+CONNECT_SHARE = 0.5  # seconds that an address gets at least, however many there are
 
 FAILURES = 5  # in a row: one good exchange between them says that the server is there
 FAILING = 10  # seconds within which they come
@@ -306,9 +307,8 @@ class _Connection:
         found = socket.getaddrinfo(self._name, self._port, type=socket.SOCK_STREAM)
         for tried, (*_, address) in enumerate(found):
             try:
-                shares = len(found) - tried + 1  # one for what comes after
-                limit = min(_limit(), _running().left() / shares)
-                return socket.create_connection((str(address[0]), self._port), limit)
+                share = max(CONNECT_SHARE, _running().left() / (len(found) - tried))
+                return socket.create_connection((str(address[0]), self._port), min(_limit(), share))
             except OSError as exc:
                 failure = exc
         raise failure

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import traceback
 from socket import gaierror
 from typing import Any
 
@@ -96,9 +95,9 @@ def as_api_error(exc: Exception) -> APIException | None:
 
 
 def log_cache_error(exc: Exception) -> None:
-    """Log which of CACHE_ERRORS it was, and where: something else of the shop's may raise the like."""
-    *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
-    logger.error("The cache is out of reach: %s at %s:%s", type(exc).__name__, frame.f_code.co_filename, line)
+    """Log which of CACHE_ERRORS it was; at DEBUG where, as something else of the shop's may raise the like."""
+    logger.error("The cache is out of reach: %s.%s", type(exc).__module__, type(exc).__qualname__)
+    logger.debug("It was asked here:", exc_info=exc)
 
 
 def answer_error(exc: Exception, context: dict[str, Any]) -> Response | None:
@@ -119,11 +118,13 @@ def answer_error(exc: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def scrub(request: HttpRequest) -> None:
-    """Take out of a request whose handling met a bug what no report of it may show, whoever makes that report."""
+    """Take out of a request that ends in a 5xx what no report of it may show, whoever makes that report."""
     request.GET = QueryDict()
     request.COOKIES = {}
-    for name in ("QUERY_STRING", "RAW_URI", "REQUEST_URI", "HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_REFERER"):
+    for name in ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_REFERER"):
         request.META.pop(name, None)
+    for name in request.META.keys() & {"QUERY_STRING", "RAW_URI", "REQUEST_URI"}:  # the server may still ask for them
+        request.META[name] = "" if name == "QUERY_STRING" else request.META[name].partition("?")[0]
 
 
 def code_of(error: APIException) -> str:

@@ -310,12 +310,13 @@ class QQTokenView(QQView):
 
     def bind(self, account: BaseSerializer[Any], identity: QQIdentity, flow: Flow) -> AbstractBaseUser:
         """Save the account and its binding together, or neither; once more if another transaction was in the way."""
+        found = account.instance
         try:
             return self.save(account, identity, flow)
         except OperationalError as exc:
             if exc.args[:1] != (DEADLOCK,):
                 raise
-        account.instance = None  # else DRF takes the account that was undone for one to update
+        account.instance = found  # else DRF takes the account that was made and undone for one to update
         return self.save(account, identity, flow)
 
     def save(self, account: BaseSerializer[Any], identity: QQIdentity, flow: Flow) -> AbstractBaseUser:

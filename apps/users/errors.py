@@ -1,7 +1,6 @@
 """Every error is JSON with `message`, one sentence a shopper can read."""
 
 import logging
-import traceback
 from contextlib import suppress
 from socket import gaierror
 
@@ -42,8 +41,7 @@ def exception_handler(exc, context):
     does, for what is a bug of ours.
     """
     if isinstance(exc, CACHE_ERRORS):
-        *_, (frame, line) = traceback.walk_tb(exc.__traceback__)  # something else of the shop's may raise the like
-        logger.error("The cache is out of reach: %s at %s:%s", type(exc).__name__, frame.f_code.co_filename, line)
+        logger.error("The cache is out of reach: %s.%s", type(exc).__module__, type(exc).__qualname__)
         exc = ServiceUnavailable()
     elif isinstance(exc, RequestDataTooBig):
         exc = TooLarge()
