@@ -24,7 +24,7 @@ PIECES = {
     "whether to ask QQ, places, deadline": ["apps.oauth.views:identify"],
     "QQ's protocol": ["apps.oauth.qq:OAuthQQ.identify"],
     "HTTPS to QQ": ["apps.oauth.connections:Connections.get"],
-    "Redis": ["redis.client:Redis.execute_command"],
+    "Redis": ["redis.client:Redis.execute_command", "meiduo.cache:KeptClient.ask"],
     "the look-up: SQL and the health check": [
         "django.db.backends.utils:CursorWrapper.execute",
         "django.db.backends.mysql.base:DatabaseWrapper.is_usable",
