@@ -72,9 +72,9 @@ def test_who_holds_the_phone_sets_a_new_password_and_is_logged_in(client, accoun
 @pytest.mark.parametrize(
     ("form", "field", "sentence"),
     [
-        ({"sms_code": "12345"}, "sms_code", "短信验证码是6 位数字。"),
-        ({"password": "short"}, "password", "密码长度应为8 到 128 个字符。"),
-        ({"password": "x" * 129}, "password", "密码长度应为8 到 128 个字符。"),
+        ({"sms_code": "12345"}, "sms_code", "短信验证码是 6 位数字。"),
+        ({"password": "short"}, "password", "密码长度应为 8 到 128 个字符。"),
+        ({"password": "x" * 129}, "password", "密码长度应为 8 到 128 个字符。"),
         ({"password": "password1"}, "password", "这个密码太常见了。"),
         ({"mobile": f"{MOBILE} "}, "mobile", "手机号格式不正确。"),
         ({"mobile": "13900000000"}, "sms_code", SMS_CODE_WRONG),
@@ -202,7 +202,7 @@ def test_changed_password_ends_the_logins_of_before(client, account, token):
         ({"old_password": ""}, "old_password", "请输入原密码。"),
         ({"old_password": "another horse"}, "old_password", "原密码不正确。"),
         ({"old_password": "x" * 10_000}, "old_password", "原密码不正确。"),
-        ({"password": "short"}, "password", "密码长度应为8 到 128 个字符。"),
+        ({"password": "short"}, "password", "密码长度应为 8 到 128 个字符。"),
         ({"password": "password1"}, "password", "这个密码太常见了。"),
     ],
 )

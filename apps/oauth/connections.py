@@ -18,14 +18,13 @@ MAX_FRAMING = 64 * 1024  # bytes of an answer beside its body: headers, the leng
 
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
 CONNECT_SHARE = 0.5  # seconds that an address gets at least, however many there are
+MAX_IDLE = 30  # seconds: what stands between drops a connection that is quiet for longer, and may tell neither end
 
 FAILURES = 5  # in a row: one good exchange between them says that the server is there
 FAILING = 10  # seconds within which they come
 REST = 30  # seconds
 
 PROMISED = 0.9  # of the places: some who are told to come back do so late, and some who are new get in
-MAX_IDLE = 30  # seconds: what stands between drops a connection that is quiet for longer, and may tell neither end
-
 LONGEST_WAIT = 50.0  # seconds: two of them, and what a page adds, are less than a sealed code lives
 
 

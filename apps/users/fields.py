@@ -44,7 +44,7 @@ class MobileField(TextField):
 
 class SMSCodeField(TextField):
     missing = _("请输入短信验证码。")
-    wrong = _("短信验证码是6 位数字。")
+    wrong = _("短信验证码是 6 位数字。")
 
     def has_right_shape(self, text):
         return re.fullmatch("[0-9]{6}", text) is not None
@@ -60,7 +60,7 @@ class ImageTextField(TextField):
 
 class PasswordField(TextField):
     missing = _("请输入密码。")
-    wrong = _("密码长度应为8 到 128 个字符。")
+    wrong = _("密码长度应为 8 到 128 个字符。")
 
     def has_right_shape(self, text):
         # The upper end keeps a megabyte of password from being hashed.
@@ -69,7 +69,7 @@ class PasswordField(TextField):
 
 class NewUsernameField(TextField):
     missing = _("请输入用户名。")
-    wrong = _("用户名应为5 到 20 个字符，可以用文字、数字和 @ . + - _ 这些符号。")
+    wrong = _("用户名应为 5 到 20 个字符，可以用文字、数字和 @ . + - _ 这些符号。")
 
     def to_internal_value(self, data):
         # Before the shape is judged: full-width digits become a mobile number here.
