@@ -119,6 +119,18 @@ def test_an_account_that_is_there_is_bound_by_its_password(codes, browser, accou
 
 
 @pytest.mark.servers
+@pytest.mark.parametrize("is_new", [False, True])
+def test_an_account_is_neither_looked_for_nor_made_at_a_replica(codes, browser, account, shop, is_new):
+    if is_new:
+        account.delete()
+    form = {"mobile": MOBILE, "password": PASSWORD, "sms_code": CODE, "access_token": browser.get_bind_token()}
+    shop.DATABASE_ROUTERS = ["tests.test_bind.ReadingElsewhere"]
+    answer = browser.bind(form)
+    assert answer.status_code == 200
+    assert answer.json()["id"] == User.objects.using("default").get().pk
+
+
+@pytest.mark.servers
 def test_a_shop_may_have_other_names_and_read_text(codes, shop, account):
     codes_of_others = shop.CACHES["verify_codes"]
     location = f"{codes_of_others['LOCATION'].rpartition('/')[0]}/1"

@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.core.cache import cache
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, router, transaction
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.encoding import force_str
 from django.utils.functional import lazy
@@ -117,7 +117,9 @@ class AccountSerializer(serializers.Serializer[Any]):
 
     @property
     def users(self) -> Any:
-        return get_user_model()._default_manager
+        user_model = get_user_model()
+        # A replica may not know yet of an account that was made just now.
+        return user_model._default_manager.db_manager(router.db_for_write(user_model))
 
     def find_account(self, mobile: str) -> Any:
         return self.users.filter(mobile=mobile).first()
