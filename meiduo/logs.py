@@ -46,8 +46,9 @@ class WithoutSecrets(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             message = record.getMessage()
-        except Exception:  # of whoever logs: logging itself would only complain
-            message = f"{record.msg if isinstance(record.msg, str) else type(record.msg)} (cannot be written out)"
+        except Exception as exc:  # of whoever logs, at whose call logging itself would only complain
+            said = record.msg if isinstance(record.msg, str) else type(record.msg)
+            message = f"{said} (cannot be written out: {type(exc).__name__})"
         record.msg, record.args = escape(clean(message)[:MAX_MESSAGE]), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)

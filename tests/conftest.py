@@ -195,6 +195,7 @@ TELLING = {
     "a JWT": r"eyJ[\w-]+\.[\w-]+\.",
     "a signed value": r"[\w-]{6,}[.:][\w-]{27,}(?![\w-])",
     "a state": r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w-]{43}(?![\w-])",
+    "what hides a bug": r"\(cannot be written out: ",
     "a code or token of QQ's": r"(?<![0-9A-Za-z])(?=[0-9]*[A-F])[0-9A-F]{32}(?![0-9A-Za-z])",
 }
 
