@@ -3,11 +3,11 @@
 import re
 
 from django.conf import settings
-from django.http import JsonResponse
 from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from apps.oauth.errors import language_of
+from apps.users.errors import answer
 
 # A media type whose parameters are plain; a charset is UTF-8 or not named at all.
 CONTENT_TYPE = re.compile(
@@ -62,10 +62,10 @@ def short_utf8_bodies_only(get_response):
 
     def middleware(request):
         if request.META.get("CONTENT_TYPE") and not CONTENT_TYPE.fullmatch(request.META["CONTENT_TYPE"]):
-            return refusal(415, _("请求不正确。"))
+            return answer(415, _("请求不正确。"), "invalid")
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not re.fullmatch("[0-9]{1,9}", length) or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return refusal(413, _("请求内容过大。"))
+            return answer(413, _("请求内容过大。"), "invalid")
         return get_response(request)  # without a length, as in a chunked body, Django reads nothing
 
     return middleware
@@ -85,7 +85,3 @@ def plain_content_types_only(application):
         return application(environ, start_response)
 
     return handle
-
-
-def refusal(status, message):
-    return JsonResponse({"message": str(message), "code": "invalid"}, status=status)

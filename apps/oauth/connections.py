@@ -275,7 +275,10 @@ class _Connection:
         return answer
 
     def is_quiet(self) -> bool:
-        """Whether the server has, as far as one sees, neither ended the connection nor said what nobody asked for."""
+        """Whether the server has neither ended the connection nor said what nobody has asked for.
+
+        After MAX_IDLE seconds that cannot be seen.
+        """
         assert self._socket is not None
         if not 0 <= time.time() - self.idle_since <= MAX_IDLE:
             return False

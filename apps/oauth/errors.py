@@ -123,8 +123,9 @@ def scrub(request: HttpRequest) -> None:
     request.COOKIES = {}
     for name in ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_REFERER"):
         request.META.pop(name, None)
-    for name in request.META.keys() & {"QUERY_STRING", "RAW_URI", "REQUEST_URI"}:  # the server may still ask for them
-        request.META[name] = "" if name == "QUERY_STRING" else request.META[name].partition("?")[0]
+    request.META["QUERY_STRING"] = ""
+    for name in request.META.keys() & {"RAW_URI", "REQUEST_URI"}:  # kept, as the server may ask for them in its log
+        request.META[name] = request.META[name].partition("?")[0]
 
 
 def code_of(error: APIException) -> str:

@@ -25,7 +25,7 @@ class OAuthQQUser(models.Model):
 
 
 def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | None:
-    """Return the user the openid is bound to, as the database of that name has it, or the one that is read from."""
+    """Return the user the openid is bound to. `database`: its name; without one, where the shop reads users."""
     user_model = get_user_model()
     database = database or user_model._base_manager.db
     sql, names, converters = _look_up(database)
