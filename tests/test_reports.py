@@ -44,7 +44,10 @@ def bug(shop):
 
 def test_a_report_of_a_failed_login_has_no_code_and_no_cookie(browser, binding, mailed, bug, qq):
     code = browser.arrive()
-    response = browser.collect(code, headers={"referer": f"http://testserver/oauth_callback.html?code={code}"})
+    asked = f"/oauth/qq/users/?code={code}"
+    servers = {"RAW_URI": asked, "REQUEST_URI": asked}  # gunicorn's and uWSGI's additions to what Django is handed
+    referer = f"http://testserver/oauth_callback.html?code={code}"
+    response = browser.collect(code, headers={"referer": referer}, **servers)
     assert response.status_code == 500
     (report,) = mailed()
     assert "Broken" in report
