@@ -849,6 +849,19 @@ def test_connecting_has_a_shorter_limit_than_the_exchange(qq):
         assert time.monotonic() - began < 1.5
 
 
+def test_what_the_shop_does_before_it_asks_takes_none_of_qqs_time(qq):
+    def answer(connection, over):
+        while request := read_request(connection):
+            over.wait(0.5) if b"code=slow" in request else None
+            connection.sendall(GOOD_ANSWER)
+
+    with raw_server(answer) as (url, _), ThreadPoolExecutor(1) as elsewhere:
+        client = make_client(qq, api_url=url, timeout=0.3)
+        with client.exchange():
+            elsewhere.submit(make_client(qq, api_url=url).identify, "slow").result()
+            assert client.identify("quick").openid == OPENID
+
+
 def test_a_spent_budget_sends_nothing_more(qq, code):
     client = make_client(qq, timeout=0.3)
     qq.behave(token={"fault": "hang", "times": 1})

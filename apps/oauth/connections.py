@@ -55,7 +55,7 @@ class Connections:
 
     @contextmanager
     def exchange(self, seconds: float, is_back: Callable[[], bool]) -> Iterator[None]:
-        """Take a place, and end every call made inside `seconds` from now.
+        """Take a place, and end every call made inside `seconds` after the first has begun.
 
         `is_back` says, where it matters, whether the caller found none before. Raises NoPlace if none is free, and
         Resting while the server is left alone.
@@ -222,11 +222,14 @@ class _Exchange:
 
     def __init__(self, seconds: float) -> None:
         self.began = time.monotonic()
-        self._ends = self.began + seconds
+        self._seconds = seconds
+        self._ends: float | None = None
         self.was_good: bool | None = None  # its last call
 
     def left(self) -> float:
         """Seconds left; raises TimeoutError if there are none."""
+        if self._ends is None:  # the first call: what the caller did before is no fault of the server's
+            self._ends = time.monotonic() + self._seconds
         left = self._ends - time.monotonic()
         if left <= 0:
             raise TimeoutError

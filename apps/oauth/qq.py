@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
 
 from .connections import Connections, NoAnswer, NoPlace, Resting, is_in_exchange
 
+logger = logging.getLogger(__name__)
+
 API_URL = "https://graph.qq.com"
 MAX_BODY = 64 * 1024  # bytes; real answers have a few hundred
 HEADERS = {"User-Agent": "meiduo-qq-login", "Accept-Encoding": "identity"}  # without a User-Agent: empty bodies seen
@@ -177,7 +179,7 @@ class OAuthQQ:
 
     @contextmanager
     def exchange(self, is_back: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Take one of the process's places and start the clock; calls and exchanges made inside share both.
+        """Take one of the process's places; calls and exchanges made inside share it, and the time from the first on.
 
         `is_back` says whether the caller has met QQBusy before; it is asked only where that matters. Before anything
         is sent, raises QQBusy if no place is free, and QQUnavailable while QQ is left alone because it has failed
@@ -295,6 +297,3 @@ def _text(answer: dict[str, Any], name: str, shape: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not shape.fullmatch(value):
         raise QQUnavailable(f"an answer without a proper {name}")
     return value
-
-
-logger = logging.getLogger(__name__)
