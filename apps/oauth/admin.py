@@ -32,4 +32,7 @@ class OAuthQQUserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's 
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: OAuthQQUser | None = None) -> bool:
-        return False
+        # Asked on a user's pages too: with the user go the bindings.
+        match = request.resolver_match
+        is_here = match is None or (match.url_name or "").startswith(f"{self.opts.app_label}_{self.opts.model_name}_")
+        return not is_here and super().has_delete_permission(request, obj)
