@@ -6,6 +6,7 @@ with an underscore in its name, which Django could not tell from the one with a 
 """
 
 import os
+import re
 import runpy
 import sys
 
@@ -14,9 +15,18 @@ from gunicorn.glogging import Logger
 
 from meiduo.logs import WithoutSecrets
 
+
+def given(name, otherwise):
+    """Return the whole number from 1 that the environment gives; ends the process, naming it, for anything else."""
+    text = os.environ.get(name, "").strip() or str(otherwise)
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
+        sys.exit(f"The shop does not start. {name} cannot be read: write a whole number from 1 to 9999.")
+    return int(text)
+
+
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
-threads = int(os.environ.get("THREADS") or 64)  # settings.py lets three quarters of them wait for QQ
+workers = given("WEB_CONCURRENCY", os.cpu_count() or 1)
+threads = given("THREADS", 64)  # settings.py lets three quarters of them wait for QQ
 keepalive = 75  # seconds; longer than nginx keeps its own (60, in deploy/ 20): it must not send into a closing one
 control_socket_disable = True  # one path for all shops of a user, and nobody asks it
 forwarded_allow_ips = ""  # what a proxy says is judged in one place, by NUM_PROXIES

@@ -41,14 +41,14 @@ def boolean(text):
     return words[text.lower()]
 
 
-def number(kind):
+def number(kind, least=0):
     def read(text):
         try:
             value = kind(text)
         except ValueError:
             raise ValueError(f"write a number ({kind.__name__})") from None
-        if not 0 <= value < 1_000_000:
-            raise ValueError("write a number from 0 to 1000000")
+        if not least <= value < 1_000_000:
+            raise ValueError(f"write a number from {least} to 1000000")
         return value
 
     return read
@@ -121,7 +121,7 @@ for _name, _read in {
         globals()[_name] = _value
 
 # The other threads serve the pages while QQ is slow.
-if (_threads := given("THREADS", number(int))) and given("QQ_MAX_CONNECTIONS") is None:
+if (_threads := given("THREADS", number(int, 1))) and given("QQ_MAX_CONNECTIONS") is None:
     QQ_MAX_CONNECTIONS = max(1, _threads * 3 // 4)
 
 PRODUCTION = (

@@ -412,6 +412,18 @@ def test_gunicorn_is_told_how_to_serve(start):
     assert read(THREADS="16")["threads"] == "16"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),  # what else WEB_CONCURRENCY may be, gunicorn reads and refuses before
+    [("THREADS", "0"), ("THREADS", "-1"), ("THREADS", "1.5"), ("THREADS", "many"), ("WEB_CONCURRENCY", "0")],
+)
+def test_gunicorn_names_a_number_that_is_none(start, name, text):
+    process = start(
+        "-m", "gunicorn", "--config=python:meiduo.server", "--check-config", "meiduo.wsgi", env={name: text}
+    )
+    assert process.returncode == 1
+    assert process.err == f"The shop does not start. {name} cannot be read: write a whole number from 1 to 9999.\n"
+
+
 @pytest.mark.parametrize(("threads", "maximum"), [("16", 12), ("64", 48), ("1", 1), ("", None)])
 def test_three_quarters_of_the_threads_may_wait_for_qq(read_settings, threads, maximum):
     assert read_settings("QQ_MAX_CONNECTIONS", env={"THREADS": threads}) == {"QQ_MAX_CONNECTIONS": maximum}

@@ -4,7 +4,7 @@ import logging
 from contextlib import suppress
 from socket import gaierror
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.http import JsonResponse, UnreadablePostError
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
@@ -13,12 +13,17 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 logger = logging.getLogger(__name__)
 
-# What the cache clients raise when their server is out of reach: Django gives these no common base.
-CACHE_ERRORS = [ConnectionError, TimeoutError, gaierror]
-for path in ("redis.exceptions.RedisError", "pymemcache.exceptions.MemcacheError", "pylibmc.Error"):
-    with suppress(ImportError):
-        CACHE_ERRORS.append(import_string(path))
-CACHE_ERRORS = tuple(CACHE_ERRORS)
+
+def _cache_errors():
+    """What the cache clients raise when their server is out of reach: Django gives these no common base."""
+    found = [ConnectionError, TimeoutError, gaierror]
+    for path in ("redis.exceptions.RedisError", "pymemcache.exceptions.MemcacheError", "pylibmc.Error"):
+        with suppress(ImportError):
+            found.append(import_string(path))
+    return tuple(found)
+
+
+CACHE_ERRORS = _cache_errors()
 
 
 class ServiceUnavailable(APIException):
@@ -45,7 +50,7 @@ def exception_handler(exc, context):
         exc = ServiceUnavailable()
     elif isinstance(exc, RequestDataTooBig):
         exc = TooLarge()
-    elif isinstance(exc, UnreadablePostError):  # whoever sent it has hung up
+    elif isinstance(exc, (TooManyFieldsSent, UnreadablePostError)):  # the second: whoever sent it has hung up
         exc = ParseError()
     response = drf_exception_handler(exc, context)
     if response is None:

@@ -24,7 +24,8 @@ class SMSCodeMixin:
     """
     For forms with `mobile` and `sms_code`. Nothing about the account may be told before `require_sms_code`.
 
-    `use_up_sms_code` is the last step: mistakes elsewhere in the form cost no new SMS.
+    `use_up_sms_code` is the last step, so that mistakes elsewhere in the form cost no new SMS; or an early one, after
+    which the number stays proved.
     """
 
     def require_sms_code(self, attrs, claimant=None):
