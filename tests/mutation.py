@@ -21,6 +21,7 @@ import sys
 from collections import Counter, defaultdict
 from fnmatch import fnmatch
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ class Runner:
         os.environ["MUTANT_UNDER_TEST"] = name
         self.session.config.pluginmanager.unregister(name="terminalreporter")
         items = [self.items[test] for test in tests]
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip_longest(items, items[1:]):
             signal.alarm(int(20 + 10 * self.seconds.get(item.nodeid, 0)))  # ends the process
             self.session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.session.testsfailed:
@@ -138,11 +139,11 @@ def main(patterns):
     made = subprocess.run(make, capture_output=True, text=True)
     if made.returncode:
         return made.stdout[-5000:] + made.stderr
-    tests = config().pytest_add_cli_args_test_selection
+    arguments = [*config().pytest_add_cli_args, *config().pytest_add_cli_args_test_selection]
     os.chdir(MUTANTS)
     sys.path.insert(0, str(MUTANTS))
     os.environ["MUTANT_UNDER_TEST"] = ""
-    return pytest.main(["--rootdir=.", "-q", *tests], plugins=[Runner(patterns)])
+    return pytest.main(["--rootdir=.", "-q", *arguments], plugins=[Runner(patterns)])
 
 
 if __name__ == "__main__":
