@@ -66,10 +66,11 @@ def shop(
     workers: int = 1,
     threads: int = 16,
     wsgi: str = "meiduo.wsgi",
+    database: str = "default",
     cwd: Path = ROOT,
     **environ: str,
 ) -> Iterator[Shop]:
-    """Migrate the database, and serve the shop by gunicorn while the block runs.
+    """Migrate the `database` of this name, and serve the shop by gunicorn while the block runs.
 
     `var` keeps its files; shops that are one shop share it, as their keys are in it. `qq` is a running stand-in,
     which must know the callback: make a `listener` with `listen()` first and start it with `callback_of(listener)`.
@@ -90,7 +91,7 @@ def shop(
         **({"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret} if qq else {}),
         **environ,
     }
-    manage(environ, "migrate", "--verbosity=0", "--skip-checks", cwd=cwd)
+    manage(environ, "migrate", f"--database={database}", "--verbosity=0", "--skip-checks", cwd=cwd)
     log = var / f"shop-{listener.getsockname()[1]}.log"
     gunicorn = [sys.executable, "-m", "gunicorn", wsgi, f"--bind=fd://{listener.fileno()}", "--no-control-socket"]
     gunicorn += [f"--workers={workers}", "--worker-class=gthread", f"--threads={threads}", "--graceful-timeout=1"]

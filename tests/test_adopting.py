@@ -297,7 +297,7 @@ def test_an_openid_of_different_users_stops_the_migration_before_anything_is_cha
         "  BBBBBB…: row 5, user 4, bound 2020-01-04",
         "  BBBBBB…: row 6, user 3, bound 2020-01-05",
     ]
-    assert "settle_qq_bindings --keep earliest" in lines[7]
+    assert "settle_qq_bindings --database old_shop --keep earliest" in lines[7]
     assert contested.everything() == before
 
 

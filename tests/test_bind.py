@@ -12,6 +12,7 @@ import pytest
 import time_machine
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import IntegrityError, OperationalError, connection
 from django.db.models.signals import pre_save
@@ -437,8 +438,9 @@ class Impatient(Serializer):
     mobile = CharField()
 
     def validate(self, attrs):
-        raise {
+        error = {
             "throttled": Throttled(wait=6.2),
+            "later": None,
             "down": ServiceDown("短信服务不可用"),
             "list": ValidationError(["第一句", "第二句"]),
             "named": ValidationError({"message": ["字段的一句"], "code": ["x"]}),
@@ -451,6 +453,12 @@ class Impatient(Serializer):
             "404": Http404("没有这个号码"),
             "403": PermissionDenied("不行"),
         }[attrs["mobile"]]
+        if error is not None:
+            raise error
+        return attrs
+
+    def save(self):
+        raise Throttled(wait=6.2)
 
 
 class ServiceDown(APIException):
@@ -461,6 +469,7 @@ class ServiceDown(APIException):
     ("mobile", "status", "code", "message"),
     [
         ("throttled", 429, "throttled", "操作太频繁，请稍后再试。"),
+        ("later", 429, "throttled", "操作太频繁，请稍后再试。"),
         ("down", 503, "invalid", "短信服务不可用"),
         ("list", 400, "invalid", "第一句"),
         ("named", 400, "invalid", "字段的一句"),
@@ -469,7 +478,7 @@ class ServiceDown(APIException):
         ("hanging redis", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("lost memcached", 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。"),
         ("too big for django", 413, "invalid", "请求内容太大。"),
-        ("hung up", 400, "invalid", "错误的请求。"),
+        ("hung up", 400, "invalid", "请求内容有误，请检查后重试。"),
         ("404", 404, "invalid", "未找到。"),
         ("403", 403, "invalid", "您没有执行该操作的权限。"),
     ],
@@ -479,15 +488,41 @@ def test_an_error_of_the_shops_serializer_has_the_same_shape(browser, form, shop
     response = browser.bind(form | {"mobile": mobile})
     body = response.json()
     assert (response.status_code, body["code"], body["message"]) == (status, code, message)
-    assert response.headers.get("Retry-After") == ("7" if mobile == "throttled" else None)
+    assert response.headers.get("Retry-After") == ("7" if status == 429 else None)
 
 
-def test_a_try_that_a_limit_refuses_is_no_try(browser, form, shop):
+@pytest.mark.parametrize("mobile", ["throttled", "later"])
+def test_a_try_that_a_limit_refuses_is_no_try(browser, form, shop, mobile):
     serializer, shop.QQ_ACCOUNT_SERIALIZER = shop.QQ_ACCOUNT_SERIALIZER, f"{__name__}.Impatient"
     for _ in range(12):
-        assert browser.bind(form | {"mobile": "throttled"}).status_code == 429
+        assert browser.bind(form | {"mobile": mobile}).status_code == 429
     shop.QQ_ACCOUNT_SERIALIZER = serializer
     assert browser.bind(form).status_code == 200
+
+
+class CannotTakeBack(LocMemCache):
+    """A cache that goes away once the openid is bound."""
+
+    def decr(self, *args, **kwargs):
+        raise ConnectionError("gone")
+
+
+def test_a_bind_is_answered_and_heard_of_though_the_cache_goes_away_after_it(browser, shop, db, caplog):
+    heard = []
+
+    def hear(**kwargs):
+        heard.append(kwargs["user"].pk)
+
+    shop.CACHES = {"default": {"BACKEND": f"{__name__}.CannotTakeBack"}}
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Plain"
+    qq_bound.connect(hear)
+    try:
+        answer = browser.bind({"access_token": browser.get_bind_token()})
+    finally:
+        qq_bound.disconnect(hear)
+    assert answer.status_code == 200
+    assert heard == [answer.json()["id"]]
+    assert "The cache is out of reach: builtins.ConnectionError" in caplog.text
 
 
 def test_a_neighbours_failures_do_not_use_up_a_logins_tries(browser, other_browser, form):

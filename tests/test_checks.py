@@ -251,6 +251,31 @@ def test_local_memory_is_an_error_in_production(https, shop):
     assert found() == set()
 
 
+@pytest.mark.parametrize("kind", ["filebased.FileBasedCache", "db.DatabaseCache"])
+def test_a_cache_that_cannot_count_is_an_error_in_production(https, shop, kind, tmp_path):
+    backend = f"django.core.cache.backends.{kind}"
+    shop.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path), "OPTIONS": {"MAX_ENTRIES": 10**6}}}
+    assert found() == set()
+    shop.QQ_API_URL = "https://graph.qq.com"
+    assert found() == {"oauth.E012"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "location", "numbers"),
+    [
+        ("django.core.cache.backends.redis.RedisCache", ["redis://127.0.0.1:1", "redis://127.0.0.1:2"], {"oauth.W009"}),
+        ("django.core.cache.backends.redis.RedisCache", "redis://127.0.0.1:1,redis://127.0.0.1:2", {"oauth.W009"}),
+        ("django_redis.cache.RedisCache", ["redis://127.0.0.1:1", "redis://127.0.0.1:2"], {"oauth.W009"}),
+        ("django_redis.cache.RedisCache", "redis://127.0.0.1:1,redis://127.0.0.1:2", {"oauth.W009"}),
+        ("django_redis.cache.RedisCache", "redis://127.0.0.1:1", set()),
+        ("django.core.cache.backends.memcached.PyMemcacheCache", ["127.0.0.1:1", "127.0.0.1:2"], set()),
+    ],
+)
+def test_a_cache_with_replicas_is_warned_of(https, shop, backend, location, numbers):
+    shop.CACHES = {"default": {"BACKEND": backend, "LOCATION": location}}
+    assert found() == numbers
+
+
 def test_a_redis_is_fine_in_production(https, shop):
     shop.QQ_API_URL = "https://graph.qq.com"
     shop.CACHES = {

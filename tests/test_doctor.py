@@ -161,7 +161,9 @@ def test_in_another_shop_with_another_user_model_and_path(request, tmp_path, pac
         "QQ_REDIRECT_URI": "http://127.0.0.1/qq/callback/",
         "QQ_CALLBACK_PAGE": "http://127.0.0.1/oauth_callback.html",
     }
-    processes.manage(environ, "migrate", "--verbosity=0", cwd=tmp_path)
+    with pytest.raises(AssertionError, match=r"Run manage\.py migrate --database people"):
+        processes.manage(environ, "qq_doctor", cwd=tmp_path)
+    processes.manage(environ, "migrate", "--database=people", "--verbosity=0", cwd=tmp_path)
     printed = processes.manage(environ, "qq_doctor", cwd=tmp_path)
     assert re.search(r"\nQQ login can work\. Warnings: [0-9]\.\n$", printed)
     assert not any(line.startswith("wrong") for line in printed.splitlines())

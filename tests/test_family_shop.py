@@ -209,6 +209,12 @@ def test_a_binding_of_before_goes_straight_in(meet):
     assert "POST" not in shopper.calls
 
 
+def test_what_nobody_has_signed_is_no_code_though_the_signer_is_of_before(shop):
+    """Its itsdangerous reads the time of a value before it knows who signed it, and this is none there is."""
+    refused = processes.Visitor().get(f"{shop.api}/oauth/qq/users/?code=e30.__________8.AAAA")
+    assert (refused.status, refused.json()["code"]) == (400, "code_invalid")
+
+
 READ_AS_BEFORE = """
 from family_shop.before.oauth.models import OAuthQQUser
 print(*OAuthQQUser.objects.filter(openid={openid!r}).values_list("user__username", flat=True))

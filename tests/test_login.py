@@ -384,6 +384,23 @@ def test_a_look_ahead_changes_nothing(browser, headers):
     assert set(browser.come_back(address)) == {"code", "state"}
 
 
+TOO_MANY = "&" * 1001  # Django's DATA_UPLOAD_MAX_NUMBER_FIELDS, and one
+
+
+@pytest.mark.parametrize("path", ["login/", "callback/"])
+def test_a_browser_with_a_thousand_parameters_gets_to_the_page(browser, path):
+    response = browser.get(f"/oauth/qq/{path}?{TOO_MANY}")
+    assert page_query(response) == {"error": "invalid"}
+
+
+@pytest.mark.parametrize("path", ["authorization/", "users/"])
+def test_a_call_with_a_thousand_parameters_is_refused(browser, path, caplog):
+    response = browser.get(f"/oauth/qq/{path}?{TOO_MANY}")
+    assert error_of(response, 400) == "invalid"
+    assert response.json()["message"] == "请求内容有误，请检查后重试。"
+    assert "Traceback" not in caplog.text
+
+
 def test_a_browser_never_gets_json(browser):
     for method in (browser.client.post, browser.client.put, browser.client.head, browser.client.options):
         for path in ("login/", "callback/"):

@@ -3,6 +3,8 @@
 import os
 import re
 import secrets
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -49,16 +51,17 @@ def other_shop(environ, tmp_path_factory):
     given = environ | {f"QQ_{name}": f"{url}/{path}" for name, path in ADDRESSES.items()}
     with (
         standin.running(callbacks=[given["QQ_REDIRECT_URI"]]) as qq,
-        processes.shop(home, qq, listener=listener, wsgi="other_shop.wsgi", cwd=home, **given),
+        processes.shop(home, qq, listener=listener, wsgi="other_shop.wsgi", database="people", cwd=home, **given),
     ):
-        yield OtherShop(url, qq, Path(environ["OTHER_SHOP_VAR"], "mails"))
+        yield OtherShop(url, qq, Path(environ["OTHER_SHOP_VAR"]))
 
 
 class OtherShop:
-    def __init__(self, url, qq, mails):
+    def __init__(self, url, qq, var):
         self.url = url
         self.qq = qq
-        self.mails = mails
+        self.mails = var / "mails"
+        self.people = var / "people.sqlite3"
 
     def arrive(self, visitor, person):
         """Sign in at QQ; return the parameters the shop's page gets."""
@@ -133,6 +136,16 @@ def test_another_qq_takes_the_place_of_whoever_was_logged_in(other_shop, visitor
         assert other_shop.who(visitor) == address
     assert other_shop.collect(visitor, person)["username"] == email
     assert other_shop.who(visitor) == email
+
+
+def test_a_bind_that_is_refused_leaves_nothing_in_the_database_it_is_written_to(other_shop, visitor, person):
+    email = f"{secrets.token_hex(4)}@banned.example"
+    bind_token = other_shop.collect(visitor, person)["access_token"]
+    code = other_shop.receive_code(visitor, email)
+    refused = other_shop.bind(visitor, email=email, email_code=code, access_token=bind_token)
+    assert (refused.status, refused.json()["code"]) == (400, "account_refused")
+    with closing(sqlite3.connect(other_shop.people)) as people:
+        assert people.execute("SELECT email FROM people_person WHERE email = ?", [email]).fetchall() == []
 
 
 def test_a_mailed_code_is_used_up(other_shop, person, email):

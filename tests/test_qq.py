@@ -37,9 +37,10 @@ from tests.conftest import CALLBACK, query_of
 STATE = "s" * 43
 OPENID = "0123456789ABCDEF0123456789ABCDEF"
 # 公共返回码说明: numbers and who can mend them.
-BY_SHOPPER = [100013, 100014, 100015, 100016, 100019, 100020, 100030, 110201]
+BY_SHOPPER = [100005, 100013, 100014, 100015, 100016, 100019, 100020, 100030, 110201]
 BY_OPERATOR = [
-    *range(100000, 100013), 100028, 100029, 100031, 100044, 100048, 110401, 110404, 110406, 110407,
+    *range(100000, 100005), *range(100006, 100013), 100028, 100029, 100031, 100044, 100048,
+    110401, 110404, 110406, 110407,
 ]  # fmt: skip
 BY_QQ = [100017, 100018, *range(100021, 100028), 110405, *range(110500, 110505), -30001, 6000, 9999, 123456]
 
@@ -745,6 +746,28 @@ def test_a_connection_that_was_quiet_for_long_is_not_used(qq):
             clock.shift(seconds)
             assert client.identify("quick").openid == OPENID
             assert len(accepted) == connections
+
+
+def test_connections_of_a_rush_are_ended_once_they_are_of_no_use(qq):
+    together, ended = threading.Barrier(3), threading.Semaphore(0)
+
+    def answer(connection, over):
+        try:
+            while request := read_request(connection):
+                together.wait() if b"code=rush" in request else None
+                connection.sendall(GOOD_ANSWER)
+        finally:
+            ended.release()
+
+    with raw_server(answer) as (url, _), time_machine.travel(1_800_000_000, tick=False) as clock:
+        client = make_client(qq, api_url=url)
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(client.identify, ["rush"] * 3))
+        for seconds in (30, 1, 0):
+            clock.shift(seconds)
+            client.identify("quick")
+        assert all(ended.acquire(timeout=5) for _ in range(2))
+        assert not ended.acquire(blocking=False)
 
 
 def test_calls_past_the_limit_are_turned_away_before_anything_is_sent(qq, code):

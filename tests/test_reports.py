@@ -5,6 +5,7 @@ import logging
 import pytest
 from django.utils.log import AdminEmailHandler
 
+from apps.oauth.asking import make_client
 from tests.conftest import PAGE, PASSWORD, Browser, query_of
 
 
@@ -73,6 +74,15 @@ def test_a_report_of_a_qq_that_does_not_answer_has_no_code_and_no_cookie(browser
     assert "/oauth/qq/users/" in report
     for secret in secrets_of(browser, code=code):
         assert secret not in report
+
+
+def test_no_report_is_made_of_who_looks_ahead_nor_of_a_rush(browser, mailed, shop, qq):
+    assert browser.get("/oauth/qq/login/", headers={"sec-purpose": "prefetch"}).status_code == 503
+    shop.QQ_MAX_CONNECTIONS = 1
+    code = browser.arrive()
+    with make_client().waiting():
+        assert browser.collect(code).json()["code"] == "qq_busy"
+    assert mailed() == []
 
 
 def test_a_report_of_a_qq_that_is_left_alone_has_no_code_of_qqs(browser, mailed, shop, qq):

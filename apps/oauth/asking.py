@@ -98,7 +98,8 @@ def _ask(qq: OAuthQQ, request: Request, flow: Flow, code: str) -> Mapping[str, A
 def _recall(qq: OAuthQQ, flow: Flow, refusal: QQError | None, count: Callable[[], None]) -> Mapping[str, Any]:
     """Return what QQ says to the call that asks, or asked, in place of this one."""
     said: Mapping[str, Any] | None = flow.get("said")
-    if said is not None or not isinstance(refusal, QQBusy) or not flow.add("turned_away", True):
+    is_first_refusal = said is None and isinstance(refusal, QQBusy) and flow.add("turned_away", True)
+    if not is_first_refusal:
         count()
     if said is not None:
         return said

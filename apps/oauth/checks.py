@@ -13,6 +13,7 @@ from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.redis import RedisCache
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
@@ -201,7 +202,7 @@ def check_login_payload(**kwargs: Any) -> list[CheckMessage]:
         return error(
             19,
             f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: {exc}.",
-            "pip install drf-jwt, or djangorestframework-simplejwt; or name the payload function of the one you have.",
+            "pip install djangorestframework-simplejwt, which is maintained, and name simplejwt_payload; or drf-jwt.",
         )
     return []
 
@@ -235,11 +236,21 @@ def check_cache(**kwargs: Any) -> list[CheckMessage]:
         return error(11, 'CACHES["default"] keeps nothing: a used-up login could be used again.', mend)
     if isinstance(cache, LocMemCache) and conf.in_production:
         return error(12, 'CACHES["default"] is local memory: what one process used up works in the next.', mend)
+    if isinstance(cache, (FileBasedCache, DatabaseCache)) and conf.in_production:
+        return error(12, 'CACHES["default"] does not count in one step: two calls at once use up one thing.', mend)
     if isinstance(cache, (LocMemCache, FileBasedCache, DatabaseCache)) and cache._max_entries < ENOUGH_ENTRIES:
         return warning(
             3,
             f'CACHES["default"] throws entries out when it holds {cache._max_entries}, used-up logins among them.',
             f'{mend} While developing, OPTIONS with {{"MAX_ENTRIES": {ENOUGH_ENTRIES}}} will do.',
+        )
+    # Django's own, and django_redis' (which may mean shards). Those of memcached are shards too.
+    servers: Any = getattr(cache, "_servers" if isinstance(cache, RedisCache) else "_server", "")
+    if len(servers.split(",") if isinstance(servers, str) else servers) > 1:
+        return warning(
+            9,
+            'CACHES["default"] has several servers: a replica may not know yet what is used up, and logins fail.',
+            "Name in its LOCATION the one that is written to.",
         )
     return []
 

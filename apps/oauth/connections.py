@@ -121,9 +121,16 @@ class Connections:
         if answer.is_last:
             connection.close()
         else:
-            connection.idle_since = time.time()
-            self._idle.append(connection)
+            self._keep(connection)
         return answer.status, answer.body
+
+    def _keep(self, connection: "_Connection") -> None:
+        connection.idle_since = time.time()
+        self._idle.append(connection)
+        # After a rush nobody comes to those at the front: the server has ended them, and each is a file left open.
+        with suppress(IndexError):
+            while self._idle[0].was_idle_for_long():
+                self._idle.pop(0).close()
 
     def _take(self) -> "_Connection":
         """Return a connection that is open and quiet, or one that is yet to be opened."""
@@ -283,7 +290,7 @@ class _Connection:
         After MAX_IDLE seconds that cannot be seen.
         """
         assert self._socket is not None
-        if not 0 <= time.time() - self.idle_since <= MAX_IDLE:
+        if self.was_idle_for_long():
             return False
         self._socket.settimeout(0)
         try:
@@ -293,6 +300,9 @@ class _Connection:
         except OSError:
             pass
         return False
+
+    def was_idle_for_long(self) -> bool:
+        return not 0 <= time.time() - self.idle_since <= MAX_IDLE
 
     def close(self) -> None:
         if self._socket is not None:

@@ -2,12 +2,14 @@
 
 import logging
 import math
+from contextlib import suppress
 from socket import gaierror
 from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.http import Http404, HttpRequest, QueryDict, UnreadablePostError
+from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_noop as _
@@ -51,10 +53,8 @@ def _cache_errors() -> tuple[type[Exception], ...]:
         "pymemcache.exceptions.MemcacheError",
         "pylibmc.Error",
     ):
-        try:
+        with suppress(ImportError):
             found.append(import_string(path))
-        except ImportError:
-            continue
     return tuple(found)
 
 
@@ -87,8 +87,8 @@ def as_api_error(exc: Exception) -> APIException | None:
         return NotFound()
     if isinstance(exc, DjangoPermissionDenied):
         return PermissionDenied()
-    if isinstance(exc, UnreadablePostError):  # whoever sent it has hung up
-        return ParseError()
+    if isinstance(exc, (TooManyFieldsSent, UnreadablePostError)):  # the second: whoever sent it has hung up
+        return ParseError(sentence("invalid"))
     if isinstance(exc, RequestDataTooBig):  # Django's own limit was the lower one
         return BodyTooLarge()
     return exc if isinstance(exc, APIException) else None
@@ -126,6 +126,12 @@ def scrub(request: HttpRequest) -> None:
     request.META["QUERY_STRING"] = ""
     for name in request.META.keys() & {"RAW_URI", "REQUEST_URI"}:  # kept, as the server may ask for them in its log
         request.META[name] = request.META[name].partition("?")[0]
+
+
+def hush(response: HttpResponseBase) -> HttpResponseBase:
+    """Keep Django from reporting a 503 that is in order as an error, maybe by mail: there are thousands at times."""
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django's own; it offers no other way
+    return response
 
 
 def code_of(error: APIException) -> str:

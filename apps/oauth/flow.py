@@ -120,9 +120,9 @@ class Flow:
 
     # What the cache keeps of a flow, so that one flow does each thing once, in whatever worker.
 
-    def add(self, what: str, value: Any, seconds: int = KEPT) -> bool:
+    def add(self, what: str, value: Any) -> bool:
         """Remember `what`; False if it was remembered already, by any worker."""
-        return cache.add(self._kept(what), value, seconds)
+        return cache.add(self._kept(what), value, KEPT)
 
     def put(self, what: str, value: Any, seconds: int = KEPT) -> None:
         cache.set(self._kept(what), value, seconds)
@@ -234,12 +234,9 @@ def flow_cookies(request: HttpRequest | Request) -> dict[str, str]:
     They are read from the header itself: Django strips every blank of Unicode from a name, so to it a cookie that a
     sibling host has planted under such a blank and `__Host-` bears the name that no sibling can give.
     """
-    found = {}
-    for cookie in request.META.get("HTTP_COOKIE", "").split(";"):
-        name, _, value = cookie.strip(" \t").partition("=")
-        if re.fullmatch(cookie_name("[0-9a-f]{12}"), name):
-            found[name] = value
-    return found
+    ours = re.compile(cookie_name("[0-9a-f]{12}"))
+    cookies = (cookie.strip(" \t").partition("=") for cookie in request.META.get("HTTP_COOKIE", "").split(";"))
+    return {name: value for name, _, value in cookies if ours.fullmatch(name)}
 
 
 def hash_text(text: str) -> str:
@@ -292,8 +289,11 @@ def _open(purpose: str, signed: str) -> tuple[dict[str, Any], int]:
     """Return what was signed for `purpose`, and its age in seconds; raises BadData."""
     if len(signed) > MAX_SIGNED:
         raise BadSignature("too long")
-    # The library's own max_age refuses a value from a clock a second ahead of ours.
-    held, signed_at = _serializer(purpose, *_keys()).loads(signed, return_timestamp=True)
+    try:
+        # The library's own max_age refuses a value from a clock a second ahead of ours.
+        held, signed_at = _serializer(purpose, *_keys()).loads(signed, return_timestamp=True)
+    except (BadData, OverflowError, OSError) as exc:  # before 2.1.2 it reads the time of what nobody has signed, too
+        raise BadSignature("not signed by us") from exc
     age = int(time.time()) - int(signed_at.timestamp())
     if age < -CLOCK_ALARM:
         logger.error("The clocks of the shop's servers differ by %s seconds or more.", -age)

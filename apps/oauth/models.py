@@ -56,13 +56,15 @@ def _look_up(database: str) -> tuple[str, list[str], dict[int, Any]]:
     compiler = get_user_model()._base_manager.all().query.get_compiler(database)
     quote = connection.ops.quote_name
     # Not u.*: a column left over from before could have the name of something else of the model's.
-    columns = ", ".join(f"u.{quote(str(field.column))}" for field in fields)
+    selected = [field.get_col("u") for field in fields]
+    columns = ", ".join(column.select_format(compiler, *compiler.compile(column))[0] for column in selected)
     sql = (
         f"SELECT b.openid, {columns} FROM {quote(OAuthQQUser._meta.db_table)} b "  # noqa: S608  no input in it
-        f"JOIN {quote(user.db_table)} u ON u.{quote(str(user.pk.column))} = b.user_id WHERE b.openid = %s"
+        f"JOIN {quote(user.db_table)} {quote('u')} ON {quote('u')}.{quote(str(user.pk.column))} = b.user_id "
+        "WHERE b.openid = %s"
     )
     # Bound to this thread's connection, of which they ask nothing but how it is set up.
-    converters = compiler.get_converters([field.get_col(user.db_table) for field in fields])
+    converters = compiler.get_converters(selected)
     return sql, [field.attname for field in fields], converters
 
 

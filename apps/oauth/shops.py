@@ -6,6 +6,7 @@ Nothing in the app imports this file, and it imports a shop's packages only when
 
 import re
 import secrets
+import time
 from inspect import signature
 from typing import Any
 
@@ -125,8 +126,9 @@ class AccountSerializer(serializers.Serializer[Any]):
         return self.users.filter(mobile=mobile).first()
 
     def make_account(self, username: str, mobile: str, password: str) -> Any:
-        with transaction.atomic():
-            return self.users.create_user(username=username, mobile=mobile, password=password)
+        users = self.users
+        with transaction.atomic(users.db):
+            return users.create_user(username=username, mobile=mobile, password=password)
 
     def require_proof(self, mobile: str, code: str) -> None:
         """Raise ValidationError unless the code, or one before it in this login, proves the number."""
@@ -174,12 +176,15 @@ class AccountSerializer(serializers.Serializer[Any]):
         level = cache.get(subject, 0)
         tries = count(f"{subject}:{level}", password_seconds(level))
         if tries > PASSWORD_TRIES:
+            now, lock = time.time(), f"{subject}:ends"
             if tries == PASSWORD_TRIES + 1:
                 level += 1
-                cache.add(f"{subject}:{level}", PASSWORD_TRIES + 1, password_seconds(level))
+                seconds = password_seconds(level)
+                cache.set(lock, now + seconds, seconds)
+                cache.add(f"{subject}:{level}", PASSWORD_TRIES + 1, seconds)
                 cache.set(subject, level, LOCKS_REMEMBERED)
             record(self.context["request"], "limit", "refused", limit="qq_password")
-            raise Throttled(password_seconds(level))
+            raise Throttled(cache.get(lock, now + password_seconds(level)) - now)
         if not account.check_password(password):
             raise self.wrong_password()
         cache.delete_many([subject, f"{subject}:{level}"])

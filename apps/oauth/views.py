@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
-from django.db import IntegrityError, OperationalError, router, transaction
+from django.db import IntegrityError, OperationalError, connections, router, transaction
 from django.dispatch import Signal
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -16,7 +16,7 @@ from django.utils.crypto import constant_time_compare
 from django.utils.translation import override
 from django.views.decorators.debug import sensitive_variables
 from itsdangerous import BadData
-from rest_framework.exceptions import MethodNotAllowed, Throttled
+from rest_framework.exceptions import MethodNotAllowed, ParseError, Throttled
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -33,6 +33,7 @@ from .errors import (
     answer_error,
     as_api_error,
     code_of,
+    hush,
     language_of,
     log_cache_error,
     retry_after,
@@ -83,6 +84,13 @@ class QQView(APIView):
     # What a call of each method is called in the audit log; its limit is the rate of that name.
     events: Mapping[str, str] = {}
 
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        view = super().as_view(**initkwargs)
+        for database in connections:  # no transaction of the host's stays open while QQ is asked
+            transaction.non_atomic_requests(database)(view)
+        return view
+
     def get_exception_handler(self) -> Any:
         return answer_error
 
@@ -102,10 +110,12 @@ class QQView(APIView):
             field = next(iter(error.detail), None) if isinstance(error.detail, dict) else None
             reason = "no_cookie" if isinstance(error.__cause__, NoCookie) else code_of(error)
             record(self.request, event, "refused", reason=reason, field=field, **self.known)
-        return super().handle_exception(exc)
+        response = super().handle_exception(exc)
+        if isinstance(error, QQLoginError) and error.code == "qq_busy":
+            hush(response)
+        return response
 
     @sensitive_variables()  # in an error report: here and further down they are codes, tokens and passwords
-    @transaction.non_atomic_requests  # no transaction of the host's stays open while QQ is asked
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.known: dict[str, Any] = {}  # of the person, for the audit log
         with override(language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
@@ -143,14 +153,14 @@ class QQNavigationView(QQView):
 
     def handle_exception(self, exc: Exception) -> Any:
         if isinstance(exc, NobodyCame):
-            return HttpResponse(status=503)  # a browser that looked ahead asks again when the person comes
+            return hush(HttpResponse(status=503))  # a browser that looked ahead asks again when the person comes
         if isinstance(exc, MethodNotAllowed):
             return HttpResponse(status=405)
         return super().handle_exception(exc)
 
     def answer_error(self, exc: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
         error = as_api_error(exc)
-        if not isinstance(error, (QQLoginError, Throttled)):
+        if not isinstance(error, (QQLoginError, Throttled, ParseError)):
             return None
         response = to_page(error=code_of(error), next=self.next)
         for name, value in retry_after(error).items():
@@ -265,8 +275,8 @@ class QQTokenView(QQView):
             raise QQLoginError("bind_token_invalid") from exc
         self.known |= {"openid": hash_openid(identity.openid), "mobile": mask_mobile(form.get("mobile"))}
         # Where a shop reads from replicas, these may not know yet of who has just been bound.
-        database = router.db_for_write(OAuthQQUser)
-        bound_to = find_user(identity.openid, database)
+        self.database = router.db_for_write(OAuthQQUser)
+        bound_to = find_user(identity.openid, self.database)
         if bound_to is not None:
             return self.repeat(flow, bound_to)
         # Both are counted before it is known whether this try fails, so that no two tries count as one.
@@ -279,19 +289,21 @@ class QQTokenView(QQView):
         account = conf.load(conf.ACCOUNT_SERIALIZER)(data=form, context=context)
         try:
             account.is_valid(raise_exception=True)
+            user = self.bind(account, identity, flow)
         except Throttled:  # by a limit of the shop's: nothing was tried
             flow.forgive_try()
             failures.forgive()
             raise
-        try:
-            user = self.bind(account, identity, flow)
         except IntegrityError:
-            if not OAuthQQUser.objects.using(database).filter(openid=identity.openid).exists():
+            if not OAuthQQUser.objects.using(self.database).filter(openid=identity.openid).exists():
                 raise  # a clash of the shop's own, not for the openid
-            return self.repeat(flow, find_user(identity.openid, database))
-        failures.forgive()
+            return self.repeat(flow, find_user(identity.openid, self.database))
         response = self.login(user, flow, qq_bound, id=user.pk)
         record(request, "bind", **self.known)
+        try:
+            failures.forgive()
+        except CACHE_ERRORS as exc:  # the openid is bound, and who listens has heard of it
+            log_cache_error(exc)
         return response
 
     def unseal(self, request: Request) -> tuple[Flow, str | None]:
@@ -320,7 +332,7 @@ class QQTokenView(QQView):
         return self.save(account, identity, flow)
 
     def save(self, account: BaseSerializer[Any], identity: QQIdentity, flow: Flow) -> AbstractBaseUser:
-        with transaction.atomic():
+        with transaction.atomic(self.database):
             user: AbstractBaseUser = account.save()
             refuse_by_account(user, status=400)  # old pages show a message at this status only
             OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)

@@ -30,7 +30,12 @@ TEMPLATES = [
 ALLOWED_HOSTS = ["127.0.0.1"]
 AUTH_USER_MODEL = "people.Person"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": VAR / "db.sqlite3"}}
+SQLITE = {"ENGINE": "django.db.backends.sqlite3"}
+DATABASES = {
+    "default": SQLITE | {"NAME": VAR / "goods.sqlite3"},  # of no concern to the login
+    "people": SQLITE | {"NAME": VAR / "people.sqlite3", "ATOMIC_REQUESTS": True},
+}
+DATABASE_ROUTERS = ["other_shop.routers.ToPeople"]
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
 }

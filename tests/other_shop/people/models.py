@@ -6,4 +6,9 @@ class Person(AbstractBaseUser):
     email = models.EmailField(unique=True)
 
     USERNAME_FIELD = "email"
+
+    @property
+    def is_active(self):
+        return not self.email.endswith("@banned.example")
+
     objects = BaseUserManager()

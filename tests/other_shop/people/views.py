@@ -3,6 +3,7 @@ import secrets
 from django.contrib.auth import login
 from django.core.cache import cache
 from django.core.mail import send_mail
+from django.db import transaction
 from django.http import JsonResponse
 
 
@@ -14,5 +15,7 @@ def send_email_code(request, email):
 
 
 def session_payload(user, request):
+    # The transaction that each call is in would hold a connection while QQ is asked.
+    assert not transaction.get_connection("people").in_atomic_block
     login(request, user)
     return {"user_id": user.pk, "username": user.email}

@@ -30,6 +30,7 @@ from ...errors import CACHE_ERRORS
 from ...flow import CLOCK_ALARM, take
 from ...models import OAuthQQUser
 from ...qq import API_URL, QQMisconfigured, QQRejected, QQUnavailable
+from .settle_qq_bindings import name_command
 
 Findings = Iterator[CheckMessage]
 
@@ -325,12 +326,13 @@ def look_at_table(connection: BaseDatabaseWrapper) -> Findings:
     executor = MigrationExecutor(connection)
     targets = executor.loader.graph.leaf_nodes("oauth")
     pending = [f"{migration.app_label}.{migration.name}" for migration, _ in executor.migration_plan(targets)]
-    table, mend = OAuthQQUser._meta.db_table, "Run manage.py migrate."
+    migrate = name_command("migrate", connection)
+    table, mend = OAuthQQUser._meta.db_table, f"Run {migrate}."
     if pending:
         last = ", ".join(pending[-3:]) + (" and those before" if pending[3:] else "")
         yield Error(f"Migrations are not applied: {last}.", hint=mend)
     else:  # recorded, by this app or by another of its label, but not done to this table
-        mend = "Run manage.py migrate --fake oauth zero, then manage.py migrate."
+        mend = f"Run {migrate} --fake oauth zero, then {migrate}."
     with connection.cursor() as cursor:
         if table not in connection.introspection.table_names(cursor):
             yield Error(f"The table {table} is missing.", hint=mend)

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...models import shorten
@@ -23,6 +23,12 @@ Row = dict[str, Any]
 def exactly(connection: BaseDatabaseWrapper, column: str = "openid") -> str:
     """SQL for an openid as the unique key is going to compare it, whatever the old column's collation."""
     return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if connection.vendor == "mysql" else column
+
+
+def name_command(command: str, connection: BaseDatabaseWrapper) -> str:
+    """Return what to type so that a command of Django's looks at this database."""
+    is_default = connection.alias == DEFAULT_DB_ALIAS
+    return f"manage.py {command}" if is_default else f"manage.py {command} --database {connection.alias}"
 
 
 class Clashes:
@@ -54,11 +60,12 @@ class Clashes:
         ]
         if self.contested_rows > LISTED:
             lines.append(f"  … and {self.contested_rows - LISTED} more rows")
+        settle = name_command("settle_qq_bindings", self.connection)
         lines += [
             "Say who keeps them, then migrate again (--dry-run only shows what would be removed):",
-            "  manage.py settle_qq_bindings --keep earliest",
-            "  manage.py settle_qq_bindings --keep latest",
-            "  manage.py settle_qq_bindings --keep-id ID …",
+            f"  {settle} --keep earliest",
+            f"  {settle} --keep latest",
+            f"  {settle} --keep-id ID …",
         ]
         raise CommandError("\n".join(lines))
 
@@ -95,7 +102,7 @@ class Command(BaseCommand):
         kept.add_argument("--keep-id", type=int, nargs="+", metavar="ID", help="the rows that stay; others may wait")
         parser.add_argument("--to", metavar="FILE", help="a new file for what is removed, a JSON line a row")
         parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
-        parser.add_argument("--database", default="default", choices=list(connections))
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
 
     def handle(self, *, keep: str, keep_id: list[int], to: str | None, dry_run: bool, database: str, **_: Any) -> None:
         connection = connections[database]

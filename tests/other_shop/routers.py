@@ -1,0 +1,8 @@
+class ToPeople:
+    """All that is not about goods is in the database `people`."""
+
+    def db_for_read(self, model, **hints):
+        return "people"
+
+    def db_for_write(self, model, **hints):
+        return "people"
