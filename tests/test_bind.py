@@ -513,7 +513,7 @@ def test_a_bind_is_answered_and_heard_of_though_the_cache_goes_away_after_it(bro
     def hear(**kwargs):
         heard.append(kwargs["user"].pk)
 
-    shop.CACHES = {"default": {"BACKEND": f"{__name__}.CannotTakeBack"}}
+    shop.CACHES = {"default": {"BACKEND": f"{__name__}.CannotTakeBack", "LOCATION": "gone"}}
     shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Plain"
     qq_bound.connect(hear)
     try:
