@@ -763,7 +763,7 @@ def test_connections_of_a_rush_are_ended_once_they_are_of_no_use(qq):
         client = make_client(qq, api_url=url)
         with ThreadPoolExecutor(3) as threads:
             list(threads.map(client.identify, ["rush"] * 3))
-        for seconds in (30, 1, 0):
+        for seconds in (30, 1):
             clock.shift(seconds)
             client.identify("quick")
         assert all(ended.acquire(timeout=5) for _ in range(2))
