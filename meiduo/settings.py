@@ -161,6 +161,8 @@ if PRODUCTION:
         "ALLOWED_HOSTS": "List the API's host names: ALLOWED_HOSTS=api.shop.example",
         "DATABASE_URL": "Name the database: DATABASE_URL=mysql://user:password@host:3306/name",
         "CACHE_URL": "Name a Redis that all processes share: CACHE_URL=redis://127.0.0.1:6379/0",
+        "NUM_PROXIES": "Count the proxies in front of the shop: 1 for nginx, which must send X-Forwarded-For and "
+        "X-Forwarded-Proto, as deploy/nginx.conf does; 0 if the server itself speaks TLS.",
         "QQ_CLIENT_SECRET": "Take the APP Key from QQ Connect's console.",
         "QQ_REDIRECT_URI": "Give the address registered with QQ, as https://api.shop.example/oauth/qq/callback/",
         "QQ_CALLBACK_PAGE": "Give the address of the page, as https://www.shop.example/oauth_callback.html",

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from django.core.checks import run_checks
+from rest_framework.serializers import Serializer
 
 from apps.oauth.shops import AccountSerializer
 
@@ -29,18 +30,25 @@ def test_good_settings_pass(https):
         ("QQ_CLIENT_ID", 101000001, "oauth.E001"),
         ("QQ_CLIENT_SECRET", "", "oauth.E002"),
         ("QQ_CLIENT_ID", "101000001\n", "oauth.E001"),
+        ("QQ_CLIENT_ID", "101…", "oauth.W010"),
         ("QQ_CLIENT_SECRET", None, "oauth.E002"),
         ("QQ_CLIENT_SECRET", " 0123", "oauth.E002"),
         ("QQ_REDIRECT_URI", "", "oauth.E003"),
         ("QQ_REDIRECT_URI", "/oauth/qq/callback/", "oauth.E003"),
         ("QQ_REDIRECT_URI", "ftp://shop.example/", "oauth.E003"),
         ("QQ_REDIRECT_URI", "https://shop.example/#/back", "oauth.E003"),
+        ("QQ_REDIRECT_URI", "https://testserver/oauth/qq/callback/ ", "oauth.E003"),
+        ("QQ_REDIRECT_URI", "https://testserver/oauth/qq/callback/\n", "oauth.E003"),
         ("QQ_REDIRECT_URI", "http://shop.example/oauth/qq/callback/", "oauth.W002"),
+        ("QQ_REDIRECT_URI", "https://testserver/oauth/qq/callbak/", "oauth.W005"),
         ("QQ_CALLBACK_PAGE", "", "oauth.E004"),
         ("QQ_CALLBACK_PAGE", "oauth_callback.html", "oauth.E004"),
         ("QQ_CALLBACK_PAGE", "http://[", "oauth.E004"),
         ("QQ_CALLBACK_PAGE", None, "oauth.E004"),
         ("QQ_CALLBACK_PAGE", "https://testserver/oauth/qq/callback/", "oauth.E004"),
+        ("QQ_CALLBACK_PAGE", "https://testserver/oauth/qq/callback?from=qq", "oauth.E004"),
+        ("QQ_CALLBACK_PAGE", " https://testserver/oauth_callback.html", "oauth.E004"),
+        ("QQ_ACCOUNT_SERIALIZER", "rest_framework.serializers.Serializer", "oauth.E007"),
         ("QQ_API_URL", "graph.qq.com", "oauth.E005"),
         ("QQ_API_URL", "https://graph.qq.com.evil.example", "oauth.W007"),
         ("QQ_API_URL", "http://127.evil.example", "oauth.W007"),
@@ -128,6 +136,42 @@ def test_no_message_shows_the_key(https, shop):
         assert (message.id, message.msg) == ("oauth.E002", fault)
         assert "feedface" not in str(message)
     shop.QQ_CLIENT_SECRET = "feedface"
+
+
+def test_a_serializer_that_makes_no_account_is_named(https, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = "rest_framework.serializers.Serializer"
+    (message,) = run_checks(tags=["qq_login"])
+    assert message.msg == "QQ_ACCOUNT_SERIALIZER has neither create() nor save()."
+    for fine in ("Creating", "Saving"):
+        shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.{fine}"
+        assert found() == set()
+
+
+class Creating(Serializer):
+    def create(self, validated_data): ...
+
+
+class Saving(Serializer):
+    def save(self, **kwargs): ...
+
+
+@pytest.mark.parametrize("proxies", ["1", -1, 1.0])
+def test_a_number_of_proxies_that_is_none_is_named(https, shop, proxies):
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "NUM_PROXIES": proxies}
+    assert found() == {"oauth.E020"}
+
+
+def test_a_shop_in_which_drf_cannot_translate_is_told_so(https, shop):
+    shop.INSTALLED_APPS = [name for name in shop.INSTALLED_APPS if name != "rest_framework"]
+    assert found() == {"oauth.W011"}
+
+
+def test_djangos_redis_without_its_package_is_named(https, shop, monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    redis = "django.core.cache.backends.redis.RedisCache"
+    shop.CACHES = {"default": {"BACKEND": redis, "LOCATION": "redis://127.0.0.1:1"}}
+    (message,) = run_checks(tags=["qq_login"])
+    assert (message.id, message.hint) == ("oauth.E014", "pip install redis")
 
 
 def test_a_shop_without_qq_is_told_so_and_no_more(https, shop):

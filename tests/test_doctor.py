@@ -214,6 +214,14 @@ def test_direct_mode_is_recognised(plugged_in, news):
     ]
 
 
+def test_in_direct_mode_another_page_for_errors_is_noticed(plugged_in, news):
+    plugged_in.QQ_REDIRECT_URI = "https://testserver/oauth_callback.html?from=qq"
+    plugged_in.QQ_CALLBACK_PAGE = "https://testserver/login.html"
+    assert [(kind, fault) for kind, fault, _ in news()][1:] == [
+        ("warning", "Errors of login/ go to another page than QQ returns to: https://testserver/login.html.")
+    ]
+
+
 def test_in_direct_mode_the_page_needs_no_leave_of_another_origin(two_origins):
     two_origins.QQ_REDIRECT_URI = PAGE
     two_origins.QQ_CALLBACK_PAGE = "http://other.example/oauth_callback.html"
@@ -390,7 +398,8 @@ NO_CORS = (
     "wrong",
     "The page is of another origin, https://www.shop.com.cn, and may not read the API's answers: no CORS.",
     "Install django-cors-headers: its app, its middleware above CommonMiddleware, "
-    'CORS_ALLOWED_ORIGINS = ["https://www.shop.com.cn"], CORS_ALLOW_CREDENTIALS = True.',
+    'CORS_ALLOWED_ORIGINS = ["https://www.shop.com.cn"], CORS_ALLOW_CREDENTIALS = True, '
+    'CORS_EXPOSE_HEADERS = ["Retry-After"].',
 )
 NO_ORIGIN = (
     "wrong",
@@ -417,6 +426,29 @@ NO_CREDENTIALS = ("wrong", "The page's calls may not carry the login's cookie.",
 def test_the_page_must_be_allowed_to_call(two_origins, changes, wrong):
     set_all(two_origins, changes)
     assert [finding for finding in findings() if finding[0] == "wrong"] == ([wrong] if wrong else [])
+
+
+def test_the_page_should_hear_how_long_to_wait(two_origins):
+    two_origins.CORS_EXPOSE_HEADERS = []
+    found = findings()
+    assert "wrong" not in {kind for kind, _, _ in found}
+    assert (
+        "warning",
+        "The page may not read in how many seconds a call is worth another try.",
+        'Set CORS_EXPOSE_HEADERS = ["Retry-After"].',
+    ) in found
+
+
+def test_https_that_is_asked_of_a_proxys_calls_for_ever_is_found(plugged_in, news):
+    plugged_in.SECURE_SSL_REDIRECT = True
+    ((kind, fault, mend),) = news()
+    assert (kind, fault[:22], mend[:43]) == (
+        "warning",
+        "SECURE_SSL_REDIRECT is",
+        'Set ("HTTP_X_FORWARDED_PROTO", "https"), an',
+    )
+    plugged_in.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert news() == []
 
 
 def test_cors_may_be_missing_altogether(two_origins):
@@ -643,8 +675,8 @@ def test_a_database_that_does_not_answer_is_found(plugged_in, news):
         assert news() == [
             (
                 "wrong",
-                'DATABASES["default"] does not answer: OperationalError.',
-                "Look whether its server runs; manage.py dbshell says more.",
+                'DATABASES["default"] cannot be used: OperationalError 2003.',
+                "Look whether its server runs, and at user, password and name; the database's client says more.",
             )
         ]
 

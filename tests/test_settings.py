@@ -29,6 +29,7 @@ PRODUCTION = {
     "DATABASE_URL": "sqlite:////tmp/never-made.sqlite3",
     "SMS_BACKEND": "builtins.print",
     "ALLOWED_HOSTS": "api.shop.test",
+    "NUM_PROXIES": "0",
 }
 
 
@@ -290,6 +291,7 @@ NEEDED = [
     "ALLOWED_HOSTS",
     "DATABASE_URL",
     "CACHE_URL",
+    "NUM_PROXIES",
     "QQ_CLIENT_SECRET",
     "QQ_REDIRECT_URI",
     "QQ_CALLBACK_PAGE",

@@ -3,9 +3,11 @@
 import logging
 import re
 import sys
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.cache import InvalidCacheBackendError, caches
@@ -53,6 +55,8 @@ def check_client_id(**kwargs: Any) -> list[CheckMessage]:
         return error(1, f"QQ_CLIENT_ID is not text: {conf.CLIENT_ID!r}.", 'Quote it, as in "101000001".')
     if conf.CLIENT_ID.strip() != conf.CLIENT_ID:
         return error(1, f"QQ_CLIENT_ID has blanks around it: {conf.CLIENT_ID!r}.", "Take them away.")
+    if not re.fullmatch("[0-9]+", conf.CLIENT_ID):
+        return warning(10, f"QQ_CLIENT_ID has not only digits: {conf.CLIENT_ID!r}.", "QQ's APP IDs are numbers.")
     return []
 
 
@@ -93,7 +97,7 @@ def check_callback_page(**kwargs: Any) -> list[CheckMessage]:
         if is_address(conf.REDIRECT_URI) and is_mounted() and conf.is_direct:  # most shops had their page registered
             mend = f"Move it here if QQ_REDIRECT_URI has it; that is to be the API's {reverse('oauth:callback')}."
         return error(4, f"QQ_CALLBACK_PAGE is not an address: {conf.CALLBACK_PAGE!r}.", mend)
-    if conf.CALLBACK_PAGE == conf.REDIRECT_URI and is_mounted() and not conf.is_direct:
+    if is_address(conf.REDIRECT_URI) and is_mounted() and not conf.is_direct and leads_to_us(conf.CALLBACK_PAGE):
         return error(
             4,
             f"QQ_CALLBACK_PAGE is our callback/ itself, not a page of yours: {conf.CALLBACK_PAGE!r}.",
@@ -127,7 +131,10 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
             "The QQ login views are not mounted.",
             f'Add path("oauth/qq/", include("{__package__}.urls")) to {settings.ROOT_URLCONF}.',
         )
-    if is_address(conf.REDIRECT_URI) and conf.is_direct and conf.REDIRECT_URI.rstrip("/").endswith("/callback"):
+    if not is_address(conf.REDIRECT_URI) or not conf.is_direct:
+        return []
+    path, mount = urlsplit(conf.REDIRECT_URI).path, reverse("oauth:callback").removesuffix("callback/")
+    if path.rstrip("/").endswith("/callback") or (mount != "/" and path.startswith(mount)):
         return warning(
             5,
             f"QQ_REDIRECT_URI {conf.REDIRECT_URI!r} is not our callback/, so QQ must return to a page of yours there.",
@@ -140,7 +147,12 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
 def check_account_serializer(**kwargs: Any) -> list[CheckMessage]:
     found = check_path(7, "ACCOUNT_SERIALIZER", "a DRF serializer over mobile, password and sms_code", BaseSerializer)
     serializer = None if found else find_ready_serializer()
-    return check_ready_piece(serializer) if serializer else found
+    if found or serializer:
+        return found or check_ready_piece(serializer)
+    own: Any = conf.load(conf.ACCOUNT_SERIALIZER)
+    if own.save is BaseSerializer.save and own.create is BaseSerializer.create:
+        return error(7, "QQ_ACCOUNT_SERIALIZER has neither create() nor save().", "Write one, which returns the user.")
+    return []
 
 
 def find_ready_serializer() -> Any:
@@ -232,6 +244,8 @@ def check_cache(**kwargs: Any) -> list[CheckMessage]:
         cache = caches["default"]
     except (InvalidCacheBackendError, ImportError) as exc:
         return error(14, f'CACHES["default"] cannot be used: {exc}', "Install the package its BACKEND needs.")
+    if isinstance(cache, RedisCache) and not find_spec("redis"):
+        return error(14, 'CACHES["default"] cannot be used: there is no module redis.', "pip install redis")
     if isinstance(cache, DummyCache):
         return error(11, 'CACHES["default"] keeps nothing: a used-up login could be used again.', mend)
     if isinstance(cache, LocMemCache) and conf.in_production:
@@ -290,13 +304,31 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
                 f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] has no rate for {scope}: {rate!r}.',
                 f'Leave it out, or write as in "{RATES[scope]}"; None takes the limit away.',
             )
-    if api_settings.NUM_PROXIES is None and conf.in_production:
+    proxies = api_settings.NUM_PROXIES
+    if proxies is not None and (not isinstance(proxies, int) or proxies < 0):
+        return error(
+            20,
+            f'REST_FRAMEWORK["NUM_PROXIES"] is not a number from 0: {proxies!r}.',
+            "Set it to the number of proxies in front of the shop, as an int.",
+        )
+    if proxies is None and conf.in_production:
         return warning(
             6,
             'REST_FRAMEWORK["NUM_PROXIES"] is not set: behind a proxy all shoppers share the limits of its address.',
             "Set it to the number of proxies in front of the shop, 0 if there is none.",
         )
     return []
+
+
+@register(TAG)
+def check_sentences(**kwargs: Any) -> list[CheckMessage]:
+    if apps.is_installed("rest_framework"):
+        return []
+    return warning(
+        11,
+        "rest_framework is not in INSTALLED_APPS: what DRF itself says to a shopper is not translated.",
+        'Add "rest_framework" to INSTALLED_APPS.',
+    )
 
 
 @register(TAG)
@@ -336,10 +368,17 @@ def is_mounted() -> bool:
     return True
 
 
+def leads_to_us(page: str) -> bool:
+    """Whether the address of the page is the one QQ returns to, be it spelled with a final slash or without."""
+    one, other = urlsplit(page), urlsplit(conf.REDIRECT_URI)
+    return (*one[:2], one.path.rstrip("/")) == (*other[:2], other.path.rstrip("/"))
+
+
 def is_address(value: Any) -> bool:
     try:
         address = urlsplit(value)
-        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        is_one = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        return is_one and not re.search(r"\s", value)  # urlsplit() drops some
     except (ValueError, TypeError, AttributeError):
         return False
 

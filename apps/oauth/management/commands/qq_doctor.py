@@ -129,6 +129,11 @@ def look_at_registered_address() -> Findings:
             hint="The page must forward its whole query: users/?code=...&state=... A page that only knows code needs "
             f"QQ_CALLBACK_PAGE = its address, QQ_REDIRECT_URI = the API's {reverse('oauth:callback')}.",
         )
+        if conf.CALLBACK_PAGE.partition("?")[0] != conf.REDIRECT_URI.partition("?")[0]:
+            yield Warning(
+                f"Errors of login/ go to another page than QQ returns to: {conf.CALLBACK_PAGE}.",
+                hint="Set QQ_CALLBACK_PAGE to QQ_REDIRECT_URI, unless both pages know what to do.",
+            )
     else:
         yield Info(
             f"QQ returns to our callback/, which sends the browser to {conf.CALLBACK_PAGE}.",
@@ -208,6 +213,12 @@ def look_at_answer() -> Findings:
         )
     elif not conf.is_direct and origin(conf.CALLBACK_PAGE) != origin(conf.REDIRECT_URI):
         yield from look_at_cors(answer.headers)
+    if settings.SECURE_SSL_REDIRECT and not settings.SECURE_PROXY_SSL_HEADER:
+        yield Warning(
+            "SECURE_SSL_REDIRECT is on and SECURE_PROXY_SSL_HEADER is not set: behind a proxy that speaks TLS for the "
+            "shop, each call is sent to its own address for ever.",
+            hint='Set ("HTTP_X_FORWARDED_PROTO", "https"), and let the proxy send X-Forwarded-Proto.',
+        )
 
 
 def look_at_cors(headers: Any) -> Findings:
@@ -216,7 +227,7 @@ def look_at_cors(headers: Any) -> Findings:
         yield Error(
             f"The page is of another origin, {page}, and may not read the API's answers: no CORS.",
             hint="Install django-cors-headers: its app, its middleware above CommonMiddleware, "
-            f'CORS_ALLOWED_ORIGINS = ["{page}"], CORS_ALLOW_CREDENTIALS = True.',
+            f'CORS_ALLOWED_ORIGINS = ["{page}"], CORS_ALLOW_CREDENTIALS = True, CORS_EXPOSE_HEADERS = ["Retry-After"].',
         )
     elif allowed != page and (allowed != "*" or conf.REQUIRE_COOKIE):
         yield Error(
@@ -227,6 +238,11 @@ def look_at_cors(headers: Any) -> Findings:
         yield Error(
             "The page's calls may not carry the login's cookie.",
             hint="Set CORS_ALLOW_CREDENTIALS = True.",
+        )
+    elif "retry-after" not in headers.get("Access-Control-Expose-Headers", "").lower():
+        yield Warning(
+            "The page may not read in how many seconds a call is worth another try.",
+            hint='Set CORS_EXPOSE_HEADERS = ["Retry-After"].',
         )
 
 
@@ -316,9 +332,11 @@ def look_at_database() -> Findings:
         yield from look_at_table(connection)
         yield from look_at_clock(connection)
     except (DatabaseError, InterfaceError) as exc:
+        # MySQL's number, without its text, which names user and host.
+        number = f" {exc.args[0]}" if exc.args and isinstance(exc.args[0], int) else ""
         yield Error(
-            f'DATABASES["{alias}"] does not answer: {type(exc).__name__}.',
-            hint="Look whether its server runs; manage.py dbshell says more.",
+            f'DATABASES["{alias}"] cannot be used: {type(exc).__name__}{number}.',
+            hint="Look whether its server runs, and at user, password and name; the database's client says more.",
         )
 
 
