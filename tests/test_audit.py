@@ -152,6 +152,7 @@ def test_a_limit_that_is_hit_is_recorded_by_its_name(audit, browser, shop):
     browser.collect("a")
     assert audit.last("limit") == {"outcome": "refused", "limit": "qq_login"}
     assert audit.last("login")["reason"] == "throttled"
+    assert len({fields["request_id"] for _, fields in audit.events()[-2:]}) == 1  # as of one call
 
 
 @pytest.mark.parametrize(

@@ -619,6 +619,9 @@ def test_qqs_failures_have_each_an_answer_without_qqs_words(browser, qq, behavio
     response = browser.collect(browser.arrive())
     assert error_of(response, status) == code
     assert logged in caplog.text
+    (warned,) = (record for record in caplog.records if record.name == "apps.oauth.asking")
+    assert warned.levelname == ("ERROR" if code == "qq_misconfigured" else "WARNING")
+    assert warned.getMessage().startswith("QQ did not name a person: QQ")
     assert "illegal" not in response.content.decode()
 
 
