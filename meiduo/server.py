@@ -19,8 +19,8 @@ from meiduo.logs import WithoutSecrets
 def given(name, otherwise):
     """Return the whole number from 1 that the environment gives; ends the process, naming it, for anything else."""
     text = os.environ.get(name, "").strip() or str(otherwise)
-    if not re.fullmatch("[1-9][0-9]{0,3}", text):
-        sys.exit(f"The shop does not start. {name} cannot be read: write a whole number from 1 to 9999.")
+    if not re.fullmatch("[1-9][0-9]{0,5}", text):
+        sys.exit(f"The shop does not start. {name} cannot be read: write a whole number from 1.")
     return int(text)
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import logging
 import re
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +29,7 @@ from rest_framework.serializers import CharField, IntegerField, Serializer
 from apps.oauth.errors import ERRORS, sentence
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
-from tests.conftest import MOBILE, PASSWORD
+from tests.conftest import MOBILE, PASSWORD, Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -500,11 +502,24 @@ def test_a_try_that_a_limit_refuses_is_no_try(browser, form, shop, mobile):
     assert browser.bind(form).status_code == 200
 
 
+class Anybody(Serializer):
+    def create(self, validated_data):
+        return get_user_model().objects.create_user(secrets.token_hex(8))
+
+
+def test_a_bug_after_the_bind_fails_no_try_of_the_address(qq, shop, db):
+    shop.QQ_ACCOUNT_SERIALIZER, shop.QQ_LOGIN_PAYLOAD = f"{__name__}.Anybody", "builtins.print"  # which returns nothing
+    for number in range(11):  # one more than may fail
+        browser = Browser(qq, raise_request_exception=False)
+        assert browser.bind({"access_token": browser.get_bind_token(f"小明 {number}")}).status_code == 500
+    assert OAuthQQUser.objects.count() == 11
+
+
 class CannotTakeBack(LocMemCache):
     """A cache that goes away once the openid is bound."""
 
     def decr(self, *args, **kwargs):
-        raise ConnectionError("gone")
+        raise RedisError("gone")
 
 
 def test_a_bind_is_answered_and_heard_of_though_the_cache_goes_away_after_it(browser, shop, db, caplog):
@@ -517,12 +532,18 @@ def test_a_bind_is_answered_and_heard_of_though_the_cache_goes_away_after_it(bro
     shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Plain"
     qq_bound.connect(hear)
     try:
-        answer = browser.bind({"access_token": browser.get_bind_token()})
+        with caplog.at_level(logging.DEBUG, "apps.oauth.errors"):
+            answer = browser.bind({"access_token": browser.get_bind_token()})
     finally:
         qq_bound.disconnect(hear)
     assert answer.status_code == 200
     assert heard == [answer.json()["id"]]
-    assert "The cache is out of reach: builtins.ConnectionError" in caplog.text
+    told = [record for record in caplog.records if record.name == "apps.oauth.errors"]
+    assert [record.getMessage() for record in told] == [
+        "The cache is out of reach: redis.exceptions.RedisError",
+        "It was asked here:",
+    ]
+    assert told[1].exc_info[0] is RedisError
 
 
 def test_a_neighbours_failures_do_not_use_up_a_logins_tries(browser, other_browser, form):

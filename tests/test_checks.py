@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from django.core.checks import run_checks
+from django_redis.cache import RedisCache
 from rest_framework.serializers import Serializer
 
 from apps.oauth.shops import AccountSerializer
@@ -30,7 +31,6 @@ def test_good_settings_pass(https):
         ("QQ_CLIENT_ID", 101000001, "oauth.E001"),
         ("QQ_CLIENT_SECRET", "", "oauth.E002"),
         ("QQ_CLIENT_ID", "101000001\n", "oauth.E001"),
-        ("QQ_CLIENT_ID", "101…", "oauth.W010"),
         ("QQ_CLIENT_SECRET", None, "oauth.E002"),
         ("QQ_CLIENT_SECRET", " 0123", "oauth.E002"),
         ("QQ_REDIRECT_URI", "", "oauth.E003"),
@@ -46,7 +46,7 @@ def test_good_settings_pass(https):
         ("QQ_CALLBACK_PAGE", "http://[", "oauth.E004"),
         ("QQ_CALLBACK_PAGE", None, "oauth.E004"),
         ("QQ_CALLBACK_PAGE", "https://testserver/oauth/qq/callback/", "oauth.E004"),
-        ("QQ_CALLBACK_PAGE", "https://testserver/oauth/qq/callback?from=qq", "oauth.E004"),
+        ("QQ_CALLBACK_PAGE", "https://TESTSERVER:443/oauth/qq/callback?from=qq", "oauth.E004"),
         ("QQ_CALLBACK_PAGE", " https://testserver/oauth_callback.html", "oauth.E004"),
         ("QQ_ACCOUNT_SERIALIZER", "rest_framework.serializers.Serializer", "oauth.E007"),
         ("QQ_API_URL", "graph.qq.com", "oauth.E005"),
@@ -141,8 +141,8 @@ def test_no_message_shows_the_key(https, shop):
 def test_a_serializer_that_makes_no_account_is_named(https, shop):
     shop.QQ_ACCOUNT_SERIALIZER = "rest_framework.serializers.Serializer"
     (message,) = run_checks(tags=["qq_login"])
-    assert message.msg == "QQ_ACCOUNT_SERIALIZER has neither create() nor save()."
-    for fine in ("Creating", "Saving"):
+    assert message.msg == "QQ_ACCOUNT_SERIALIZER has no create() or save()."
+    for fine in ("Creating", "Saving", "Updating"):
         shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.{fine}"
         assert found() == set()
 
@@ -151,8 +151,30 @@ class Creating(Serializer):
     def create(self, validated_data): ...
 
 
+class Updating(Serializer):
+    """One that binds accounts of before only: it finds them while it validates."""
+
+    def update(self, instance, validated_data): ...
+
+
 class Saving(Serializer):
     def save(self, **kwargs): ...
+
+
+def test_an_app_id_with_letters_is_noticed_where_qq_is_asked(https, shop):
+    shop.QQ_CLIENT_ID = "101…"
+    assert found() == set()
+    shop.DEBUG, shop.QQ_API_URL = True, "https://graph.qq.com/"
+    assert found() == {"oauth.W010"}
+
+
+def test_a_page_that_is_meant_for_direct_mode_may_be_anywhere(https, shop):
+    for page in ("https://testserver/callback", "https://testserver/oauth/qq/back.html"):
+        shop.QQ_REDIRECT_URI = page
+        assert found() == {"oauth.W005"}
+        shop.QQ_CALLBACK_PAGE, before = f"{page}?from=qq#/login", shop.QQ_CALLBACK_PAGE
+        assert found() == set()
+        shop.QQ_CALLBACK_PAGE = before
 
 
 @pytest.mark.parametrize("proxies", ["1", -1, 1.0])
@@ -295,6 +317,17 @@ def test_local_memory_is_an_error_in_production(https, shop):
     assert found() == set()
 
 
+class Sharded(RedisCache):
+    def __init__(self, server, params):
+        super().__init__(server, params | {"OPTIONS": {"CLIENT_CLASS": "django_redis.client.ShardClient"}})
+
+
+class Sentinels(RedisCache):
+    def __init__(self, server, params):
+        options = {"CLIENT_CLASS": "django_redis.client.SentinelClient", "SENTINELS": [("127.0.0.1", 1)]}
+        super().__init__(server, params | {"OPTIONS": options})
+
+
 @pytest.mark.parametrize("kind", ["filebased.FileBasedCache", "db.DatabaseCache"])
 def test_a_cache_that_cannot_count_is_an_error_in_production(https, shop, kind, tmp_path):
     backend = f"django.core.cache.backends.{kind}"
@@ -312,6 +345,9 @@ def test_a_cache_that_cannot_count_is_an_error_in_production(https, shop, kind, 
         ("django_redis.cache.RedisCache", ["redis://127.0.0.1:1", "redis://127.0.0.1:2"], {"oauth.W009"}),
         ("django_redis.cache.RedisCache", "redis://127.0.0.1:1,redis://127.0.0.1:2", {"oauth.W009"}),
         ("django_redis.cache.RedisCache", "redis://127.0.0.1:1", set()),
+        (f"{__name__}.Sharded", ["redis://127.0.0.1:1", "redis://127.0.0.1:2"], set()),
+        (f"{__name__}.Sentinels", "redis://master/0", {"oauth.W009"}),
+        (f"{__name__}.Sentinels", ["redis://master/0?is_master=1"], set()),
         ("django.core.cache.backends.memcached.PyMemcacheCache", ["127.0.0.1:1", "127.0.0.1:2"], set()),
     ],
 )

@@ -428,25 +428,34 @@ def test_the_page_must_be_allowed_to_call(two_origins, changes, wrong):
     assert [finding for finding in findings() if finding[0] == "wrong"] == ([wrong] if wrong else [])
 
 
-def test_the_page_should_hear_how_long_to_wait(two_origins):
-    two_origins.CORS_EXPOSE_HEADERS = []
+@pytest.mark.parametrize(
+    ("exposed", "with_cookie", "is_heard"),
+    [([], True, False), (["X-Own", "retry-after"], True, True), (["*"], True, False), (["*"], False, True)],
+)
+def test_the_page_should_hear_how_long_to_wait(two_origins, exposed, with_cookie, is_heard):
+    two_origins.CORS_EXPOSE_HEADERS, two_origins.QQ_REQUIRE_COOKIE = exposed, with_cookie
     found = findings()
     assert "wrong" not in {kind for kind, _, _ in found}
-    assert (
+    warned = (
         "warning",
         "The page may not read in how many seconds a call is worth another try.",
         'Set CORS_EXPOSE_HEADERS = ["Retry-After"].',
-    ) in found
+    )
+    assert (warned not in found) is is_heard
 
 
 def test_https_that_is_asked_of_a_proxys_calls_for_ever_is_found(plugged_in, news):
     plugged_in.SECURE_SSL_REDIRECT = True
+    plugged_in.REST_FRAMEWORK = plugged_in.REST_FRAMEWORK | {"NUM_PROXIES": 1}
     ((kind, fault, mend),) = news()
     assert (kind, fault[:22], mend[:43]) == (
         "warning",
         "SECURE_SSL_REDIRECT is",
-        'Set ("HTTP_X_FORWARDED_PROTO", "https"), an',
+        'Set ("HTTP_X_FORWARDED_PROTO", "https") if ',
     )
+    plugged_in.REST_FRAMEWORK = plugged_in.REST_FRAMEWORK | {"NUM_PROXIES": 0}
+    assert news() == []
+    plugged_in.REST_FRAMEWORK = plugged_in.REST_FRAMEWORK | {"NUM_PROXIES": 1}
     plugged_in.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     assert news() == []
 

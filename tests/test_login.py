@@ -393,6 +393,15 @@ def test_a_browser_with_a_thousand_parameters_gets_to_the_page(browser, path):
     assert page_query(response) == {"error": "invalid"}
 
 
+@pytest.mark.parametrize(("path", "limit"), [("login/", 60), ("callback/", 30), ("users/", 60)])
+def test_calls_with_a_thousand_parameters_are_counted(browser, path, limit):
+    with time_machine.travel(1_800_000_000, tick=False):
+        *within, past = [browser.get(f"/oauth/qq/{path}?{TOO_MANY}") for _ in range(limit + 1)]
+    told = past.json()["code"] if path == "users/" else page_query(past)["error"]
+    assert told == "throttled"
+    assert {answer.status_code for answer in within} == {400 if path == "users/" else 302}
+
+
 @pytest.mark.parametrize("path", ["authorization/", "users/"])
 def test_a_call_with_a_thousand_parameters_is_refused(browser, path, caplog):
     response = browser.get(f"/oauth/qq/{path}?{TOO_MANY}")

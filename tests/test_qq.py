@@ -749,7 +749,7 @@ def test_a_connection_that_was_quiet_for_long_is_not_used(qq):
 
 
 def test_connections_of_a_rush_are_ended_once_they_are_of_no_use(qq):
-    together, ended = threading.Barrier(3), threading.Semaphore(0)
+    together, ended = threading.Barrier(3, timeout=5), threading.Semaphore(0)
 
     def answer(connection, over):
         try:
@@ -759,7 +759,7 @@ def test_connections_of_a_rush_are_ended_once_they_are_of_no_use(qq):
         finally:
             ended.release()
 
-    with raw_server(answer) as (url, _), time_machine.travel(1_800_000_000, tick=False) as clock:
+    with raw_server(answer) as (url, accepted), time_machine.travel(1_800_000_000, tick=False) as clock:
         client = make_client(qq, api_url=url)
         with ThreadPoolExecutor(3) as threads:
             list(threads.map(client.identify, ["rush"] * 3))
@@ -767,7 +767,8 @@ def test_connections_of_a_rush_are_ended_once_they_are_of_no_use(qq):
             clock.shift(seconds)
             client.identify("quick")
         assert all(ended.acquire(timeout=5) for _ in range(2))
-        assert not ended.acquire(blocking=False)
+        client.identify("quick")
+        assert len(accepted) == 3
 
 
 def test_calls_past_the_limit_are_turned_away_before_anything_is_sent(qq, code):
@@ -870,6 +871,20 @@ def test_connecting_has_a_shorter_limit_than_the_exchange(qq):
         with pytest.raises(QQUnavailable):
             make_client(qq, api_url=f"http://127.0.0.1:{port}", timeout=0.5).identify("C")
         assert time.monotonic() - began < 1.5
+
+
+def test_looking_up_a_name_for_longer_than_there_is_time_sends_nothing(qq, monkeypatch):
+    find = socket.getaddrinfo
+
+    def find_slowly(*args, **kwargs):
+        threading.Event().wait(0.5)
+        return find(*args, **kwargs)
+
+    with raw_server(echo) as (url, accepted):
+        monkeypatch.setattr(socket, "getaddrinfo", find_slowly)
+        with pytest.raises(QQUnavailable):
+            make_client(qq, api_url=url, timeout=0.3).identify("quick")
+        assert accepted == []
 
 
 def test_what_the_shop_does_before_it_asks_takes_none_of_qqs_time(qq):

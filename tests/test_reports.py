@@ -48,7 +48,8 @@ def test_a_report_of_a_failed_login_has_no_code_and_no_cookie(browser, binding, 
     asked = f"/oauth/qq/users/?code={code}"
     servers = {"RAW_URI": asked, "REQUEST_URI": asked}  # gunicorn's and uWSGI's additions to what Django is handed
     referer = f"http://testserver/oauth_callback.html?code={code}"
-    response = browser.collect(code, headers={"referer": referer}, **servers)
+    headers = {"referer": referer, "authorization": "JWT e30.e30.AAAA"}
+    response = browser.collect(code, headers=headers, **servers)
     assert response.status_code == 500
     (report,) = mailed()
     assert "Broken" in report
@@ -56,6 +57,11 @@ def test_a_report_of_a_failed_login_has_no_code_and_no_cookie(browser, binding, 
     assert "/oauth/qq/users/" in report
     for secret in [*secrets_of(browser, code=code), qq.openid("小明"), qq.client_secret]:
         assert secret not in report
+    # Others make reports too, which hide less than Django's; and the server asks for what it has added.
+    left = response.wsgi_request.META
+    for secret in [*secrets_of(browser, code=code), "e30.e30.AAAA"]:
+        assert secret not in str(left)
+    assert [left[name] for name in ("QUERY_STRING", *servers)] == ["", "/oauth/qq/users/", "/oauth/qq/users/"]
 
 
 def test_a_report_of_a_failed_bind_has_no_form(browser, account, form, mailed, bug, qq):

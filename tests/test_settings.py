@@ -423,7 +423,7 @@ def test_gunicorn_names_a_number_that_is_none(start, name, text):
         "-m", "gunicorn", "--config=python:meiduo.server", "--check-config", "meiduo.wsgi", env={name: text}
     )
     assert process.returncode == 1
-    assert process.err == f"The shop does not start. {name} cannot be read: write a whole number from 1 to 9999.\n"
+    assert process.err == f"The shop does not start. {name} cannot be read: write a whole number from 1.\n"
 
 
 @pytest.mark.parametrize(("threads", "maximum"), [("16", 12), ("64", 48), ("1", 1), ("", None)])

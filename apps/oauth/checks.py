@@ -24,6 +24,7 @@ from rest_framework.settings import api_settings
 
 from .audit import audit
 from .conf import conf
+from .inputs import origin_of
 from .qq import API_URL
 from .throttling import RATES, AddressThrottle
 
@@ -55,7 +56,7 @@ def check_client_id(**kwargs: Any) -> list[CheckMessage]:
         return error(1, f"QQ_CLIENT_ID is not text: {conf.CLIENT_ID!r}.", 'Quote it, as in "101000001".')
     if conf.CLIENT_ID.strip() != conf.CLIENT_ID:
         return error(1, f"QQ_CLIENT_ID has blanks around it: {conf.CLIENT_ID!r}.", "Take them away.")
-    if not re.fullmatch("[0-9]+", conf.CLIENT_ID):
+    if not re.fullmatch("[0-9]+", conf.CLIENT_ID) and str(conf.API_URL).rstrip("/") == API_URL:
         return warning(10, f"QQ_CLIENT_ID has not only digits: {conf.CLIENT_ID!r}.", "QQ's APP IDs are numbers.")
     return []
 
@@ -97,7 +98,8 @@ def check_callback_page(**kwargs: Any) -> list[CheckMessage]:
         if is_address(conf.REDIRECT_URI) and is_mounted() and conf.is_direct:  # most shops had their page registered
             mend = f"Move it here if QQ_REDIRECT_URI has it; that is to be the API's {reverse('oauth:callback')}."
         return error(4, f"QQ_CALLBACK_PAGE is not an address: {conf.CALLBACK_PAGE!r}.", mend)
-    if is_address(conf.REDIRECT_URI) and is_mounted() and not conf.is_direct and leads_to_us(conf.CALLBACK_PAGE):
+    is_ours = is_address(conf.REDIRECT_URI) and is_mounted() and not conf.is_direct
+    if is_ours and is_one_page(conf.CALLBACK_PAGE, conf.REDIRECT_URI):
         return error(
             4,
             f"QQ_CALLBACK_PAGE is our callback/ itself, not a page of yours: {conf.CALLBACK_PAGE!r}.",
@@ -133,6 +135,8 @@ def check_urls(**kwargs: Any) -> list[CheckMessage]:
         )
     if not is_address(conf.REDIRECT_URI) or not conf.is_direct:
         return []
+    if is_address(conf.CALLBACK_PAGE) and is_one_page(conf.CALLBACK_PAGE, conf.REDIRECT_URI):
+        return []  # said twice: it is meant
     path, mount = urlsplit(conf.REDIRECT_URI).path, reverse("oauth:callback").removesuffix("callback/")
     if path.rstrip("/").endswith("/callback") or (mount != "/" and path.startswith(mount)):
         return warning(
@@ -150,8 +154,8 @@ def check_account_serializer(**kwargs: Any) -> list[CheckMessage]:
     if found or serializer:
         return found or check_ready_piece(serializer)
     own: Any = conf.load(conf.ACCOUNT_SERIALIZER)
-    if own.save is BaseSerializer.save and own.create is BaseSerializer.create:
-        return error(7, "QQ_ACCOUNT_SERIALIZER has neither create() nor save().", "Write one, which returns the user.")
+    if all(getattr(own, name) is getattr(BaseSerializer, name) for name in ("create", "update", "save")):
+        return error(7, "QQ_ACCOUNT_SERIALIZER has no create() or save().", "Write one, which returns the user.")
     return []
 
 
@@ -258,15 +262,21 @@ def check_cache(**kwargs: Any) -> list[CheckMessage]:
             f'CACHES["default"] throws entries out when it holds {cache._max_entries}, used-up logins among them.',
             f'{mend} While developing, OPTIONS with {{"MAX_ENTRIES": {ENOUGH_ENTRIES}}} will do.',
         )
-    # Django's own, and django_redis' (which may mean shards). Those of memcached are shards too.
-    servers: Any = getattr(cache, "_servers" if isinstance(cache, RedisCache) else "_server", "")
-    if len(servers.split(",") if isinstance(servers, str) else servers) > 1:
+    if reads_from_replicas(cache):
         return warning(
             9,
-            'CACHES["default"] has several servers: a replica may not know yet what is used up, and logins fail.',
-            "Name in its LOCATION the one that is written to.",
+            'CACHES["default"] reads from replicas: these may not know yet what is used up, and logins fail.',
+            'Name in LOCATION the one server that is written to; with Sentinel, as ["redis://…?is_master=1"].',
         )
     return []
+
+
+def reads_from_replicas(cache: Any) -> bool:
+    """Whether this is a Redis of several servers, by Django or django_redis, that are not shards."""
+    client = cache if isinstance(cache, RedisCache) else getattr(cache, "client", None)
+    servers = getattr(client, "_servers" if client is cache else "_server", None)
+    is_sharded = any(kind.__name__ == "ShardClient" for kind in type(client).__mro__)
+    return isinstance(servers, (list, tuple)) and len(servers) > 1 and not is_sharded
 
 
 @register(TAG)
@@ -368,10 +378,10 @@ def is_mounted() -> bool:
     return True
 
 
-def leads_to_us(page: str) -> bool:
-    """Whether the address of the page is the one QQ returns to, be it spelled with a final slash or without."""
-    one, other = urlsplit(page), urlsplit(conf.REDIRECT_URI)
-    return (*one[:2], one.path.rstrip("/")) == (*other[:2], other.path.rstrip("/"))
+def is_one_page(address: str, other: str) -> bool:
+    """Whether two addresses lead to the same place, whatever is asked for there: our callback/ needs no final slash."""
+    one, two = ((origin_of(parts), parts.path.rstrip("/")) for parts in map(urlsplit, (address, other)))
+    return one == two
 
 
 def is_address(value: Any) -> bool:

@@ -111,6 +111,7 @@ class Connections:
         """
         connection = self._take()
         try:
+            _running().left()  # time begins here: what the caller did before is no fault of the server's
             answer = connection.ask(target, headers, max_body)
         except (HttpParserError, HttpParserUpgrade, OSError, ValueError) as exc:
             connection.close()
@@ -235,7 +236,7 @@ class _Exchange:
 
     def left(self) -> float:
         """Seconds left; raises TimeoutError if there are none."""
-        if self._ends is None:  # the first call: what the caller did before is no fault of the server's
+        if self._ends is None:
             self._ends = time.monotonic() + self._seconds
         left = self._ends - time.monotonic()
         if left <= 0:

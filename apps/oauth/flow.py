@@ -292,7 +292,8 @@ def _open(purpose: str, signed: str) -> tuple[dict[str, Any], int]:
     try:
         # The library's own max_age refuses a value from a clock a second ahead of ours.
         held, signed_at = _serializer(purpose, *_keys()).loads(signed, return_timestamp=True)
-    except (BadData, OverflowError, OSError) as exc:  # before 2.1.2 it reads the time of what nobody has signed, too
+    except (BadData, ValueError, OverflowError, OSError) as exc:
+        # Before 2.1.2 the library reads the time of what nobody has signed, too.
         raise BadSignature("not signed by us") from exc
     age = int(time.time()) - int(signed_at.timestamp())
     if age < -CLOCK_ALARM:

@@ -40,7 +40,7 @@ def clean_next(value: str, page: str) -> str:
     try:
         address = urlsplit(value)
         if address.scheme:
-            if _origin(address) != _origin(urlsplit(page)):
+            if origin_of(address) != origin_of(urlsplit(page)):
                 return "/"
             value = urlunsplit(("", "", address.path or "/", address.query, address.fragment))
         if len(quote_next(value)) > MAX_NEXT:
@@ -59,7 +59,8 @@ def read_next(query: QueryDict, *names: str) -> str:
     return "/"
 
 
-def _origin(address: SplitResult) -> tuple[str, str | None, int | None]:
+def origin_of(address: SplitResult) -> tuple[str, str | None, int | None]:
+    """Return scheme, host and port, however they are written. Raises ValueError for a port that is none."""
     return address.scheme, address.hostname, address.port or {"http": 80, "https": 443}.get(address.scheme)
 
 
@@ -81,8 +82,8 @@ def refuse_other_pages(request: Request) -> None:
     """
     origin = request.META.get("HTTP_ORIGIN")  # missing: no browser, or a page of the API's own origin
     try:
-        ours = (_origin(urlsplit(address)) for address in (conf.CALLBACK_PAGE, conf.REDIRECT_URI))
-        is_ours = origin is None or _origin(urlsplit(origin)) in ours
+        ours = (origin_of(urlsplit(address)) for address in (conf.CALLBACK_PAGE, conf.REDIRECT_URI))
+        is_ours = origin is None or origin_of(urlsplit(origin)) in ours
     except ValueError:
         is_ours = False
     # A picture, a script or a form's target: no page of the shop calls in this way.

@@ -7,6 +7,7 @@ from urllib.parse import urlencode, urlsplit
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import TooManyFieldsSent
 from django.db import IntegrityError, OperationalError, connections, router, transaction
 from django.dispatch import Signal
 from django.http import Http404, HttpResponse, HttpResponseRedirect
@@ -176,8 +177,10 @@ class QQLoginView(QQNavigationView):
     events = {"GET": "start"}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        self.next = read_next(request.query_params, "next")
-        super().initial(request, *args, **kwargs)
+        try:
+            self.next = read_next(request.query_params, "next")
+        finally:  # counted, whatever it asks for
+            super().initial(request, *args, **kwargs)
 
     def get(self, request: Request) -> HttpResponse:
         """Begin a flow and send the browser to QQ."""
@@ -204,7 +207,8 @@ class QQCallbackView(QQNavigationView):
             self.next = self.found.next  # before the limit is looked at: who has reached it keeps his target
         except QQLoginError as exc:
             self.found = exc
-        super().initial(request, *args, **kwargs)
+        finally:
+            super().initial(request, *args, **kwargs)
 
     def get(self, request: Request) -> HttpResponse:
         """Take the browser back from QQ: check its state, keep the code, hand the page a sealed one."""
@@ -250,7 +254,7 @@ class QQTokenView(QQView):
         """Log in whom QQ's code stands for, or hand out a bind token."""
         try:
             flow, code = self.unseal(request)  # whose browser; refused here or not at all
-        except QQLoginError:
+        except (QQLoginError, TooManyFieldsSent):
             self.count()
             raise
         identity = identify(request, flow, code, self.count)
@@ -298,12 +302,12 @@ class QQTokenView(QQView):
             if not OAuthQQUser.objects.using(self.database).filter(openid=identity.openid).exists():
                 raise  # a clash of the shop's own, not for the openid
             return self.repeat(flow, find_user(identity.openid, self.database))
-        response = self.login(user, flow, qq_bound, id=user.pk)
-        record(request, "bind", **self.known)
         try:
             failures.forgive()
-        except CACHE_ERRORS as exc:  # the openid is bound, and who listens has heard of it
+        except CACHE_ERRORS as exc:  # the openid is bound, and who listens shall hear of it
             log_cache_error(exc)
+        response = self.login(user, flow, qq_bound, id=user.pk)
+        record(request, "bind", **self.known)
         return response
 
     def unseal(self, request: Request) -> tuple[Flow, str | None]:

@@ -22,9 +22,10 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test import Client, RequestFactory
 from django.urls import get_script_prefix, reverse
 from django.utils.module_loading import import_string
+from rest_framework.settings import api_settings
 
 from ...asking import make_client
-from ...checks import OLD_NAMES, TAG, find_ready_serializer, is_address
+from ...checks import OLD_NAMES, TAG, find_ready_serializer, is_address, is_one_page
 from ...conf import conf
 from ...errors import CACHE_ERRORS
 from ...flow import CLOCK_ALARM, take
@@ -129,7 +130,7 @@ def look_at_registered_address() -> Findings:
             hint="The page must forward its whole query: users/?code=...&state=... A page that only knows code needs "
             f"QQ_CALLBACK_PAGE = its address, QQ_REDIRECT_URI = the API's {reverse('oauth:callback')}.",
         )
-        if conf.CALLBACK_PAGE.partition("?")[0] != conf.REDIRECT_URI.partition("?")[0]:
+        if not is_one_page(conf.CALLBACK_PAGE, conf.REDIRECT_URI):
             yield Warning(
                 f"Errors of login/ go to another page than QQ returns to: {conf.CALLBACK_PAGE}.",
                 hint="Set QQ_CALLBACK_PAGE to QQ_REDIRECT_URI, unless both pages know what to do.",
@@ -213,16 +214,18 @@ def look_at_answer() -> Findings:
         )
     elif not conf.is_direct and origin(conf.CALLBACK_PAGE) != origin(conf.REDIRECT_URI):
         yield from look_at_cors(answer.headers)
-    if settings.SECURE_SSL_REDIRECT and not settings.SECURE_PROXY_SSL_HEADER:
+    if settings.SECURE_SSL_REDIRECT and not settings.SECURE_PROXY_SSL_HEADER and api_settings.NUM_PROXIES != 0:
         yield Warning(
-            "SECURE_SSL_REDIRECT is on and SECURE_PROXY_SSL_HEADER is not set: behind a proxy that speaks TLS for the "
-            "shop, each call is sent to its own address for ever.",
-            hint='Set ("HTTP_X_FORWARDED_PROTO", "https"), and let the proxy send X-Forwarded-Proto.',
+            "SECURE_SSL_REDIRECT is on and SECURE_PROXY_SSL_HEADER is not set: behind a proxy that speaks TLS, each "
+            "call is sent to its own address for ever, unless the server in between makes it https again.",
+            hint='Set ("HTTP_X_FORWARDED_PROTO", "https") if all calls come by a proxy that sends X-Forwarded-Proto; '
+            'without a proxy set REST_FRAMEWORK["NUM_PROXIES"] = 0.',
         )
 
 
 def look_at_cors(headers: Any) -> Findings:
     page, allowed = origin(conf.CALLBACK_PAGE), headers.get("Access-Control-Allow-Origin")
+    exposed = headers.get("Access-Control-Expose-Headers", "").lower()
     if allowed is None and "corsheaders.middleware.CorsMiddleware" not in settings.MIDDLEWARE:
         yield Error(
             f"The page is of another origin, {page}, and may not read the API's answers: no CORS.",
@@ -239,7 +242,7 @@ def look_at_cors(headers: Any) -> Findings:
             "The page's calls may not carry the login's cookie.",
             hint="Set CORS_ALLOW_CREDENTIALS = True.",
         )
-    elif "retry-after" not in headers.get("Access-Control-Expose-Headers", "").lower():
+    elif "retry-after" not in exposed and (conf.REQUIRE_COOKIE or exposed != "*"):  # no wildcard with credentials
         yield Warning(
             "The page may not read in how many seconds a call is worth another try.",
             hint='Set CORS_EXPOSE_HEADERS = ["Retry-After"].',
