@@ -102,6 +102,19 @@ def test_failures_over_more_than_ten_seconds_are_no_row(qq, client, clock):
     assert len(asked(qq)) == 10
 
 
+@pytest.mark.parametrize(("seconds", "asked_in_all"), [(10, 6), (10.5, 9)])
+def test_five_in_a_row_are_the_last_five_and_within_ten_seconds(qq, client, clock, seconds, asked_in_all):
+    qq.behave(**FAULTY)
+    fail(client)
+    clock.shift(60)
+    fail(client, 3)
+    clock.shift(0.5)
+    fail(client)
+    clock.shift(seconds - 0.5)
+    fail(client, 5)
+    assert len(asked(qq)) == asked_in_all
+
+
 def test_a_clock_that_was_set_back_makes_no_rest_longer(qq, client, clock):
     qq.behave(**FAULTY)
     fail(client, 5)
@@ -137,6 +150,16 @@ def test_who_is_let_through_and_sends_nothing_takes_nobodys_trial(qq, client, cl
         pass
     with pytest.raises(QQRejected):
         client.identify("C0DE")
+    assert len(asked(qq)) == 6
+
+
+def test_the_next_one_then_tries_alone(qq, client, clock):
+    qq.behave(**FAULTY)
+    fail(client, 5)
+    clock.shift(30)
+    with client.exchange():
+        pass
+    fail(client, 2)
     assert len(asked(qq)) == 6
 
 

@@ -790,6 +790,32 @@ def test_calls_past_the_limit_are_turned_away_before_anything_is_sent(qq, code):
     assert client.identify(code).openid == qq.openid("小明")
 
 
+def test_a_place_is_promised_by_how_long_a_call_lasts_and_how_many_there_are(qq):
+    for maximum in (1, 4):
+        client = make_client(qq, max_connections=maximum)
+        before = time.monotonic()
+        with client.exchange():
+            began = time.monotonic()
+            threading.Event().wait(0.3)
+            least = time.monotonic() - began
+            told = client.promise()
+            most = time.monotonic() - before
+        # So long for each of the places, nine of ten of which are promised.
+        assert least / maximum / 0.9 <= told <= most / maximum / 0.9
+
+
+def test_how_long_a_call_lasts_is_a_mean_that_follows_slowly(qq):
+    with raw_server(echo) as (url, _):
+        client = make_client(qq, api_url=url, max_connections=1)
+        seconds = []
+        for code in ("slow", "quick"):
+            began = time.monotonic()
+            client.identify(code)
+            seconds.append(time.monotonic() - began)
+        slow, quick = seconds
+        assert 0.7 * 7 / 8 <= client.promise() * 0.9 <= (7 * slow + quick) / 8
+
+
 def test_fewer_may_wait_than_call(qq):
     client = make_client(qq, max_connections=4)
     with client.waiting(), pytest.raises(QQBusy), client.waiting():

@@ -210,7 +210,7 @@ class _Breaker:
             self._rests_until = time.time() + REST  # the others wait for what becomes of this one
             return True
 
-    def note(self, is_good: bool | None, is_trial: bool = False) -> None:
+    def note(self, is_good: bool | None, is_trial: bool) -> None:
         """Note how an exchange went; None: it did not get as far as a call."""
         with self._lock:
             if is_good is None and is_trial:
