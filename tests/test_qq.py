@@ -1036,8 +1036,9 @@ def test_over_tls_any_other_certificate_is_refused_before_the_key_is_sent(qq, au
         ("https", ":80", 80, "127.0.0.1:80"),
     ],
 )
-def test_qq_is_told_its_port_unless_it_is_the_usual_one(
-    qq, scheme, named, port, told, authority, tmp_path, monkeypatch
+@pytest.mark.parametrize("who", ["", "name:word@"])
+def test_qq_is_told_its_port_unless_it_is_the_usual_one_and_no_password(
+    qq, scheme, who, named, port, told, authority, tmp_path, monkeypatch
 ):
     trust(authority, tmp_path, monkeypatch)
     certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
@@ -1052,7 +1053,7 @@ def test_qq_is_told_its_port_unless_it_is_the_usual_one(
         monkeypatch.setattr(
             socket, "create_connection", lambda address, seconds: connect((address[0], ports[address[1]]), seconds)
         )
-        make_client(qq, api_url=f"{scheme}://name:word@127.0.0.1{named}").identify("C")
+        make_client(qq, api_url=f"{scheme}://{who}127.0.0.1{named}").identify("C")
     assert f"\r\nHost: {told}\r\n".encode() in asked[0]
 
 
