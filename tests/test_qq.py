@@ -847,9 +847,10 @@ def test_an_address_nobody_listens_at_is_unavailable(qq):
 
 
 def test_a_dead_address_of_a_host_does_not_hide_a_live_one(qq, monkeypatch):
-    find = socket.getaddrinfo
+    find, looked_up = socket.getaddrinfo, []
 
     def find_two(name, *args, **kwargs):
+        looked_up.append(name)
         names = ["127.0.0.2", "127.0.0.1"] if name == "qq.example" else [name]
         return [address for each in names for address in find(each, *args, **kwargs)]
 
@@ -857,6 +858,7 @@ def test_a_dead_address_of_a_host_does_not_hide_a_live_one(qq, monkeypatch):
     with raw_server(echo) as (url, _):
         address = url.replace("127.0.0.1", "qq.example")
         assert make_client(qq, api_url=address).identify("quick").openid == OPENID
+    assert looked_up[0] == "qq.example"
 
 
 def test_many_addresses_that_do_not_answer_do_not_hide_a_live_one(qq, monkeypatch):
