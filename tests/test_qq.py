@@ -657,6 +657,13 @@ def test_what_follows_an_answer_is_not_the_next_one(qq, scheme, more, authority,
         assert len(accepted) == 2
 
 
+@pytest.mark.parametrize("header", ["", "\r\nContent-Type: text/html"])
+def test_an_answer_that_ends_before_its_length_is_none_though_it_can_be_read(qq, header):
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD_BODY) + 1}{header}".encode()
+    with raw_server(answering(head)) as (url, _), pytest.raises(QQUnavailable, match="cut short"):
+        make_client(qq, api_url=url).identify("C")
+
+
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nConnection: close", b"HTTP/1.0 200 OK"])
 def test_a_connection_that_the_server_is_about_to_end_is_not_used(qq, head):
     with raw_server(answering(head + b"\r\nContent-Length: LENGTH", hold=True)) as (url, accepted):
