@@ -16,7 +16,7 @@ from gunicorn.glogging import Logger
 from meiduo.logs import WithoutSecrets
 
 
-def given(name, otherwise):
+def whole_number(name, otherwise):
     """Return the whole number from 1 that the environment gives; ends the process, naming it, for anything else."""
     text = os.environ.get(name, "").strip() or str(otherwise)
     if not re.fullmatch("[1-9][0-9]{0,5}", text):
@@ -25,8 +25,8 @@ def given(name, otherwise):
 
 
 worker_class = "gthread"
-workers = given("WEB_CONCURRENCY", os.cpu_count() or 1)
-threads = given("THREADS", 64)  # settings.py lets three quarters of them wait for QQ
+workers = whole_number("WEB_CONCURRENCY", os.cpu_count() or 1)
+threads = whole_number("THREADS", 64)  # settings.py lets three quarters of them wait for QQ
 keepalive = 75  # seconds; longer than nginx keeps its own (60, in deploy/ 20): it must not send into a closing one
 control_socket_disable = True  # one path for all shops of a user, and nobody asks it
 forwarded_allow_ips = ""  # what a proxy says is judged in one place, by NUM_PROXIES
