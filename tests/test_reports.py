@@ -45,7 +45,7 @@ def bug(shop):
 
 def test_a_report_of_a_failed_login_has_no_code_and_no_cookie(browser, binding, mailed, bug, qq):
     code = browser.arrive()
-    asked = f"/oauth/qq/users/?code={code}"
+    asked = f"/oauth/qq/users/?code={code}&why=?"
     servers = {"RAW_URI": asked, "REQUEST_URI": asked}  # gunicorn's and uWSGI's additions to what Django is handed
     referer = f"http://testserver/oauth_callback.html?code={code}"
     headers = {"referer": referer, "authorization": "JWT e30.e30.AAAA"}
