@@ -2,7 +2,7 @@
 # make serve   the shop as in production, by gunicorn, with the environment's settings, database and cache; it migrates
 #              nothing. PORT (8000) on this machine alone, or BIND=0.0.0.0:80; WEB_CONCURRENCY workers of THREADS threads
 # make test    everything the project claims; ARGS="-k callback" is handed to pytest
-# make mutation changes apps/oauth in one small way after another and sees a test fail each time; see tests/mutation.py
+# make mutation changes apps/oauth in one small way after another and sees a test fail each time; see tests/tools/mutation.py
 # make bench    measures how fast a login is, beside others; needs MariaDB and Redis; ARGS="--only slow" is a choice
 # PYTHON names the Python (3.10 or later) that .venv is made with.
 
@@ -17,12 +17,12 @@ serve: .venv/serving
 	@exec .venv/bin/gunicorn -c python:meiduo.server --bind "$${BIND:-127.0.0.1:$${PORT:-8000}}" meiduo.wsgi
 
 test: .venv/bin/pip
-	@exec .venv/bin/python tests/everything.py $(ARGS)
+	@exec .venv/bin/python tests/tools/everything.py $(ARGS)
 
-# Not among tests/requirements.txt, as nothing else needs it. tests/mutation.py reads the files this version writes.
+# Not among tests/requirements.txt, as nothing else needs it. tests/tools/mutation.py reads the files this version writes.
 mutation: .venv/bin/pip
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt 'mutmut>=3.8,<3.9'
-	@exec .venv/bin/python tests/mutation.py $(ARGS)
+	@exec .venv/bin/python tests/tools/mutation.py $(ARGS)
 
 bench: .venv/bin/pip
 	@exec .venv/bin/python -m benchmarks $(ARGS)

@@ -26,8 +26,8 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.servers import OURS, PEER, TUTORIAL, Contestant, python_of, versions
 from benchmarks.upstream import CLIENT_ID, CLIENT_SECRET
-from tests import processes
-from tests.processes import HOST, ROOT, running, wait_until
+from tests.tools import processes
+from tests.tools.processes import HOST, ROOT, running, wait_until
 
 PERSONS = 50_000  # users and bindings in each contestant's tables
 PASSWORD = "correct horse"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.processes import find
+from tests.tools.processes import find
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -16,7 +16,7 @@ from benchmarks.bench import CORES, PASSWORD, PERSONS, SERVER_CORES, Bench, Serv
 from benchmarks.load import parameter_of, post
 from benchmarks.servers import BARE, OURS, OURS_128, PEER, TUTORIAL, bare_with_redis
 from benchmarks.upstream import new_code
-from tests.processes import Shop, Visitor
+from tests.tools.processes import Shop, Visitor
 
 Figures = dict[str, Any]
 

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.processes import ROOT
+from tests.tools.processes import ROOT
 
 VENVS = Path(__file__).parent / ".venvs"
 

@@ -20,7 +20,7 @@ from django.test import Client
 import standin
 from apps.oauth import qq as oauth_qq
 from apps.oauth.throttling import RATES
-from tests.processes import ROOT
+from tests.tools.processes import ROOT
 
 CALLBACK = "http://testserver/oauth/qq/callback/"
 PAGE = "http://testserver/oauth_callback.html"

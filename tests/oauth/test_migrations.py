@@ -1,0 +1,422 @@
+"""A shop's own table `tb_oauth_qq` becomes ours by `migrate`, and its own again by the way back."""
+
+import json
+import os
+import re
+import tracemalloc
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connections
+
+from apps.oauth.models import OAuthQQUser
+from apps.users.models import User
+from tests.tools.processes import manage
+
+ALIAS = "old_shop"  # a database beside that of the other tests
+MYSQL_DUMPS = ["django2-mysql57-utf8", "django3-mysql8-utf8mb4", "django4-mariadb-own-column"]
+DUMPS = MYSQL_DUMPS if "mysql" in settings.DATABASES["default"]["ENGINE"] else ["sqlite"]
+RECORDED = {
+    "nothing": [],
+    "0001": ["0001_initial"],
+    "0001 to 0003": ["0001_initial", "0002_auto_20190415_0903", "0003_oauthsinauser"],
+}
+A, B, C = "A" * 32, "B" * 32, "C" * 32
+OLD_COLUMNS = "id, create_time, update_time, openid, user_id"
+
+
+class OldShop:
+    """A shop that has run for years; its database as its developers see it."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.vendor = connection.vendor
+
+    def run(self, sql, *values):
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return cursor.fetchall() if cursor.description else ()
+
+    def set_up(self, dump=DUMPS[-1], recorded=(), nullable=False):
+        """Have the table and the recorded migrations of this shop, and no others of this app."""
+        for table in ("tb_oauth_qq", "tb_oauth_qq_merged", "old_users"):
+            self.run(f"DROP TABLE IF EXISTS {table}")
+        self.run("DELETE FROM django_migrations WHERE app = 'oauth'")
+        dumped = Path(__file__).parent / "old_tables" / f"{dump}.sql"
+        text = dumped.read_text("utf-8")
+        if nullable:
+            text = re.sub(r"(openid\W varchar.*) NOT NULL", r"\1 NULL", text)
+        for statement in text.split(";\n"):
+            if statement.strip():
+                self.run(statement)
+        for name in recorded:
+            self.run("INSERT INTO django_migrations (app, name, applied) VALUES ('oauth', %s, '2019-04-15')", name)
+        return self
+
+    def bind(self, openid, user, day=1):
+        """Bind as the old code does."""
+        time = f"2020-01-{day:02} 00:00:00"
+        self.run(
+            "INSERT INTO tb_oauth_qq (create_time, update_time, openid, user_id) VALUES (%s, %s, %s, %s)",
+            *(time, time, openid, user),
+        )
+
+    def find(self, openid):
+        """Look up as the old code does."""
+        rows = self.run(f"SELECT {OLD_COLUMNS} FROM tb_oauth_qq WHERE openid = %s", openid)
+        return [row[4] for row in rows]
+
+    def rows(self):
+        return self.run("SELECT id, openid, user_id FROM tb_oauth_qq ORDER BY id")
+
+    def everything(self):
+        """Return the table to the last detail, and which tables there are."""
+        tables = sorted(self.connection.introspection.table_names())
+        if self.vendor == "mysql":
+            made = self.run("SHOW CREATE TABLE tb_oauth_qq")[0][1].split("AUTO_INCREMENT=")
+            made = made[0] + made[-1].lstrip("0123456789")
+        else:
+            made = self.run("SELECT name, sql FROM sqlite_master WHERE tbl_name = 'tb_oauth_qq' ORDER BY name")
+        return tables, made, self.run("SELECT * FROM tb_oauth_qq ORDER BY id")
+
+    def migrate(self, target=None):
+        output = StringIO()
+        call_command("migrate", "oauth", *([target] if target else []), database=ALIAS, stdout=output)
+        return output.getvalue()
+
+    def settle(self, *arguments):
+        output = StringIO()
+        call_command("settle_qq_bindings", *map(str, arguments), f"--database={ALIAS}", stdout=output)
+        return output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def database(django_db_setup, django_db_blocker, tmp_path_factory):
+    """A database of its own, migrated but for what a test changes."""
+    with django_db_blocker.unblock():
+        default = connections["default"]
+        name = "old_shop" if default.vendor == "mysql" else str(tmp_path_factory.mktemp("old") / "db.sqlite3")
+        if default.vendor == "mysql":
+            with default.cursor() as cursor:
+                cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+                cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        connections.databases[ALIAS] = {**connections.databases["default"], "NAME": name}
+        call_command("migrate", database=ALIAS, verbosity=0)
+        User.objects.using(ALIAS).bulk_create(
+            User(id=number, username=f"user {number}", mobile=f"1381234000{number}") for number in range(1, 7)
+        )
+        yield connections[ALIAS]
+        connections[ALIAS].close()
+        del connections.databases[ALIAS], connections[ALIAS]
+
+
+@pytest.fixture
+def shop(database, django_db_blocker):
+    with django_db_blocker.unblock():
+        yield OldShop(database)
+
+
+@pytest.fixture
+def old_shop(shop):
+    return shop.set_up(recorded=RECORDED["0001"])
+
+
+@pytest.fixture
+def contested(old_shop):
+    """Users 1 and 2 have one openid, and so have 3, 4 and once more 3."""
+    for openid, user, day in [(A, 1, 2), (A, 2, 1), (B, 3, 3), (C, 5, 1), (B, 4, 4), (B, 3, 5)]:
+        old_shop.bind(openid, user, day)
+    return old_shop
+
+
+EARLIEST, LATEST = [(2, A, 2), (3, B, 3), (4, C, 5)], [(1, A, 1), (4, C, 5), (6, B, 3)]
+
+
+def rows_of(shop):
+    return [tuple(row) for row in shop.rows()]
+
+
+# Adopting -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dump", DUMPS)
+@pytest.mark.parametrize("recorded", RECORDED.values(), ids=RECORDED)
+def test_an_old_table_becomes_ours_and_its_own_again(shop, dump, recorded):
+    shop.set_up(dump, recorded)
+    for openid, user, day in [(A, 1, 2), (A, 1, 1), (A, 1, 1), (B, 2, 1), (B.lower(), 3, 1), ("", 4, 1), ("?", 4, 1)]:
+        shop.bind(openid, user, day)
+    before = shop.everything()
+
+    assert "2 rows that repeated" in migrate_and_read_standard_output(shop)
+    ours = OAuthQQUser.objects.using(ALIAS)
+    assert [(row.pk, row.openid, row.user_id, row.unionid) for row in ours.order_by("pk")] == [
+        (2, A, 1, None),
+        (4, B, 2, None),
+        (5, B.lower(), 3, None),
+        (6, "", 4, None),
+        (7, "?", 4, None),
+    ]
+    with pytest.raises(Exception, match=r"Duplicate entry|UNIQUE constraint"):
+        shop.bind(A, 2)
+    assert (shop.find(A), shop.find(B), shop.find(B.lower())) == ([1], [2], [3])
+    shop.bind(C, 5)
+    assert shop.find(C) == [5]
+    shop.run("DELETE FROM tb_oauth_qq WHERE openid = %s", C)
+
+    shop.migrate("0001" if recorded else "zero")
+    assert shop.everything() == before
+    names = shop.run("SELECT name FROM django_migrations WHERE app = 'oauth' ORDER BY name")
+    assert [name for (name,) in names] == recorded
+
+    shop.migrate()
+    assert ours.count() == 5
+
+
+def migrate_and_read_standard_output(shop):
+    with redirect_stdout(StringIO()) as printed:
+        shop.migrate()
+    return printed.getvalue()
+
+
+def test_a_table_without_repeated_rows_gets_no_second_table(old_shop):
+    old_shop.bind(A, 1)
+    old_shop.migrate()
+    assert "tb_oauth_qq_merged" not in old_shop.everything()[0]
+
+
+def test_the_way_back_does_not_bind_again_whom_the_shop_has_unbound(old_shop):
+    for openid in (A, A, B, B):
+        old_shop.bind(openid, 1)
+    old_shop.migrate()
+    old_shop.run("DELETE FROM tb_oauth_qq WHERE openid = %s", A)
+    old_shop.migrate("0001")
+    assert rows_of(old_shop) == [(3, B, 1), (4, B, 1)]
+
+
+@pytest.mark.parametrize("dump", DUMPS)
+def test_rows_without_an_openid_stay_and_bind_nobody(shop, dump):
+    shop.set_up(dump, RECORDED["0001"], nullable=True)
+    for openid, user in [(None, 1), (None, 1), (None, 2), ("", 3), (A, 4), (A, 4)]:
+        shop.bind(openid, user)
+    before = shop.everything()
+
+    assert "1 rows that repeated" in migrate_and_read_standard_output(shop)
+    ours = OAuthQQUser.objects.using(ALIAS).order_by("pk")
+    assert [(row.openid, row.user_id) for row in ours] == [(None, 1), (None, 1), (None, 2), ("", 3), (A, 4)]
+    assert [str(row) for row in ours] == ["…", "…", "…", "…", "AAAAAA…"]
+    shop.bind(None, 5)  # as the old code goes on to do
+    shop.run("DELETE FROM tb_oauth_qq WHERE user_id = 5")
+
+    shop.migrate("0001")
+    assert shop.everything() == before
+
+
+def test_an_openid_that_was_unique_before_stays_so_on_the_way_back(old_shop):
+    old_shop.run("CREATE UNIQUE INDEX of_the_shop ON tb_oauth_qq (openid)")
+    before = old_shop.everything()
+    old_shop.migrate()
+    assert OAuthQQUser.objects.using(ALIAS).filter(unionid="x").count() == 0
+    old_shop.migrate("0001")
+    assert old_shop.everything() == before
+
+
+def test_a_migration_that_broke_off_can_be_run_again(old_shop):
+    for openid in (A, A, B):
+        old_shop.bind(openid, 1)
+    before = old_shop.everything()
+    old_shop.run("CREATE INDEX tb_oauth_qq_adopted_unionid ON tb_oauth_qq (update_time)")
+    with pytest.raises(OperationalError, match="tb_oauth_qq_adopted_unionid"):
+        old_shop.migrate()
+    where = " ON tb_oauth_qq" if old_shop.vendor == "mysql" else ""
+    old_shop.run(f"DROP INDEX tb_oauth_qq_adopted_unionid{where}")
+    old_shop.bind(B, 1)  # for the shop has gone on meanwhile
+
+    old_shop.migrate()
+    assert [row.openid for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")] == [A, B]
+    old_shop.migrate("0001")
+    *structure, rows = old_shop.everything()
+    assert structure == [*before[:2]]
+    assert list(rows[:3]) == list(before[2])
+    assert [row[1] for row in old_shop.rows()] == [A, A, B, B]
+
+
+def test_a_table_of_our_own_making_is_left_as_it_is_and_goes_with_the_app(shop):
+    shop.set_up()
+    shop.run("DROP TABLE tb_oauth_qq")
+    shop.migrate()
+    made = shop.everything()
+    for state in ("0001", "0002"):
+        shop.migrate(state)
+        assert shop.everything() == made
+        shop.migrate()
+        assert shop.everything() == made
+    shop.migrate("zero")
+    assert "tb_oauth_qq" not in shop.connection.introspection.table_names()
+
+
+def test_a_large_table_is_not_loaded(old_shop):
+    numbers = range(1000)
+    users = (User(id=1000 + n, username=f"one of many {n}", mobile=f"{13900000000 + n}") for n in numbers)
+    User.objects.using(ALIAS).bulk_create(users)
+    old_shop.run("""
+        INSERT INTO tb_oauth_qq (create_time, update_time, openid, user_id)
+        WITH RECURSIVE
+            hundred (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM hundred WHERE n < 100),
+            many (n) AS (SELECT a.n + 100 * b.n + 10000 * c.n FROM hundred a, hundred b, hundred c WHERE c.n <= 10)
+        SELECT '2020-01-01', '2020-01-01', n - (n % 100 = 0), 1000 + (n - (n % 100 = 0)) % 1000 FROM many
+    """)
+    tracemalloc.start()
+    old_shop.migrate()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert OAuthQQUser.objects.using(ALIAS).count() == 99_000
+    assert peak < 10_000_000
+    old_shop.migrate("0001")
+    ((rows, openids),) = old_shop.run("SELECT COUNT(*), COUNT(DISTINCT openid) FROM tb_oauth_qq")
+    assert (rows, openids) == (100_000, 99_000)
+
+
+# Different users ------------------------------------------------------------------------------------------------------
+
+
+def test_an_openid_of_different_users_stops_the_migration_before_anything_is_changed(contested):
+    contested.bind(C, 5)
+    before = contested.everything()
+    with pytest.raises(CommandError) as refused:
+        contested.migrate()
+    lines = str(refused.value).splitlines()
+    assert "to different users: 2, in 5 rows" in lines[0]
+    assert [line.removesuffix(" 00:00:00") for line in lines[1:6]] == [
+        "  AAAAAA…: row 2, user 2, bound 2020-01-01",
+        "  AAAAAA…: row 1, user 1, bound 2020-01-02",
+        "  BBBBBB…: row 3, user 3, bound 2020-01-03",
+        "  BBBBBB…: row 5, user 4, bound 2020-01-04",
+        "  BBBBBB…: row 6, user 3, bound 2020-01-05",
+    ]
+    assert "settle_qq_bindings --database old_shop --keep earliest" in lines[7]
+    assert contested.everything() == before
+
+
+def test_a_long_list_is_cut_short(old_shop):
+    for number in range(60):
+        old_shop.bind("", number % 6 + 1)
+    with pytest.raises(CommandError) as refused:
+        old_shop.migrate()
+    lines = str(refused.value).splitlines()
+    assert "to different users: 1, in 60 rows" in lines[0]
+    assert sum("(empty): row" in line for line in lines) == 50
+    assert "  … and 10 more rows" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (["--keep", "earliest"], EARLIEST),
+        (["--keep", "latest"], LATEST),
+        (["--keep-id", 1, 5], [(1, A, 1), (4, C, 5), (5, B, 4)]),
+    ],
+    ids=["earliest", "latest", "by id"],
+)
+def test_the_command_settles_who_keeps_an_openid(contested, tmp_path, arguments, left):
+    was = contested.run(f"SELECT {OLD_COLUMNS} FROM tb_oauth_qq")
+    file = tmp_path / "removed.jsonl"
+    dry = contested.settle(*arguments, "--to", file, "--dry-run")
+    assert not file.exists()
+    assert contested.run(f"SELECT {OLD_COLUMNS} FROM tb_oauth_qq") == was
+
+    told = contested.settle(*arguments, "--to", file)
+    assert told.splitlines()[:3] == dry.splitlines()[:3]
+    assert f"Rows removed: 3, kept in {file}. Openids still to settle: 0." in told
+    assert rows_of(contested) == left
+    assert file.stat().st_mode & 0o777 == 0o600
+    removed = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    kept = {openid: row_id for row_id, openid, _ in left}
+    columns = OLD_COLUMNS.split(", ")
+    expected = [row for row in was if row[0] not in {row_id for row_id, *_ in left}]
+    assert sorted(tuple(row[name] for name in columns) for row in removed) == [
+        (row_id, str(created), str(updated), openid, user) for row_id, created, updated, openid, user in expected
+    ]
+    assert all(row["kept"] == kept[row["openid"]] for row in removed)
+
+    assert "Nothing to settle" in contested.settle(*arguments, "--to", file)
+    contested.migrate()
+    assert "Nothing to settle" in contested.settle(*arguments, "--to", file)
+    assert rows_of(contested) == left
+
+
+def test_what_is_not_named_waits(contested, tmp_path):
+    told = contested.settle("--keep-id", 1, "--to", tmp_path / "removed.jsonl")
+    assert told.splitlines()[0].endswith("; row 1 stays")
+    assert "Rows removed: 1, " in told
+    assert "still to settle: 1." in told
+    with pytest.raises(CommandError, match="different users: 1, in 3 rows"):
+        contested.migrate()
+
+
+def test_without_a_name_the_file_gets_one_of_its_own(contested, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = contested.settle("--keep", "latest")
+    (file,) = tmp_path.iterdir()
+    assert file.name in told
+    assert len(file.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--keep-id", 1, 4], r"No openid of different users in: row 4\."),
+        (["--keep-id", 99], r"No openid of different users in: row 99\."),
+        (["--keep-id", 3, 5], r"Rows 3, 5 have one openid"),
+        (["--keep", "latest", "--to", "/nowhere/removed"], r"/nowhere/removed cannot be made: No such file"),
+        (["--keep", "latest", "--to", "taken"], r"taken cannot be made: File exists"),
+        (["--keep", "middle"], r"invalid choice"),
+        ([], r"one of the arguments --keep --keep-id is required"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is(contested, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    taken = tmp_path / "taken"
+    taken.write_text("from last time")
+    before = contested.everything()
+    with pytest.raises(CommandError, match=message):
+        contested.settle(*arguments)
+    assert contested.everything() == before
+    assert list(tmp_path.iterdir()) == [taken]
+    assert taken.read_text() == "from last time"
+
+
+@pytest.mark.servers
+def test_a_binding_that_changes_meanwhile_undoes_the_settling(contested, tmp_path):
+    class Meanwhile(StringIO):
+        def write(self, text):
+            other = connections.create_connection(ALIAS)
+            with other.cursor() as cursor:
+                cursor.execute("DELETE FROM tb_oauth_qq WHERE openid = %s", [A])
+            other.close()
+            return super().write(text)
+
+    file = tmp_path / "removed.jsonl"
+    with pytest.raises(CommandError, match="have changed meanwhile"):
+        call_command("settle_qq_bindings", "--keep=latest", f"--to={file}", f"--database={ALIAS}", stdout=Meanwhile())
+    assert [row[1] for row in contested.rows()] == [B, C, B, B]
+    assert not file.exists()
+
+
+def test_from_the_command_line(contested, tmp_path):
+    """As an operator does it: no traceback, an exit code, and the very commands the message names."""
+    name = contested.connection.settings_dict["NAME"]
+    url = os.environ.get("DATABASE_URL", "").rpartition("/")[0] + "/" + name if contested.vendor == "mysql" else ""
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "meiduo.settings", "VAR_DIR": str(tmp_path / "var")}
+    environ["DATABASE_URL"] = url or f"sqlite:///{name}"
+    with pytest.raises(AssertionError, match="A migration cannot say whose they are") as refused:
+        manage(environ, "migrate")
+    assert "Traceback" not in str(refused.value)
+    unready = {**environ, "QQ_REDIRECT_URI": "not set up yet"}
+    manage(unready, "settle_qq_bindings", "--keep", "earliest", "--to", str(tmp_path / "removed.jsonl"))
+    assert "Applying oauth.0003_adopt_old_table... OK" in manage(environ, "migrate")
+    assert manage(environ, "makemigrations", "--check", "--dry-run").startswith("No changes detected\n")
+    assert rows_of(contested) == EARLIEST
