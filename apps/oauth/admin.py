@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from .audit import mask_mobiles
+from .redaction import mask_mobiles
 from .models import OAuthQQUser, shorten
 
 

@@ -25,8 +25,9 @@ from rest_framework.exceptions import Throttled, ValidationError
 from rest_framework.request import Request
 
 from .audit import record
-from .old_errors import translate
-from .throttling import AddressThrottle, count
+from .language import translate
+from .cache import increment as count
+from .ratelimit import get_rate_limit
 
 translate_lazy = lazy(translate, str)
 
