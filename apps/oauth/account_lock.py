@@ -67,4 +67,4 @@ def _get_state_key(account_key: str) -> str:
 
 
 def _get_lock_seconds(locks: int) -> int:
-    return min(FIRST_LOCK * 2 ** (locks - 1), LONGEST_LOCK)
+    return min(FIRST_LOCK << (locks - 1), LONGEST_LOCK)  # doubles with each lock

@@ -36,7 +36,7 @@ class RateLimited(Throttled):
 
     def __init__(self, wait: float) -> None:
         APIException.__init__(self, get_message("throttled"))  # DRF's own __init__ adds an English sentence
-        self.wait = wait  # type: ignore[assignment]  # DRF's stub has an int
+        self.wait = wait
 
 
 @dataclass(frozen=True)
