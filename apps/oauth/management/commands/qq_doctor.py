@@ -31,7 +31,7 @@ from ...errors import CACHE_ERRORS
 from ...flow import CLOCK_ALARM, take
 from ...models import OAuthQQUser
 from ...qq import API_URL, QQMisconfigured, QQRejected, QQUnavailable
-from .settle_qq_bindings import name_command
+from .. import name_command
 
 Findings = Iterator[CheckMessage]
 
