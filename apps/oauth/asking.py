@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from .audit import record
 from .conf import conf
-from .errors import QQLoginError
+from .old_errors import QQLoginError
 from .flow import COOKIELESS_SEALED_LIFE, Flow
 from .qq import (
     OAuthQQ,

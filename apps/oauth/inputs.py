@@ -14,7 +14,7 @@ from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 
 from .conf import conf
-from .errors import BodyTooLarge, QQLoginError, translate
+from .old_errors import BodyTooLarge, QQLoginError, translate
 from .qq import read_json
 
 MAX_NEXT = 512  # bytes, percent-encoded: ten cookies that each hold one must fit in a request's header

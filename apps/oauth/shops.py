@@ -25,7 +25,7 @@ from rest_framework.exceptions import Throttled, ValidationError
 from rest_framework.request import Request
 
 from .audit import record
-from .errors import translate
+from .old_errors import translate
 from .throttling import AddressThrottle, count
 
 translate_lazy = lazy(translate, str)

@@ -28,7 +28,7 @@ from rest_framework.views import APIView
 from .asking import identify, make_client
 from .audit import hash_openid, mask_mobile, record
 from .conf import conf
-from .errors import (
+from .old_errors import (
     CACHE_ERRORS,
     QQLoginError,
     answer_error,

@@ -27,7 +27,7 @@ from rest_framework.settings import api_settings
 from ...asking import make_client
 from ...checks import OLD_NAMES, TAG, find_ready_serializer, is_address, is_one_page
 from ...conf import conf
-from ...errors import CACHE_ERRORS
+from ...old_errors import CACHE_ERRORS
 from ...flow import CLOCK_ALARM, take
 from ...models import OAuthQQUser
 from ...qq import API_URL, QQMisconfigured, QQRejected, QQUnavailable
