@@ -1,4 +1,4 @@
-"""`find_user` with a user model and a database unlike this shop's."""
+"""`find_user` in a shop with another user model, several databases, and a table that ignores case."""
 
 import os
 import subprocess
@@ -46,6 +46,10 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from apps.oauth.models import OAuthQQUser, find_user
 
+connections["people"].cursor().execute(
+    "CREATE TABLE tb_oauth_qq (id integer PRIMARY KEY, user_id integer NOT NULL, openid text COLLATE NOCASE NOT NULL,"
+    " create_time datetime, update_time datetime)"
+)
 for database in ("default", "people"):
     call_command("migrate", database=database, run_syncdb=True, verbosity=0)
 buyer = Buyer(name="zhang3", login_id=UUID(int=7), is_new=True)
@@ -56,11 +60,11 @@ with CaptureQueriesContext(connections["people"]) as queries:
     assert (found, found.name, found.login_id, found.is_new) == (buyer, "zhang3", UUID(int=7), True)
 assert len(queries) == 1, queries.captured_queries
 assert type(found) is Buyer and found._state.db == "people"
-assert (find_user("A" * 32), find_user("B" * 32, "people")) == (None, None)
+assert [find_user("A" * 32), find_user("B" * 32, "people"), find_user("a" * 32, "people")] == [None, None, None]
 """
 
 
-def test_find_user_reads_an_inherited_user_in_one_query(tmp_path):
+def test_find_user_reads_an_inherited_user_in_one_query_and_compares_exactly(tmp_path):
     (tmp_path / "buyers").mkdir()
     (tmp_path / "buyers" / "__init__.py").touch()
     (tmp_path / "buyers" / "models.py").write_text(MODELS)
