@@ -41,10 +41,10 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
 def _compile_lookup(database: str) -> str:
     """Return the SQL that selects the users bound to an openid, and that openid.
 
-    Compiled once: compiling takes the ORM longer than the query takes the database. The SQL names each column, so
-    unknown columns of the user table are not read.
+    Compiled once, because compiling takes longer than running the query. The SQL names each column, so unknown columns
+    of the user table are not read.
     """
-    binding = OAuthQQUser._meta.get_field("user").related_query_name()
-    users = QuerySet(get_user_model()).order_by().filter(**{f"{binding}__openid": "any"})  # no manager may hide a user
-    sql, _ = users.annotate(_bound_openid=F(f"{binding}__openid")).query.get_compiler(database).as_sql()
+    users = QuerySet(get_user_model()).order_by()  # not a manager's queryset, which may hide users
+    bound = users.filter(oauthqquser__openid="any").annotate(_bound_openid=F("oauthqquser__openid"))
+    sql, _ = bound.query.get_compiler(database).as_sql()
     return str(sql)

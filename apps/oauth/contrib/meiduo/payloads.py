@@ -15,7 +15,7 @@ def jwt_payload(user: Any, request: Request) -> dict[str, Any]:
     jwt = import_string("rest_framework_jwt.settings.api_settings")
     claims = jwt.JWT_PAYLOAD_HANDLER(user)
     token = jwt.JWT_ENCODE_HANDLER(claims)
-    payload = {"token": token, "user_id": user.pk, "username": user.get_username()}
+    payload: dict[str, Any] = {"token": token, "user_id": user.pk, "username": user.get_username()}
     handler = jwt.JWT_RESPONSE_PAYLOAD_HANDLER
     if handler.__module__ == "rest_framework_jwt.utils":  # the package's default adds nothing
         return payload
@@ -24,7 +24,7 @@ def jwt_payload(user: Any, request: Request) -> dict[str, Any]:
         signature(handler).bind(*arguments)  # a handler for drf-jwt takes four arguments, one for 1.11 takes three
     except TypeError:
         arguments.pop()
-    return payload | handler(*arguments)
+    return {**payload, **handler(*arguments)}
 
 
 def simplejwt_payload(user: Any, request: Request) -> dict[str, Any]:
