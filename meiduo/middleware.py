@@ -6,7 +6,7 @@ from django.conf import settings
 from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
-from apps.oauth.old_errors import language_of
+from apps.oauth.language import choose_language as language_of
 from apps.users.errors import answer
 
 # A media type whose parameters are plain; a charset is UTF-8 or not named at all.

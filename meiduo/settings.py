@@ -113,7 +113,7 @@ for _name, _read in {
     "QQ_CLIENT_SECRET": str,
     "QQ_API_URL": str,
     "QQ_TIMEOUT": number(float),
-    "QQ_MAX_CONNECTIONS": number(int),
+    "QQ_MAX_CONCURRENCY": number(int),
     "QQ_REQUIRE_COOKIE": boolean,
     "QQ_UNIONID": boolean,
 }.items():
@@ -121,8 +121,8 @@ for _name, _read in {
         globals()[_name] = _value
 
 # The other threads serve the pages while QQ is slow.
-if (_threads := given("THREADS", number(int, 1))) and given("QQ_MAX_CONNECTIONS") is None:
-    QQ_MAX_CONNECTIONS = max(1, _threads * 3 // 4)
+if (_threads := given("THREADS", number(int, 1))) and given("QQ_MAX_CONCURRENCY") is None:
+    QQ_MAX_CONCURRENCY = max(1, _threads * 3 // 4)
 
 PRODUCTION = (
     not DEBUG

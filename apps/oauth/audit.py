@@ -91,7 +91,3 @@ def get_request_id(request: HttpRequest | Request) -> str:
 def hash_openid(openid: str) -> str:
     """Return 12 hex digits that identify a person in the log, and lead to nobody without SECRET_KEY."""
     return salted_hmac("qq-login.audit", openid, algorithm="sha256").hexdigest()[:12]
-
-
-audit = logger
-from .redaction import mask_mobile, mask_mobiles  # noqa: E402, F401

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from .errors import BodyTooLarge
 from .language import translate
-from .qq import read_json
+from .qq.answers import read_json
 
 MAX_BODY = 16 * 1024  # bytes; the longest form has a few short fields
 

@@ -772,15 +772,15 @@ def test_the_sentence_is_in_the_shoppers_language(browser, shop, db, accept_lang
 
 
 @pytest.mark.parametrize("code", ERRORS)
-def test_every_error_has_its_english_sentence_and_its_line_in_the_readme(code):
+def test_every_error_has_an_english_sentence_and_a_row_in_the_documents(code):
     with override("en"):
         assert sentence(code).isascii()
     with override("zh-hans"):
         assert sentence(code) == ERRORS[code][1]
-    for readme in ("README.md", "README.zh.md"):
+    for page in ("http-api.md", "http-api.zh.md"):
         row = next(
             line
-            for line in (ROOT / readme).read_text("utf-8").splitlines()
+            for line in (ROOT / "docs" / page).read_text("utf-8").splitlines()
             if line.startswith("|") and f"`{code}`" in line
         )
         assert str(ERRORS[code][0]) in row
