@@ -18,6 +18,7 @@ from rest_framework.exceptions import ValidationError
 
 from ... import cache
 from ...account_lock import password_attempt
+from ...flow import lifetimes
 from ...language import translate
 from ...ratelimit import get_rate_limit
 
@@ -26,7 +27,6 @@ translate_lazy = lazy(translate, str)
 MAX_GUESSES = 5  # per SMS: with a million possible codes, guessing stays hopeless
 GUESSES_KEPT = 3600  # seconds: longer than any shop's code is valid
 CLAIM_KEPT = 60  # seconds: for a repeat of the form after a crash; no shop sends the next SMS sooner
-PROOF_KEPT = 600  # seconds: as long as the form of one login is valid
 
 # Not DEL alone: a new code may have been sent since the comparison.
 DELETE_IF_EQUAL = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
@@ -128,7 +128,7 @@ class AccountSerializer(serializers.Serializer[Any]):
                 is_right = self.redeem_code(mobile, code)
             if not is_right:
                 raise ValidationError({"sms_code": [translate(_("短信验证码错误或已过期。"))]})
-            cache.set(proof, True, PROOF_KEPT)
+            cache.set(proof, True, lifetimes.BIND_TOKEN)
 
     def redeem_code(self, mobile: str, code: str) -> bool:
         """Return whether this is the code that was sent. Delete it then, so that no other login can use it.
