@@ -13,6 +13,7 @@ from .conf import conf
 from .errors import QQLoginError
 from .flow import COOKIELESS_SEALED_LIFE, Flow
 from .qq import (
+    Exchange,
     OAuthQQ,
     QQBusy,
     QQError,
@@ -40,7 +41,7 @@ def make_client() -> OAuthQQ:
         redirect_uri=conf.REDIRECT_URI,
         api_url=conf.API_URL,
         timeout=conf.TIMEOUT,
-        max_connections=conf.MAX_CONNECTIONS,
+        max_concurrency=conf.MAX_CONNECTIONS,
         unionid=conf.UNIONID,
     )
 
@@ -56,10 +57,10 @@ def identify(request: Request, flow: Flow, code: str | None, count: Callable[[],
     """
     qq, said, refusal = make_client(), None, None
     try:
-        with qq.exchange(lambda: bool(flow.get("turned_away"))):
+        with qq.exchange() as exchange:
             fresh_code = flow.take("code") if code is None else _claim(flow, code)
             if fresh_code is not None:
-                said = _ask(qq, request, flow, fresh_code)
+                said = _ask(exchange, request, flow, fresh_code)
     except (QQBusy, QQUnavailable) as exc:  # nothing was sent, and the flow is as it was
         refusal = exc
     if said is None:
@@ -79,11 +80,11 @@ def _claim(flow: Flow, code: str) -> str | None:
     return code if claimed_by is None else None
 
 
-def _ask(qq: OAuthQQ, request: Request, flow: Flow, code: str) -> Mapping[str, Any]:
+def _ask(exchange: Exchange, request: Request, flow: Flow, code: str) -> Mapping[str, Any]:
     """Take the code to QQ, and note for whoever asks again what it said."""
     said: dict[str, str | None]
     try:
-        identity = qq.identify(code)
+        identity = exchange.identify(code)
         said = {"openid": identity.openid, "unionid": identity.unionid}
     except QQError as exc:
         level = logging.ERROR if isinstance(exc, QQMisconfigured) else logging.WARNING
@@ -104,7 +105,7 @@ def _recall(qq: OAuthQQ, flow: Flow, refusal: QQError | None, count: Callable[[]
     if said is not None:
         return said
     if isinstance(refusal, QQBusy):
-        wait = qq.promise()
+        wait = qq.reserve()
         # Without the cookie a sealed code does not live as long as some are told to wait.
         raise QQLoginError("qq_busy", wait=wait if flow.key else min(wait, COOKIELESS_SEALED_LIFE - 10)) from refusal
     if refusal is not None:  # QQ is left alone for a while
@@ -112,7 +113,7 @@ def _recall(qq: OAuthQQ, flow: Flow, refusal: QQError | None, count: Callable[[]
     if flow.get("state") is None:
         raise QQLoginError("code_invalid")  # nobody has taken the code either: the cache has lost the flow
     try:
-        with qq.waiting():
+        with qq.follower_slot():
             return _wait(flow)
     except QQBusy as exc:
         raise QQLoginError("qq_busy", wait=1) from exc

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 
 from .conf import conf
 from .errors import BodyTooLarge, QQLoginError, translate
-from .qq import read_json
+from .qq.answers import read_json
 
 MAX_NEXT = 512  # bytes, percent-encoded: ten cookies that each hold one must fit in a request's header
 MAX_BODY = 16 * 1024  # bytes; the form has four short fields
