@@ -74,15 +74,18 @@ def raw_server(serve, certificate=None):
     `over` is an event, set when the server ends. With a certificate it speaks TLS.
     """
     accepted, in_use, over = [], [], threading.Event()
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
-    if certificate:
-        certificate.configure_cert(tls)
+
+    def wrap(connection):
+        if not certificate:
+            return connection
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        return context.wrap_socket(connection, server_side=True)
 
     def run(connection):
-        with suppress(OSError), connection:
-            with tls.wrap_socket(connection, server_side=True) if tls else connection as opened:
-                in_use.append(opened)
-                serve(opened, over)
+        with suppress(OSError), connection, wrap(connection) as opened:
+            in_use.append(opened)
+            serve(opened, over)
 
     def accept():
         with suppress(OSError):
