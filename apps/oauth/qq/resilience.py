@@ -18,8 +18,6 @@ MAX_RESERVATION = 50.0  # seconds: two of them, and the page's own delays, are s
 class Deadline:
     """A time budget that starts with the first use."""
 
-    __slots__ = ("_end", "_seconds")
-
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end: float | None = None
@@ -41,8 +39,6 @@ class BulkheadFull(Exception):
 
 class Slot:
     """A slot in use."""
-
-    __slots__ = ("is_measured", "taken_at")
 
     def __init__(self) -> None:
         self.taken_at = time.monotonic()
@@ -94,8 +90,6 @@ class CircuitOpen(Exception):
 
 class Attempt:
     """One attempt to use the server."""
-
-    __slots__ = ("is_probe", "succeeded")
 
     def __init__(self, is_probe: bool) -> None:
         self.is_probe = is_probe

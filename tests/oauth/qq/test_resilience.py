@@ -1,6 +1,6 @@
 """Deadline, bulkhead and circuit breaker."""
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import pytest
 
@@ -127,14 +127,6 @@ def test_failures_in_a_row_open_the_circuit(breaker, clock):
     assert not is_open(breaker)
     record(breaker, False)
     clock.shift(RECOVERY_TIMEOUT - 0.5)
-    assert is_open(breaker)
-
-
-def test_an_attempt_that_raises_keeps_its_result(breaker):
-    for _ in range(FAILURE_THRESHOLD):
-        with suppress(ZeroDivisionError), breaker.attempt() as attempt:
-            attempt.succeeded = False
-            raise ZeroDivisionError
     assert is_open(breaker)
 
 
