@@ -122,7 +122,7 @@ class OAuthQQ:
 
     @contextmanager
     def exchange(self) -> Iterator["Exchange"]:
-        """Take a slot for one or more requests. Raises QQBusy and QQCircuitOpen."""
+        """Take a slot for one or more requests; not to be nested. Raises QQBusy and QQCircuitOpen."""
         upstream = self._upstream
         try:
             with upstream.bulkhead.slot() as slot, upstream.breaker.attempt() as attempt:

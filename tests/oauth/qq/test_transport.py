@@ -138,7 +138,7 @@ def resolver(monkeypatch):
 def test_a_slow_look_up_ends_at_the_deadline_and_is_shared(resolver):
     with pool_to(reply, host="qq.example") as (pool, accepted), ThreadPoolExecutor(2) as threads:
         for _ in range(2):
-            with fails_within(0.3, "TimeoutError"):
+            with fails_within(0.3, "look-up timed out"):
                 get(pool, timeout=0.3)
         assert accepted == []
         calls = [threads.submit(get, pool) for _ in range(2)]
@@ -156,7 +156,7 @@ def test_a_failed_look_up_is_not_remembered(resolver):
     with pool_to(reply, host="qq.example") as (pool, _):
         for names in (["nowhere.invalid"], []):
             resolver.names = names
-            with pytest.raises(TransportError, match="gaierror" if names else "OSError"):
+            with pytest.raises(TransportError, match="gaierror" if names else "no address"):
                 get(pool)
         resolver.names = ["127.0.0.1"]
         assert get(pool) == (200, BODY)
@@ -170,7 +170,7 @@ def test_a_look_up_that_finds_no_thread_fails(resolver, monkeypatch):
     with pool_to(reply, host="qq.example") as (pool, _):
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
-            with pytest.raises(TransportError, match="OSError"):
+            with pytest.raises(TransportError, match="no thread"):
                 get(pool)
         assert get(pool) == (200, BODY)
 
