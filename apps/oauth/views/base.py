@@ -47,7 +47,7 @@ class QQView(APIView):
         return view
 
     @sensitive_variables()  # also hides the variables of every function called from here: codes, tokens, passwords
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         with override(choose_language(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
             response = super().dispatch(request, *args, **kwargs)
         for name, value in HEADERS.items():

@@ -32,7 +32,7 @@ from ...flow.lifetimes import CLOCK_ALARM
 from ...cache import pop as take
 from ...models import OAuthQQUser
 from ...qq import API_URL, QQMisconfigured, QQRejected, QQUnavailable
-from .settle_qq_bindings import name_command
+from .. import name_command
 
 Findings = Iterator[CheckMessage]
 
