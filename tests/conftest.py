@@ -199,16 +199,6 @@ def set_drf(shop, **settings):
 
 
 @pytest.fixture
-def limit_concurrency(shop):
-    """A function that sets how many calls to QQ may run at once."""
-
-    def limit_concurrency(number):
-        shop.QQ_MAX_CONCURRENCY = shop.QQ_MAX_CONNECTIONS = number
-
-    return limit_concurrency
-
-
-@pytest.fixture
 def use_cache(shop):
     """A function that switches to the cache class of this dotted path."""
 
@@ -281,7 +271,7 @@ def binding(account, qq):
 def installed_wheel(tmp_path_factory):
     """A folder into which pip has installed the app's wheel, built here without network."""
     source, wheels, folder = map(tmp_path_factory.mktemp, ("source", "wheels", "installed"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     # A copy: setuptools leaves files behind that would end up in the next wheel.
     shutil.copytree(ROOT / "apps/oauth", source / "apps/oauth", ignore=shutil.ignore_patterns("__pycache__"))

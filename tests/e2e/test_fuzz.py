@@ -19,12 +19,12 @@ from uuid import uuid4
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from apps.oauth.old_errors import ERRORS
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from itsdangerous import URLSafeSerializer
 
-from apps.oauth.errors import ERRORS
 from apps.oauth.models import OAuthQQUser
 from meiduo.wsgi import application
 from tests.conftest import PAGE, Phone, query_of

@@ -60,13 +60,14 @@ def test_every_step_of_a_first_and_a_second_login_is_recorded(audit, browser, fo
         ("start", {}),
         ("callback", {}),
         ("bind_token", {"openid": openid}),
+        ("sms", {"mobile": "138****5678"}),
         ("bind", {"openid": openid, "mobile": "138****5678", "user_id": user.pk}),
         ("start", {}),
         ("callback", {}),
         ("login", {"openid": openid, "user_id": user.pk}),
     ]
     assert {(fields["outcome"], fields["address"]) for _, fields in audit.events} == {("ok", "127.0.0.1")}
-    assert len({fields["request_id"] for _, fields in audit.events}) == 7
+    assert len({fields["request_id"] for _, fields in audit.events}) == 8
 
 
 @requirement("10.4")

@@ -5,7 +5,8 @@ import re
 import pytest
 from django.utils.translation import override
 
-from apps.oauth.errors import ERRORS, translate
+from apps.oauth.errors import ERRORS
+from apps.oauth.language import translate
 from tests.tools.processes import ROOT
 
 CHINESE = {"code": "bind_token_missing", "message": "缺少绑定凭证，请再点一次 QQ 登录。"}

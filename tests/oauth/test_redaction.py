@@ -92,9 +92,9 @@ def test_reports_of_an_unavailable_qq_contain_no_secret(browser, reports, shop, 
     assert (token_requests(qq), len(reports())) == (5, 6)
 
 
-def test_expected_503_is_not_reported(browser, other_browser, reports, shop, limit_concurrency, qq):
+def test_expected_503_is_not_reported(browser, other_browser, reports, shop, qq):
     assert browser.get("/oauth/qq/login/", headers={"sec-purpose": "prefetch"}).status_code == 503
-    limit_concurrency(1)
+    shop.QQ_MAX_CONCURRENCY = 1
     shop.QQ_TIMEOUT = 1.5
     qq.behave(token={"fault": "slow", "seconds": 3})
     code, slow = browser.arrive(), other_browser.arrive()

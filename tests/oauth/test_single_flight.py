@@ -56,8 +56,8 @@ def test_simultaneous_calls_of_one_flow_share_one_request_to_qq(qq, shop, accoun
     assert token_requests(qq) == 1
 
 
-def test_call_over_the_limit_is_rejected_and_may_be_repeated(qq, limit_concurrency, account, binding):
-    limit_concurrency(1)
+def test_call_over_the_limit_is_rejected_and_may_be_repeated(qq, shop, account, binding):
+    shop.QQ_MAX_CONCURRENCY = 1
     done, slow, rejected = arrived(qq), arrived(qq), arrived(qq)
     assert collect(*done).status_code == 200
     qq.behave(token={"fault": "slow", "seconds": 0.7, "times": 1})
@@ -72,8 +72,8 @@ def test_call_over_the_limit_is_rejected_and_may_be_repeated(qq, limit_concurren
     assert collect(*rejected).status_code == 200
 
 
-def test_rejected_calls_get_later_times_one_after_another(qq, limit_concurrency, binding):
-    limit_concurrency(1)
+def test_rejected_calls_get_later_times_one_after_another(qq, shop, binding):
+    shop.QQ_MAX_CONCURRENCY = 1
     qq.behave(token={"fault": "slow", "seconds": 1.2})
     collect(*arrived(qq))  # shows how long QQ takes
     slow, *others = [arrived(qq) for _ in range(5)]
@@ -87,9 +87,9 @@ def test_rejected_calls_get_later_times_one_after_another(qq, limit_concurrency,
 
 @pytest.mark.parametrize(("with_cookie", "longest"), [(True, 50), (False, 20)])
 def test_retry_after_grows_with_a_slow_call_but_never_past_the_sealed_codes_life(
-    qq, shop, no_limits, limit_concurrency, binding, with_cookie, longest
+    qq, shop, no_limits, binding, with_cookie, longest
 ):
-    limit_concurrency(1)
+    shop.QQ_MAX_CONCURRENCY = 1
     shop.QQ_REQUIRE_COOKIE = with_cookie
     qq.behave(token={"fault": "slow", "seconds": 4})
     slow, (browser, code) = arrived(qq), arrived(qq)
@@ -105,8 +105,8 @@ def test_retry_after_grows_with_a_slow_call_but_never_past_the_sealed_codes_life
     assert max(waits) == longest
 
 
-def test_codes_refused_without_asking_qq_do_not_shorten_retry_after(qq, limit_concurrency, binding):
-    limit_concurrency(3)
+def test_codes_refused_without_asking_qq_do_not_shorten_retry_after(qq, shop, binding):
+    shop.QQ_MAX_CONCURRENCY = 3
     qq.behave(token={"fault": "slow", "seconds": 1.2})
     browser = Browser(qq)
     address = browser.sign_in()
@@ -124,8 +124,8 @@ def test_codes_refused_without_asking_qq_do_not_shorten_retry_after(qq, limit_co
 
 
 @requirement("8.7")
-def test_waiting_calls_of_one_flow_leave_slots_to_others(qq, limit_concurrency, binding):
-    limit_concurrency(8)
+def test_waiting_calls_of_one_flow_leave_slots_to_others(qq, shop, binding):
+    shop.QQ_MAX_CONCURRENCY = 8
     qq.behave(token={"fault": "slow", "seconds": 1, "times": 1})
     flow, other = arrived(qq), arrived(qq)
     with ThreadPoolExecutor(6) as threads:
@@ -144,7 +144,7 @@ class LosesOutcomes(LocMemCache):
     """A cache that fails when a worker stores QQ's outcome."""
 
     def set(self, key, *args, **kwargs):
-        if key.endswith((":said", ":outcome")):
+        if key.endswith(":outcome"):
             raise ConnectionError("gone")
         super().set(key, *args, **kwargs)
 

@@ -137,9 +137,8 @@ def guarding_tests():
 
 
 def marked_rows(function):
-    parts = (part for decorator in function.decorator_list for part in ast.walk(decorator))
-    markers = (part for part in parts if isinstance(part, ast.Call) and getattr(part.func, "id", "") == "requirement")
-    return {row.value for marker in markers for row in marker.args}
+    calls = (part for decorator in function.decorator_list for part in ast.walk(decorator) if isinstance(part, ast.Call))
+    return {row.value for call in calls if getattr(call.func, "id", "") == "requirement" for row in call.args}
 
 
 def table():
