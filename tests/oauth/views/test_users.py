@@ -54,6 +54,16 @@ def test_repeat_gets_an_equal_answer_without_asking_qq(browser, qq, fault, statu
     assert token_requests(qq) == 1
 
 
+def test_repeat_is_answered_while_the_circuit_is_open(browser, qq, account, binding):
+    code = browser.arrive()
+    assert browser.collect(code).status_code == 200
+    qq.behave(token={"fault": "502"})
+    for _ in range(6):  # the sixth one is not sent
+        assert error_of(browser.collect(browser.arrive())) == (503, "qq_unavailable")
+    assert browser.collect(code).json()["user_id"] == account.pk
+    assert token_requests(qq) == 6
+
+
 @requirement("1.7", "9.3")
 @pytest.mark.parametrize(
     ("error", "query"),
