@@ -13,20 +13,9 @@ from django.test import RequestFactory
 
 from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD
+from tests.users import texts
 
 OTHER_MOBILE = "13900000000"
-MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
-
-SMS_CODE_WRONG = "短信验证码错误或已过期。"
-IMAGE_CODE_WRONG = "图形验证码错误或已过期。"
-LOGIN_WRONG = "账号或密码不正确。"
-LOGIN_ENDED = "登录已失效，请重新登录。"
-NO_TOKEN = "身份认证信息未提供。"
-TOO_OFTEN = "操作太频繁，请稍后再试。"
-MOBILE_MALFORMED = "手机号格式不正确。"
-PASSWORD_LENGTH = "密码长度应为 8 到 128 个字符。"
-PASSWORD_COMMON = "这个密码太常见了。"
-BIND_PASSWORD_WRONG = "手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码。"
 
 
 # Calls ----------------------------------------------------------------------------------------------------------------
@@ -72,13 +61,13 @@ def assert_invalid(response, field, sentence):
     assert_error(response, 400, "invalid", sentence, **{field: [sentence]})
 
 
-def assert_unauthorized(response, message=LOGIN_ENDED):
+def assert_unauthorized(response, message=texts.LOGIN_ENDED):
     assert_error(response, 401, "not_authenticated", message)
     assert response["WWW-Authenticate"] == 'JWT realm="api"'
 
 
 def assert_too_often(response, wait):
-    assert_error(response, 429, "throttled", TOO_OFTEN)
+    assert_error(response, 429, "throttled", texts.TOO_OFTEN)
     assert response["Retry-After"] == str(wait)
 
 

@@ -6,10 +6,9 @@ import re
 import pytest
 
 from apps.users import sms
-from apps.users.audit import audited
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
-from tests.users.helpers import MINUTE, OTHER_MOBILE, log_in, post
+from tests.users.helpers import OTHER_MOBILE, log_in, post
 
 MASKED = "138****5678"
 STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -110,7 +109,7 @@ def test_registration_change_and_reset_are_recorded_without_secrets(
     for old_password in ("another horse", PASSWORD):
         passwords = {"old_password": old_password, "password": "a second horse"}
         client.put("/user/password/", passwords, content_type="application/json", headers=headers)
-    clock.shift(MINUTE)
+    clock.shift(60)
     reset = {"mobile": MOBILE, "password": "a third horse", "sms_code": phone.receive_code()}
     answers = [post(client, "/password/", reset), post(client, "/password/", reset), log_in(client)]
     written += texts()
@@ -126,43 +125,3 @@ def test_registration_change_and_reset_are_recorded_without_secrets(
     used = {MOBILE, PASSWORD, "another horse", "a second horse", "a third horse", token, answers[0].json()["token"]}
     used |= {registration["sms_code"], reset["sms_code"], phone.last_line("captcha.log")["text"]}
     assert [secret for secret in used if secret in written] == []
-
-
-@requirement("5.8")
-def test_listener_gets_each_event_and_its_failure_stops_no_login(client, account):
-    heard = []
-
-    def hear(request, event, fields, **kwargs):
-        heard.append((request.path, event, fields["outcome"], fields["user_id"]))
-        raise RuntimeError("the shop's listener is broken")
-
-    audited.connect(hear)
-    try:
-        assert log_in(client).status_code == 200
-    finally:
-        audited.disconnect(hear)
-    assert heard == [("/authorizations/", "password_login", "ok", account.pk)]
-
-
-@pytest.mark.parametrize(
-    ("proxies", "given", "is_kept"),
-    [
-        (1, "a-proxys_ID-1", True),
-        (1, "x" * 64, True),
-        (1, "short", False),
-        (1, "x" * 65, False),
-        (1, "line\nbreak", False),
-        (0, "a-proxys_ID-1", False),
-    ],
-)
-def test_all_events_of_a_request_have_one_id_which_only_a_trusted_proxy_gives(
-    phone, settings, caplog, proxies, given, is_kept
-):
-    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": proxies}
-    settings.SMS_HOURLY_CEILING = 0
-    phone.client.defaults["HTTP_X_REQUEST_ID"] = given
-    phone.ask_for_code()
-    ids = {record.request_id for record in caplog.records if record.name == "meiduo.audit"}
-    (request_id,) = ids
-    assert (request_id == given) is is_kept
-    assert re.fullmatch("[A-Za-z0-9_-]{8,64}", request_id)

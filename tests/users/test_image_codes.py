@@ -9,7 +9,8 @@ from PIL import Image
 
 from tests.conftest import MOBILE
 from tests.tools.requirements import requirement
-from tests.users.helpers import IMAGE_CODE_WRONG, MOBILE_MALFORMED, OTHER_MOBILE, assert_invalid, at_once
+from tests.users import texts
+from tests.users.helpers import OTHER_MOBILE, assert_invalid, at_once
 
 
 @pytest.fixture
@@ -46,13 +47,13 @@ def test_answer_is_written_to_a_file_only_where_the_setting_names_one(client, se
 def test_right_answer_in_any_case_allows_one_sms(client, image_code):
     response = ask_for_sms(client, image_code | {"text": image_code["text"].lower()})
     assert (response.status_code, response.json()) == (200, {"message": "OK"})
-    assert_invalid(ask_for_sms(client, image_code, OTHER_MOBILE), "text", IMAGE_CODE_WRONG)
+    assert_invalid(ask_for_sms(client, image_code, OTHER_MOBILE), "text", texts.IMAGE_CODE_WRONG)
 
 
 @requirement("6.5")
 def test_wrong_answer_uses_up_the_image_code_and_no_sms_of_the_mobile(client, image_code, phone):
-    assert_invalid(ask_for_sms(client, image_code | {"text": "0000"}), "text", IMAGE_CODE_WRONG)
-    assert_invalid(ask_for_sms(client, image_code), "text", IMAGE_CODE_WRONG)
+    assert_invalid(ask_for_sms(client, image_code | {"text": "0000"}), "text", texts.IMAGE_CODE_WRONG)
+    assert_invalid(ask_for_sms(client, image_code), "text", texts.IMAGE_CODE_WRONG)
     assert not (phone.var / "sms.log").exists()
     assert phone.receive_code()
 
@@ -76,11 +77,11 @@ def test_image_code_lives_five_minutes(clock, client, image_code, age, status):
     ("change", "field", "sentence"),
     [
         ({"text": ""}, "text", "请输入图形验证码。"),
-        ({"text": "x" * 1000}, "text", IMAGE_CODE_WRONG),
-        ({"text": "a\0b"}, "text", IMAGE_CODE_WRONG),
-        ({"image_code_id": "no id"}, "image_code_id", IMAGE_CODE_WRONG),
-        ({"image_code_id": ""}, "image_code_id", IMAGE_CODE_WRONG),
-        ({"mobile": "123"}, "mobile", MOBILE_MALFORMED),
+        ({"text": "x" * 1000}, "text", texts.IMAGE_CODE_WRONG),
+        ({"text": "a\0b"}, "text", texts.IMAGE_CODE_WRONG),
+        ({"image_code_id": "no id"}, "image_code_id", texts.IMAGE_CODE_WRONG),
+        ({"image_code_id": ""}, "image_code_id", texts.IMAGE_CODE_WRONG),
+        ({"mobile": "123"}, "mobile", texts.MOBILE_MALFORMED),
     ],
 )
 def test_malformed_request_for_an_sms_is_refused(client, image_code, change, field, sentence):

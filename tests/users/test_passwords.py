@@ -12,18 +12,8 @@ from apps.users.models import User
 from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD, Phone
 from tests.tools.requirements import requirement
+from tests.users import texts
 from tests.users.helpers import (
-    BIND_PASSWORD_WRONG,
-    DAY,
-    LOGIN_ENDED,
-    LOGIN_WRONG,
-    MINUTE,
-    MOBILE_MALFORMED,
-    NO_TOKEN,
-    PASSWORD_COMMON,
-    PASSWORD_LENGTH,
-    SMS_CODE_WRONG,
-    assert_error,
     assert_invalid,
     assert_logged_in,
     assert_too_often,
@@ -35,6 +25,7 @@ from tests.users.helpers import (
     post,
 )
 
+DAY = 24 * 3600
 NEW_PASSWORD = "new correct horse"
 
 
@@ -63,17 +54,17 @@ def test_reset_sets_the_password_ends_earlier_logins_and_changes_nothing_else(cl
     account.refresh_from_db()
     assert (account.username, account.is_staff, account.is_superuser) == ("zhang3", False, False)
     assert account.token_generation == 1
-    assert_invalid(post(client, "/password/", reset), "sms_code", SMS_CODE_WRONG)  # the code is used up
+    assert_invalid(post(client, "/password/", reset), "sms_code", texts.SMS_CODE_WRONG)  # the code is used up
 
 
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
         ("sms_code", "12345", "短信验证码是 6 位数字。"),
-        ("password", "short", PASSWORD_LENGTH),
-        ("password", "x" * 129, PASSWORD_LENGTH),
-        ("password", "password1", PASSWORD_COMMON),
-        ("mobile", f"{MOBILE} ", MOBILE_MALFORMED),
+        ("password", "short", texts.PASSWORD_LENGTH),
+        ("password", "x" * 129, texts.PASSWORD_LENGTH),
+        ("password", "password1", texts.PASSWORD_COMMON),
+        ("mobile", f"{MOBILE} ", texts.MOBILE_MALFORMED),
     ],
 )
 def test_wrong_field_of_a_reset_costs_no_new_sms(client, account, reset, field, value, sentence):
@@ -105,14 +96,14 @@ def test_owner_of_a_mobile_takes_over_an_account_that_a_stranger_made_on_it(brow
     users.create_user("squatter", password="the stranger's", mobile=MOBILE)
     strangers_token = get_token(stranger, MOBILE, "the stranger's")
     form = {"mobile": MOBILE, "password": PASSWORD, "access_token": browser.get_bind_token()}
-    assert_invalid(browser.bind(form | {"sms_code": phone.receive_code()}), "password", BIND_PASSWORD_WRONG)
+    assert_invalid(browser.bind(form | {"sms_code": phone.receive_code()}), "password", texts.BIND_PASSWORD_WRONG)
     assert not OAuthQQUser.objects.exists()
-    clock.shift(MINUTE)
+    clock.shift(60)
     reset = {"mobile": MOBILE, "password": NEW_PASSWORD, "sms_code": phone.receive_code()}
     assert post(browser.client, "/password/", reset).status_code == 200
     assert_unauthorized(get_user(stranger, strangers_token))
     assert log_in(stranger, MOBILE, "the stranger's").status_code == 400
-    clock.shift(MINUTE)
+    clock.shift(60)
     form |= {"password": NEW_PASSWORD, "sms_code": phone.receive_code()}
     assert browser.bind(form).status_code == 200
 
@@ -143,7 +134,7 @@ class OvertakenSerializer(AccountSerializer):
 
 def test_bind_overtaken_by_a_reset_binds_nothing(browser, account, form, settings):
     settings.QQ_ACCOUNT_SERIALIZER = f"{__name__}.OvertakenSerializer"
-    assert_invalid(browser.bind(form), "password", BIND_PASSWORD_WRONG)
+    assert_invalid(browser.bind(form), "password", texts.BIND_PASSWORD_WRONG)
     assert not OAuthQQUser.objects.exists()
 
 
@@ -163,8 +154,8 @@ def test_change_of_the_password_ends_earlier_logins(client, account, token):
     [
         ({"old_password": ""}, "old_password", "请输入原密码。"),
         ({"old_password": "another horse"}, "old_password", "原密码不正确。"),
-        ({"password": "short"}, "password", PASSWORD_LENGTH),
-        ({"password": "password1"}, "password", PASSWORD_COMMON),
+        ({"password": "short"}, "password", texts.PASSWORD_LENGTH),
+        ({"password": "password1"}, "password", texts.PASSWORD_COMMON),
     ],
 )
 def test_wrong_field_of_a_change_is_named(client, token, form, field, sentence):
@@ -173,7 +164,7 @@ def test_wrong_field_of_a_change_is_named(client, token, form, field, sentence):
 
 
 def test_change_needs_a_login(client, account):
-    assert_unauthorized(change(client, None), NO_TOKEN)
+    assert_unauthorized(change(client, None), texts.NO_TOKEN)
     assert_unauthorized(change(client, "spoiled"))
     account.refresh_from_db()
     assert account.check_password(PASSWORD)
@@ -184,8 +175,8 @@ def test_guesses_at_the_old_password_and_at_the_login_are_counted_together(clien
         assert change(client, token, "another horse").status_code == 400
     for _ in range(2):
         assert log_in(client, password="another horse").status_code == 400
-    assert_too_often(change(client, token), MINUTE)
-    clock.shift(MINUTE)
+    assert_too_often(change(client, token), 60)
+    clock.shift(60)
     assert change(client, token).status_code == 200
 
 
@@ -220,7 +211,7 @@ def test_one_of_many_simultaneous_changes_is_made(client, token):
         answers = dict(zip(passwords, pool.map(try_to_change, passwords), strict=True))
     done = [password for password, answer in answers.items() if answer.status_code == 200]
     assert len(done) == 1
-    assert {answer.json()["message"] for answer in answers.values() if answer.status_code != 200} == {LOGIN_ENDED}
+    assert {answer.json()["message"] for answer in answers.values() if answer.status_code != 200} == {texts.LOGIN_ENDED}
     assert log_in(client, password=done[0]).status_code == 200
 
 
@@ -232,119 +223,113 @@ def test_too_long_old_password_is_not_hashed(hasher, client, token):
 
 # Accounts are not revealed --------------------------------------------------------------------------------------------
 
-KINDS = ["none", "present", "other password", "no password", "disabled", "staff", "bound to another QQ"]
+# The accounts a mobile may have, by what differs from a plain one.
+KINDS = {
+    "none": None,
+    "plain": {},
+    "other password": {"password": "another horse"},
+    "no password": {"password": None},
+    "disabled": {"is_active": False},
+    "staff": {"is_staff": True},
+    "bound to another QQ": {},
+}
 
 
 @pytest.fixture
-def measure(hasher):
-    """Measure a call: its whole answer, its password hashes and its database queries."""
+def answer_for_all(users, hasher):
+    """Return what `call(number)` gives, which must be the same whatever account there is.
 
-    def measure(call, *arguments, **options):
+    Each answer is (status, hashes, queries, headers, body).
+    """
+
+    def measure(call, number):
         hasher.hashed = 0
         with CaptureQueriesContext(connection) as queries:
-            response = call(*arguments, **options)
-        return {
-            "status": response.status_code,
-            "body": response.content.decode(),
-            "headers": dict(response.headers),
-            "hashes": hasher.hashed,
-            "queries": len(queries),
-        }
+            response = call(number)
+        return response.status_code, hasher.hashed, len(queries), dict(response.headers), response.content.decode()
 
-    return measure
+    def answer_for_all(*calls, kinds=KINDS):
+        answers = []
+        for number, kind in enumerate(kinds):
+            users.all().delete()
+            if kind != "none":
+                user = users.create_user("zhang3", mobile=MOBILE, **{"password": PASSWORD, **KINDS[kind]})
+            if kind == "bound to another QQ":
+                OAuthQQUser.objects.create(user=user, openid="F" * 32)
+            answers.append([measure(call, number) for call in calls])
+        assert answers == [answers[0]] * len(kinds)
+        return answers[0]
 
-
-def make_account(users, kind):
-    users.all().delete()
-    if kind == "none":
-        return
-    user = users.create_user("zhang3", password=PASSWORD, mobile=MOBILE)
-    if kind == "other password":
-        user.set_password("another horse")
-    elif kind == "no password":
-        user.set_unusable_password()
-    user.is_active = kind != "disabled"
-    user.is_staff = kind == "staff"
-    user.save()
-    if kind == "bound to another QQ":
-        OAuthQQUser.objects.create(user=user, openid="F" * 32)
+    return answer_for_all
 
 
 @requirement("6.6")
 @pytest.mark.parametrize("password", [PASSWORD, "wrong password", "password1", " edges are its own "])
-def test_bind_reveals_no_account_before_the_mobile_is_proved(browser, form, users, measure, password):
+def test_bind_reveals_no_account_before_the_mobile_is_proved(browser, form, answer_for_all, password):
     form |= {"sms_code": other_code(form["sms_code"]), "password": password}
-    answers = []
-    for person, kind in enumerate(KINDS):
-        make_account(users, kind)
-        form["access_token"] = browser.get_bind_token(f"person {person}")
-        answers.append(measure(browser.bind, form))
-    assert answers == [answers[0]] * len(KINDS)
-    assert (answers[0]["status"], answers[0]["hashes"]) == (400, 0)
-    assert SMS_CODE_WRONG in answers[0]["body"]
+    bind_tokens = [browser.get_bind_token(f"person {number}") for number in range(len(KINDS))]
+    ((status, hashes, _, _, body),) = answer_for_all(
+        lambda number: browser.bind(form | {"access_token": bind_tokens[number]})
+    )
+    assert (status, hashes) == (400, 0)
+    assert texts.SMS_CODE_WRONG in body
 
 
 @requirement("6.6")
 @pytest.mark.parametrize("path", ["/password/", "/users/"])
-def test_reset_and_registration_reveal_no_account_before_the_mobile_is_proved(client, users, measure, path):
+def test_reset_and_registration_reveal_no_account_before_the_mobile_is_proved(client, answer_for_all, path):
     form = {"username": "zhang3", "password2": PASSWORD, "allow": True}
     form |= {"mobile": MOBILE, "password": PASSWORD, "sms_code": "123456"}
-    answers = []
-    for kind in KINDS:
-        make_account(users, kind)
-        answers.append(measure(post, client, path, form))
-    assert answers == [answers[0]] * len(KINDS)
-    assert (answers[0]["status"], answers[0]["hashes"], answers[0]["queries"]) == (400, 0, 0)
+    ((status, hashes, queries, *_),) = answer_for_all(lambda _: post(client, path, form))
+    assert (status, hashes, queries) == (400, 0, 0)
 
 
 @requirement("6.6", "6.7")
 @pytest.mark.parametrize("name", ["zhang3", MOBILE])
 @pytest.mark.parametrize(
-    ("password", "kinds", "hashes"),
+    ("password", "kinds", "expected_hashes"),
     [
         ("wrong password", KINDS, 1),
         ("x", KINDS, 1),
-        ("x" * 129, KINDS, 0),  # too long to be hashed
+        ("x" * 129, KINDS, 0),
         (PASSWORD, ["none", "other password", "no password", "disabled"], 1),
     ],
 )
-def test_failed_login_reveals_no_account(client, clock, users, measure, name, password, kinds, hashes):
-    answers = []
-    for kind in kinds:
-        make_account(users, kind)
-        answers.append(measure(log_in, client, name, password))
+def test_failed_login_reveals_no_account(strangers, answer_for_all, clock, name, password, kinds, expected_hashes):
+    def try_to_log_in(_):
         clock.shift(300)  # so that no lock begins
-    assert answers == [answers[0]] * len(kinds)
-    assert (answers[0]["status"], answers[0]["hashes"]) == (400, hashes)
-    make_account(users, kinds[-1])
-    refused = log_in(client, name, password)
-    assert_error(refused, 400, "invalid", LOGIN_WRONG, non_field_errors=[LOGIN_WRONG])
+        return log_in(next(strangers), name, password)
+
+    ((status, hashes, _, _, body),) = answer_for_all(try_to_log_in, kinds=kinds)
+    assert (status, hashes) == (400, expected_hashes)
+    assert texts.LOGIN_WRONG in body
 
 
 @requirement("6.6")
 @pytest.mark.parametrize("name", ["zhang3", MOBILE])
-def test_locked_login_reveals_no_account(clock, users, measure, name):
-    answers = []
-    for number, kind in enumerate(KINDS):
-        make_account(users, kind)
-        client = Client(REMOTE_ADDR=f"203.0.113.{number}")
-        answers.append([measure(log_in, client, name, "wrong password") for _ in range(5)])
-        answers[-1].append(measure(log_in, client, name))
-        clock.shift(1)
-        answers[-1].append(measure(log_in, client, name))
+def test_locked_login_reveals_no_account(clock, strangers, answer_for_all, name):
+    def guess(_):
+        return log_in(next(strangers), name, "wrong password")
+
+    def log_in_later(_):
         clock.shift(DAY)
-    assert answers == [answers[0]] * len(KINDS)
-    locked = [(answer["status"], answer["headers"].get("Retry-After"), answer["hashes"]) for answer in answers[0]]
-    assert locked == [(400, None, 1)] * 5 + [(429, "60", 0), (429, "59", 0)]
+        return log_in(next(strangers), name, "wrong password")
+
+    def log_in_rightly(_):
+        return log_in(next(strangers), name)
+
+    answers = answer_for_all(log_in_later, *[guess] * 4, log_in_rightly)
+    assert [(status, hashes) for status, hashes, *_ in answers] == [(400, 1)] * 5 + [(429, 0)]
+    assert answers[-1][3]["Retry-After"] == "60"
 
 
 @requirement("6.6")
-def test_sms_and_its_refusal_reveal_no_account(users, measure, tmp_path, clock):
-    answers = []
-    for number, kind in enumerate(KINDS):
-        make_account(users, kind)
-        phone = Phone(tmp_path, Client(REMOTE_ADDR=f"203.0.113.{number}"))
-        answers.append([measure(phone.ask_for_code), measure(phone.ask_for_code)])
+def test_sms_and_its_refusal_reveal_no_account(answer_for_all, tmp_path, strangers, clock):
+    def ask(_):
+        return Phone(tmp_path, next(strangers)).ask_for_code()
+
+    def ask_later(_):
         clock.shift(DAY)
-    assert answers == [answers[0]] * len(KINDS)
-    assert [answer["status"] for answer in answers[0]] == [200, 429]
+        return ask(_)
+
+    assert [status for status, *_ in answer_for_all(ask_later, ask)] == [200, 429]

@@ -13,23 +13,12 @@ from rest_framework.exceptions import APIException, ValidationError
 from apps.users import sms
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
-from tests.users.helpers import (
-    BIND_PASSWORD_WRONG,
-    MINUTE,
-    OTHER_MOBILE,
-    PASSWORD_COMMON,
-    SMS_CODE_WRONG,
-    ask_account,
-    assert_invalid,
-    at_once,
-    other_code,
-    post,
-    refusal,
-)
+from tests.users import texts
+from tests.users.helpers import OTHER_MOBILE, ask_account, assert_invalid, at_once, other_code, post, refusal
 
 ATTEMPT, OTHER_ATTEMPT = "0123456789ab", "ba9876543210"
-WRONG_CODE = {"sms_code": [SMS_CODE_WRONG]}
-WRONG_PASSWORD = {"password": [BIND_PASSWORD_WRONG]}
+WRONG_CODE = {"sms_code": [texts.SMS_CODE_WRONG]}
+WRONG_PASSWORD = {"password": [texts.BIND_PASSWORD_WRONG]}
 
 
 # The account ----------------------------------------------------------------------------------------------------------
@@ -69,7 +58,7 @@ def test_wrong_password_costs_no_new_sms(account, proof):
 
 @requirement("6.7")
 def test_new_account_needs_an_uncommon_password(proof):
-    assert refusal(ask_account(proof | {"password": "password1"})) == {"password": [PASSWORD_COMMON]}
+    assert refusal(ask_account(proof | {"password": "password1"})) == {"password": [texts.PASSWORD_COMMON]}
     assert ask_account(proof).is_valid()
 
 
@@ -136,7 +125,7 @@ def test_mistyped_password_costs_no_new_sms_for_ten_minutes(clock, account, proo
 
 def test_proof_outlives_a_new_code_for_the_mobile(clock, account, phone, proof):
     refusal(ask_account(proof | {"password": "another horse"}, attempt=ATTEMPT))
-    clock.shift(MINUTE)
+    clock.shift(60)
     phone.receive_code()
     assert ask_account(proof, attempt=ATTEMPT).is_valid()
 
@@ -145,7 +134,7 @@ def test_code_serves_the_attempt_that_used_it_and_no_other(account, proof, clien
     assert refusal(ask_account(proof | {"password": "another horse"}, attempt=ATTEMPT)) == WRONG_PASSWORD
     assert refusal(ask_account(proof, attempt=OTHER_ATTEMPT)) == WRONG_CODE
     assert refusal(ask_account(proof)) == WRONG_CODE
-    assert_invalid(post(client, "/password/", proof), "sms_code", SMS_CODE_WRONG)
+    assert_invalid(post(client, "/password/", proof), "sms_code", texts.SMS_CODE_WRONG)
     assert ask_account(proof, attempt=ATTEMPT).is_valid()
 
 

@@ -13,11 +13,9 @@ from django.test import Client
 from apps.users import sms
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
+from tests.users import texts
 from tests.users.helpers import (
-    MINUTE,
     OTHER_MOBILE,
-    PASSWORD_COMMON,
-    SMS_CODE_WRONG,
     ask_account,
     assert_error,
     assert_invalid,
@@ -29,7 +27,7 @@ from tests.users.helpers import (
     refusal,
 )
 
-WRONG = {"sms_code": [SMS_CODE_WRONG]}
+WRONG = {"sms_code": [texts.SMS_CODE_WRONG]}
 
 
 # Sending --------------------------------------------------------------------------------------------------------------
@@ -54,8 +52,8 @@ def test_failure_of_the_provider_is_reported_and_begins_the_wait_of_a_minute(pho
     settings.SMS_BACKEND = f"{__name__}.refuse_to_send"
     assert_error(phone.ask_for_code(), 503, "sms_unavailable", "短信发送失败，请稍后再试。")
     settings.SMS_BACKEND = "apps.users.development.send_sms"
-    assert_too_often(phone.ask_for_code(), MINUTE)
-    clock.shift(MINUTE)
+    assert_too_often(phone.ask_for_code(), 60)
+    clock.shift(60)
     assert phone.receive_code()
 
 
@@ -85,7 +83,7 @@ def test_code_works_once(account, proof):
 def test_new_code_replaces_the_old(clock, phone, proof):
     code = proof["sms_code"]
     while code == proof["sms_code"]:  # two equal codes in a row are possible
-        clock.shift(MINUTE)
+        clock.shift(60)
         code = phone.receive_code()
     assert refusal(ask_account(proof)) == WRONG
     assert ask_account(proof | {"sms_code": code}).is_valid()
@@ -108,7 +106,7 @@ def test_fifth_wrong_try_ends_the_code(proof, tries, is_valid):
 
 def test_right_code_is_not_counted_as_a_try(proof):
     for _ in range(6):
-        assert refusal(ask_account(proof | {"password": "password1"})) == {"password": [PASSWORD_COMMON]}
+        assert refusal(ask_account(proof | {"password": "password1"})) == {"password": [texts.PASSWORD_COMMON]}
     assert ask_account(proof).is_valid()
 
 
@@ -118,7 +116,7 @@ def test_each_code_has_its_own_tries(clock, phone, account):
         code = phone.receive_code()
         for _ in range(5):
             refusal(ask_account({"mobile": MOBILE, "password": PASSWORD, "sms_code": other_code(code)}))
-        clock.shift(MINUTE)
+        clock.shift(60)
     assert ask_account({"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}).is_valid()
 
 
@@ -146,13 +144,13 @@ def test_five_of_many_simultaneous_guesses_are_compared(registration, compared):
 
     assert {answer.status_code for answer in at_once(guess, 50)} == {400}
     assert len(compared) == 5
-    assert_invalid(post(Client(), "/users/", registration), "sms_code", SMS_CODE_WRONG)
+    assert_invalid(post(Client(), "/users/", registration), "sms_code", texts.SMS_CODE_WRONG)
 
 
 def test_simultaneous_right_codes_are_all_accepted(registration, compared):
     common = registration | {"password": "password1", "password2": "password1"}
     for answer in at_once(lambda _: post(Client(), "/users/", common), 3):
-        assert_invalid(answer, "password", PASSWORD_COMMON)
+        assert_invalid(answer, "password", texts.PASSWORD_COMMON)
     assert len(compared) == 3
 
 

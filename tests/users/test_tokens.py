@@ -3,8 +3,6 @@
 import base64
 import hmac
 import json
-import random
-import string
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -14,7 +12,8 @@ import time_machine
 
 from tests.conftest import PASSWORD
 from tests.tools.requirements import requirement
-from tests.users.helpers import DAY, NO_TOKEN, assert_unauthorized, get_token, get_user, log_in
+from tests.users import texts
+from tests.users.helpers import assert_unauthorized, get_token, get_user, log_in
 
 OLD_KEY, NEW_KEY = "the old key of the shop, long enough", "the new key of the shop, long enough"
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
@@ -32,16 +31,9 @@ def sign_with(settings):
 @requirement("5.3", "5.6")
 def test_token_holds_exactly_these_claims(account, token, settings):
     claims = jwt.decode(token, settings.SIMPLE_JWT["SIGNING_KEY"], algorithms=["HS256"])
-    issued, token_id = claims["iat"], claims["jti"]
+    issued, token_id = claims.pop("iat"), claims.pop("jti")
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
-    assert claims == {
-        "user_id": account.pk,
-        "username": "zhang3",
-        "gen": 0,
-        "iat": issued,
-        "exp": issued + DAY,
-        "jti": token_id,
-    }
+    assert claims == {"user_id": account.pk, "username": "zhang3", "gen": 0, "exp": issued + 24 * 3600}
     assert issued == pytest.approx(time.time(), abs=60)
     assert len(token_id) == 32
 
@@ -144,7 +136,7 @@ def get(client, header):
 
 
 def test_profile_needs_a_token(client, db):
-    assert_unauthorized(client.get("/user/"), NO_TOKEN)
+    assert_unauthorized(client.get("/user/"), texts.NO_TOKEN)
 
 
 @requirement("5.7")
@@ -170,47 +162,42 @@ def test_malformed_header_is_refused(client, db, header):
     assert_unauthorized(get(client, header))
 
 
-@requirement("5.7")
-def test_random_header_is_refused(client, db):
-    characters = string.printable + "é\x80☃\x00"
-    chance = random.Random(7)
-    for _ in range(100):
-        header = chance.choice(["JWT ", "JWT  ", "Bearer ", "jwt\t", ""])
-        header += "".join(chance.choices(characters, k=chance.randrange(60)))
-        assert get(client, header).status_code == 401, header
+@requirement("5.1")
+@pytest.mark.parametrize(
+    "claims",
+    [
+        *({"gen": value} for value in (1, None, "0 ", {"a": 1})),
+        *({"user_id": value} for value in (None, [1], "1 OR 1=1", 2**70)),
+        *({"exp": value} for value in (None, 1_000_000_000, "tomorrow")),
+        {"jti": None},
+        {"iat": 5_000_000_000, "exp": 5_000_086_400},
+        {"nbf": 5_000_000_000},
+    ],
+)
+def test_token_with_missing_or_wrong_claims_is_refused(client, token, settings, claims):
+    claims = jwt.decode(token, options={"verify_signature": False}) | claims
+    claims = {name: value for name, value in claims.items() if value is not None}
+    assert_unauthorized(get_user(client, jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"])))
 
 
 @requirement("5.1")
 @pytest.mark.parametrize(
-    ("claims", "key", "header"),
+    "header",
     [
-        ({}, "another key of thirty-two bytes and more", {}),
-        ({}, "k", {"jku": "https://attacker.example/keys"}),
-        ({}, "k", {"kid": "../../dev/null"}),
-        ({}, "k", {"jwk": {"kty": "oct", "k": "aw"}}),
-        ({}, None, {"crit": ["unknown"]}),
-        ({"gen": 1}, None, {}),
-        ({"gen": None}, None, {}),
-        ({"gen": "0 "}, None, {}),
-        ({"gen": {"a": 1}}, None, {}),
-        ({"user_id": None}, None, {}),
-        ({"user_id": [1]}, None, {}),
-        ({"user_id": "1 OR 1=1"}, None, {}),
-        ({"user_id": 2**70}, None, {}),
-        ({"jti": None}, None, {}),
-        ({"exp": None}, None, {}),
-        ({"exp": 1_000_000_000}, None, {}),
-        ({"exp": "tomorrow"}, None, {}),
-        ({"iat": 5_000_000_000, "exp": 5_000_086_400}, None, {}),
-        ({"nbf": 5_000_000_000}, None, {}),
+        {"jku": "http://127.0.0.1:9/keys"},
+        {"x5u": "http://127.0.0.1:9/keys"},
+        {"kid": "../../dev/null"},
+        {"jwk": {"kty": "oct", "k": "aw"}},
     ],
+    ids=lambda header: next(iter(header)),
 )
 @pytest.mark.filterwarnings("ignore:The HMAC key")
-def test_forged_token_is_refused(client, token, settings, claims, key, header):
-    """A claim of None is left out; a key of None is the shop's own."""
-    claims = jwt.decode(token, options={"verify_signature": False}) | claims
-    claims = {name: value for name, value in claims.items() if value is not None}
-    assert_unauthorized(get_user(client, jwt.encode(claims, key or settings.SIMPLE_JWT["SIGNING_KEY"], headers=header)))
+def test_key_named_in_the_header_is_ignored(client, account, token, settings, header):
+    claims = jwt.decode(token, options={"verify_signature": False})
+    own = jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"], headers=header)
+    assert get_user(client, own).json()["id"] == account.pk
+    for key in ("k", "another key of thirty-two bytes and more"):
+        assert_unauthorized(get_user(client, jwt.encode(claims, key, headers=header)))
 
 
 @requirement("5.1")
@@ -232,20 +219,5 @@ def test_token_with_a_wrong_signature_is_refused(client, token):
     signed, _, signature = token.rpartition(".")
     empty_key = encode(hmac.digest(b"", signed.encode(), "sha256"))
     changed = ("A" if signature[0] != "A" else "B") + signature[1:]
-    for forged in (signed, f"{signed}.", f"{signed}.AAAA", f"{token}.", f"{token}.AAAA"):
-        assert_unauthorized(get_user(client, forged))
-    for forged in (f"{signed}.{empty_key}", f"{signed}.{changed}"):
-        assert_unauthorized(get_user(client, forged))
-
-
-@requirement("5.1")
-def test_key_named_in_the_header_is_ignored(client, account, token, settings):
-    claims = jwt.decode(token, options={"verify_signature": False})
-    for header in (
-        {"jku": "http://127.0.0.1:9/keys"},
-        {"x5u": "http://127.0.0.1:9/keys"},
-        {"kid": "../../etc/passwd"},
-        {"jwk": {"kty": "oct", "k": "aw"}},
-    ):
-        token = jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"], headers=header)
-        assert get_user(client, token).json()["id"] == account.pk
+    for end in ("", ".", ".AAAA", f".{signature}.", f".{signature}.AAAA", f".{empty_key}", f".{changed}"):
+        assert_unauthorized(get_user(client, signed + end))

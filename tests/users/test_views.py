@@ -5,13 +5,9 @@ from django.core.exceptions import ValidationError
 
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
+from tests.users import texts
 from tests.users.helpers import (
-    LOGIN_WRONG,
-    MOBILE_MALFORMED,
     OTHER_MOBILE,
-    PASSWORD_COMMON,
-    PASSWORD_LENGTH,
-    SMS_CODE_WRONG,
     assert_error,
     assert_invalid,
     assert_logged_in,
@@ -56,17 +52,17 @@ def test_registration_creates_the_account_and_ignores_all_other_fields(client, r
         ("username", "xiao ming", USERNAME_SHAPE),
         ("username", OTHER_MOBILE, USERNAME_IS_MOBILE),
         ("username", "１３９００００００００", USERNAME_IS_MOBILE),
-        ("password", "short", PASSWORD_LENGTH),
-        ("password", "x" * 129, PASSWORD_LENGTH),
-        ("password", [PASSWORD], PASSWORD_LENGTH),
+        ("password", "short", texts.PASSWORD_LENGTH),
+        ("password", "x" * 129, texts.PASSWORD_LENGTH),
+        ("password", [PASSWORD], texts.PASSWORD_LENGTH),
         ("password2", "", "请再次输入密码。"),
         ("password2", f"{PASSWORD} ", "两次输入的密码不一致。"),
         ("mobile", "", "请输入手机号。"),
-        ("mobile", "12345678901", MOBILE_MALFORMED),
-        ("mobile", f"{MOBILE}\n", MOBILE_MALFORMED),
-        ("mobile", f" {MOBILE}", MOBILE_MALFORMED),
-        ("mobile", f"+86{MOBILE}", MOBILE_MALFORMED),
-        ("mobile", "1381234567٨", MOBILE_MALFORMED),
+        ("mobile", "12345678901", texts.MOBILE_MALFORMED),
+        ("mobile", f"{MOBILE}\n", texts.MOBILE_MALFORMED),
+        ("mobile", f" {MOBILE}", texts.MOBILE_MALFORMED),
+        ("mobile", f"+86{MOBILE}", texts.MOBILE_MALFORMED),
+        ("mobile", "1381234567٨", texts.MOBILE_MALFORMED),
         ("sms_code", "", "请输入短信验证码。"),
         ("sms_code", "12345", SMS_CODE_SHAPE),
         ("sms_code", "12345６", SMS_CODE_SHAPE),
@@ -83,7 +79,7 @@ def test_wrong_field_gets_its_own_sentence_and_costs_no_new_sms(client, registra
 
 def test_common_password_costs_no_new_sms(client, registration):
     common = {"password": "12345678", "password2": "12345678"}
-    assert_invalid(post(client, "/users/", registration | common), "password", PASSWORD_COMMON)
+    assert_invalid(post(client, "/users/", registration | common), "password", texts.PASSWORD_COMMON)
     assert post(client, "/users/", registration).status_code == 201
 
 
@@ -107,7 +103,7 @@ def test_taken_name_or_mobile_is_revealed_only_with_the_sms_code(
     client, account, registration, users, change, field, sentence
 ):
     wrong = registration | change | {"sms_code": other_code(registration["sms_code"])}
-    assert_invalid(post(client, "/users/", wrong), "sms_code", SMS_CODE_WRONG)
+    assert_invalid(post(client, "/users/", wrong), "sms_code", texts.SMS_CODE_WRONG)
     assert_invalid(post(client, "/users/", registration | change), field, sentence)
     assert users.get() == account
 
@@ -131,7 +127,7 @@ def test_spaces_around_a_password_belong_to_it(client, users):
     user = users.create_user("zhang3", password=f" {PASSWORD} ")
     assert_logged_in(client, log_in(client, "zhang3", f" {PASSWORD} "), user)
     response = log_in(client, "zhang3", PASSWORD)
-    assert_error(response, 400, "invalid", LOGIN_WRONG, non_field_errors=[LOGIN_WRONG])
+    assert_error(response, 400, "invalid", texts.LOGIN_WRONG, non_field_errors=[texts.LOGIN_WRONG])
 
 
 @requirement("10.7")
@@ -166,7 +162,7 @@ def test_count_shows_whether_a_name_or_mobile_is_taken(client, account, path, an
 
 @pytest.mark.parametrize("mobile", ["123", "1381234567%D9%A8", f"{MOBILE}%0A", "%00"])
 def test_count_refuses_a_malformed_mobile(client, db, mobile):
-    assert_invalid(client.get(f"/mobiles/{mobile}/count/"), "mobile", MOBILE_MALFORMED)
+    assert_invalid(client.get(f"/mobiles/{mobile}/count/"), "mobile", texts.MOBILE_MALFORMED)
 
 
 # Malformed requests ---------------------------------------------------------------------------------------------------
