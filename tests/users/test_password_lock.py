@@ -50,9 +50,9 @@ def test_failures_are_forgotten_after_five_minutes(clock, account, strangers, gu
     guess(MOBILE)
     assert_too_often(log_in(next(strangers)), 60)
     clock.shift(60)
-    guess(*[MOBILE] * 4)
-    clock.shift(300)
-    guess(*[MOBILE] * 4)
+    for _ in range(2):
+        guess(*[MOBILE] * 4)
+        clock.shift(300)
     assert log_in(next(strangers)).status_code == 200
 
 

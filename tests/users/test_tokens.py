@@ -41,15 +41,14 @@ def test_token_holds_exactly_these_claims(account, token, settings):
 @requirement("5.3")
 @pytest.mark.parametrize("key_changes", [False, True])
 def test_token_lives_24_hours_also_under_an_older_key(client, account, sign_with, key_changes):
+    sign_with(OLD_KEY)
     with time_machine.travel(START, tick=False) as clock:
-        sign_with(OLD_KEY)
         token = get_token(client)
         if key_changes:
             sign_with(NEW_KEY, [OLD_KEY])
-        clock.move_to(START - timedelta(seconds=30))  # a server whose clock is behind accepts it
-        assert get_user(client, token).status_code == 200
-        clock.move_to(START + timedelta(hours=24, seconds=-1))
-        assert get_user(client, token).status_code == 200
+        for seconds in (-30, 24 * 3600 - 1):  # the first as on a server whose clock is behind
+            clock.move_to(START + timedelta(seconds=seconds))
+            assert get_user(client, token).status_code == 200
         clock.move_to(START + timedelta(hours=24))
         assert_unauthorized(get_user(client, token))
 
@@ -57,12 +56,9 @@ def test_token_lives_24_hours_also_under_an_older_key(client, account, sign_with
 def test_token_of_an_older_key_is_accepted_while_that_key_is_listed(client, account, sign_with):
     sign_with(OLD_KEY)
     old = get_token(client)
-    sign_with(NEW_KEY)
-    assert_unauthorized(get_user(client, old))
     sign_with(NEW_KEY, ["an unrelated key of the shop, long enough", OLD_KEY])
     assert get_user(client, old).status_code == 200
     new = get_token(client)
-    assert jwt.decode(new, NEW_KEY, algorithms=["HS256"])["user_id"] == account.pk
     sign_with(NEW_KEY)
     assert get_user(client, new).status_code == 200
     assert_unauthorized(get_user(client, old))
@@ -73,19 +69,13 @@ def test_token_of_an_older_key_is_accepted_while_that_key_is_listed(client, acco
 
 @requirement("5.4")
 @pytest.mark.parametrize("fields", [None, ["password"], {"password", "email"}])
-def test_changed_password_ends_all_earlier_tokens(client, account, token, fields):
-    account.set_password("another horse")
-    account.save(update_fields=fields)
-    assert_unauthorized(get_user(client, token))
-    assert get_user(client, get_token(client, "zhang3", "another horse")).status_code == 200
-
-
-def test_tokens_end_when_the_changed_password_is_saved(client, account, token):
+def test_tokens_end_when_a_changed_password_is_saved(client, account, token, fields):
     account.set_password("another horse")
     account.save(update_fields=["email"])
     assert get_user(client, token).status_code == 200
-    account.save(update_fields=["password"])
+    account.save(update_fields=fields)
     assert_unauthorized(get_user(client, token))
+    assert get_user(client, get_token(client, "zhang3", "another horse")).status_code == 200
 
 
 def disable(account):
@@ -98,9 +88,13 @@ def remove_password(account):
     account.save()
 
 
+def delete(account):
+    account.delete()
+
+
 @requirement("5.5")
-@pytest.mark.parametrize("change", [disable, remove_password, lambda account: account.delete()])
-def test_token_of_a_disabled_or_deleted_account_is_refused(client, account, token, change):
+@pytest.mark.parametrize("change", [disable, remove_password, delete])
+def test_token_ends_with_its_account_or_password(client, account, token, change):
     change(account)
     assert_unauthorized(get_user(client, token))
 
@@ -131,35 +125,21 @@ def encode(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def get(client, header):
-    return client.get("/user/", headers={"Authorization": header})
-
-
-def test_profile_needs_a_token(client, db):
-    assert_unauthorized(client.get("/user/"), texts.NO_TOKEN)
-
-
 @requirement("5.7")
 @pytest.mark.parametrize(
     "header",
     [
-        "JWT",
-        "JWT a b",
-        "JWT .",
-        "JWT ..",
-        "JWT a.b.c",
-        "JWT é.é.é",
-        "JWT ☃",
-        "JWT " + "x" * 8000,
-        "JWT " + encode(b"[" * 6000) + ".e30.AAAA",
-        "JWT " + encode(b"1") + ".e30.AAAA",
-        "JWT " + encode(b'{"alg": ["HS256"]}') + ".e30.AAAA",
+        *("JWT", "JWT a b", "JWT .", "JWT ..", "JWT a.b.c", "JWT é.é.é", "JWT ☃", "JWT\x00", "JWT " + "x" * 8000),
+        *("Bearer x", "jwt\tx", "\x80"),
+        *(f"JWT {encode(head)}.e30.AAAA" for head in (b"[" * 6000, b"1", b'{"alg": ["HS256"]}')),
         "JWT " + encode(b'{"alg": "HS256", "n": ' + b"1" * 5000 + b"}") + ".e30.AAAA",
     ],
-    ids=range(12),
+    ids=range(16),
 )
-def test_malformed_header_is_refused(client, db, header):
-    assert_unauthorized(get(client, header))
+def test_missing_or_malformed_header_is_refused(client, db, header):
+    response = client.get("/user/", headers={"Authorization": header})
+    assert_unauthorized(response, texts.LOGIN_ENDED if header.split()[0] == "JWT" else texts.NO_TOKEN)
+    assert_unauthorized(client.get("/user/"), texts.NO_TOKEN)
 
 
 @requirement("5.1")
@@ -181,43 +161,36 @@ def test_token_with_missing_or_wrong_claims_is_refused(client, token, settings, 
 
 
 @requirement("5.1")
-@pytest.mark.parametrize(
-    "header",
-    [
-        {"jku": "http://127.0.0.1:9/keys"},
-        {"x5u": "http://127.0.0.1:9/keys"},
-        {"kid": "../../dev/null"},
-        {"jwk": {"kty": "oct", "k": "aw"}},
-    ],
-    ids=lambda header: next(iter(header)),
-)
 @pytest.mark.filterwarnings("ignore:The HMAC key")
-def test_key_named_in_the_header_is_ignored(client, account, token, settings, header):
+def test_key_named_in_the_header_is_ignored(client, account, token, settings):
     claims = jwt.decode(token, options={"verify_signature": False})
-    own = jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"], headers=header)
-    assert get_user(client, own).json()["id"] == account.pk
-    for key in ("k", "another key of thirty-two bytes and more"):
-        assert_unauthorized(get_user(client, jwt.encode(claims, key, headers=header)))
+    for name, value in (
+        ("jku", "http://127.0.0.1:9/keys"),
+        ("x5u", "http://127.0.0.1:9/keys"),
+        ("kid", "../../dev/null"),
+        ("jwk", {"kty": "oct", "k": "aw"}),
+    ):
+        own = jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"], headers={name: value})
+        assert get_user(client, own).json()["id"] == account.pk
+        for key in ("k", "another key of thirty-two bytes and more"):
+            assert_unauthorized(get_user(client, jwt.encode(claims, key, headers={name: value})))
 
 
 @requirement("5.1")
 @pytest.mark.parametrize(
-    "algorithm", ["none", "None", "HS512", "HS384", "RS256", "ES256", "", None, ["HS256"], "hs256"]
+    "algorithm", ["none", "None", "HS512", "HS384", "RS256", "ES256", "", None, ["HS256"], "hs256", "HS256"]
 )
-def test_token_that_names_another_algorithm_is_refused(client, token, settings, algorithm):
-    """Also with the signature that our own key makes."""
-    signed = f"{encode(json.dumps({'alg': algorithm, 'typ': 'JWT'}).encode())}.{token.split('.')[1]}"
-    for key in (settings.SIMPLE_JWT["SIGNING_KEY"].encode(), b""):
-        for digest in ("sha256", "sha512"):
-            assert_unauthorized(get_user(client, f"{signed}.{encode(hmac.digest(key, signed.encode(), digest))}"))
-    assert_unauthorized(get_user(client, f"{signed}."))
+def test_only_hs256_with_our_key_is_accepted(client, token, settings, algorithm):
+    head = encode(json.dumps({"alg": algorithm, "typ": "JWT"}).encode())
+    signed = f"{head}.{token.split('.')[1]}"
+
+    def sign(key, digest):
+        return encode(hmac.digest(key.encode(), signed.encode(), digest))
+
+    our_key = settings.SIMPLE_JWT["SIGNING_KEY"]
+    own = sign(our_key, "sha256")
+    forged = [sign("", "sha256"), sign("", "sha512"), sign(our_key, "sha512"), "", "AAAA", f"{own}.", f"{own}.AAAA"]
+    for signature in [*forged, *([own] if algorithm != "HS256" else [])]:
+        assert_unauthorized(get_user(client, f"{signed}.{signature}"))
     assert_unauthorized(get_user(client, signed))
-
-
-@requirement("5.1")
-def test_token_with_a_wrong_signature_is_refused(client, token):
-    signed, _, signature = token.rpartition(".")
-    empty_key = encode(hmac.digest(b"", signed.encode(), "sha256"))
-    changed = ("A" if signature[0] != "A" else "B") + signature[1:]
-    for end in ("", ".", ".AAAA", f".{signature}.", f".{signature}.AAAA", f".{empty_key}", f".{changed}"):
-        assert_unauthorized(get_user(client, signed + end))
+    assert (get_user(client, f"{signed}.{own}").status_code == 200) is (algorithm == "HS256")
