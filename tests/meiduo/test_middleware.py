@@ -77,22 +77,6 @@ def assert_refused(response, status, message):
 @pytest.mark.parametrize(
     "parameters",
     [
-        *(
-            f"charset={codec}"
-            for codec in [
-                "base64",
-                "hex",
-                "zip",
-                "bz2",
-                "rot13",
-                "uu",
-                "quopri",
-                "undefined",
-                "utf-16",
-                "utf-7",
-                "utf-32",
-            ]
-        ),
         *(f"charset={codec}" for codec in ("base64", "hex", "zip", "bz2", "rot13", "uu", "quopri", "undefined")),
         *(f"charset={codec}" for codec in ("utf-16", "utf-7", "utf-32", "gbk", "latin-1", "idna", "utf-8-sig", "none")),
         *("charset=", 'charset="', 'charset="base64"', "CHARSET=Base64", "charset=utf-8; charset=base64"),
@@ -107,18 +91,14 @@ def test_encoding_other_than_utf_8_is_refused(call, parameters):
         assert_refused(call("POST", path, headers, b'{"username": "a"}'), 415, "请求不正确。")
 
 
-def test_usual_spellings_of_the_json_content_type_are_read(call):
-    for content_type in (
-        "application/json",
-        "application/json;",
-        "application/json;charset=utf-8",
-        "application/json; charset=UTF-8",
-        'application/json; charset="UTF8"',
-        "application/json; odata=verbose",
-        'application/json ; charset=utf-8 ; profile="a b" ;',
-    ):
-        response = call("POST", "/authorizations/", [("Content-Type", content_type)], b'{"username": "nobody"}')
-        assert (response.status, json.loads(response.text)["message"]) == (400, "请输入密码。"), content_type
+@pytest.mark.parametrize(
+    "parameters",
+    ["", ";", ";charset=utf-8", "; charset=UTF-8", '; charset="UTF8"', "; odata=verbose", ' ; charset=utf-8 ; p="a b" ;'],
+)
+def test_usual_spellings_of_the_json_content_type_are_read(call, parameters):
+    headers = [("Content-Type", f"application/json{parameters}")]
+    response = call("POST", "/authorizations/", headers, b'{"username": "nobody"}')
+    assert (response.status, json.loads(response.text)["message"]) == (400, "请输入密码。")
 
 
 @requirement("9.1")
@@ -276,14 +256,9 @@ def test_no_address_is_built_from_request_headers(client, db, headers):
 @requirement("9.6")
 def test_gunicorn_takes_no_path_scheme_or_address_from_headers(call):
     plain = call("GET", "/oauth/qq/login/")
-    for header in (
-        ("SCRIPT_NAME", "/evil"),
-        ("PATH_INFO", "/back-office/login/"),
-        ("X_FORWARDED_FOR", "192.0.2.1"),
-        ("X-Forwarded-Proto", "https"),
-        ("X-Forwarded-Protocol", "ssl"),
-        ("X-Forwarded-Ssl", "on"),
-    ):
+    replaced = [("SCRIPT_NAME", "/evil"), ("PATH_INFO", "/back-office/login/"), ("X_FORWARDED_FOR", "192.0.2.1")]
+    proxy = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Protocol", "ssl"), ("X-Forwarded-Ssl", "on")]
+    for header in (*replaced, *proxy):
         response = call("GET", "/oauth/qq/login/", [header])
         assert (response.status, response.headers["Location"]) == (plain.status, plain.headers["Location"]), header
         assert call("GET", "/user", [header]).headers["Location"] == "/user/", header
@@ -295,10 +270,10 @@ def test_gunicorn_takes_no_path_scheme_or_address_from_headers(call):
 @requirement("9.12")
 @pytest.mark.parametrize("path", sorted({*READING, *WRITING}))
 def test_other_methods_are_refused(client, db, path):
-    allowed = {"OPTIONS"} | ({"GET", "HEAD"} if path in READING else set()) | ({"POST"} if path in WRITING else set())
-    if path.startswith("/oauth/"):
-        allowed -= {"HEAD", "OPTIONS"}  # must not use anything up
-    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "PROPFIND"} - allowed:
+    methods = {"PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"}
+    methods |= {"HEAD", "OPTIONS"} if path.startswith("/oauth/") else set()  # they must not use anything up
+    methods |= (set() if path in READING else {"GET", "HEAD"}) | (set() if path in WRITING else {"POST"})
+    for method in methods:
         status = client.generic(method, path).status_code
         assert status == 405 or (path, status) == ("/user/", 401), method
 
