@@ -40,7 +40,7 @@ def refused(event, reason=None, **fields):
     return ("WARNING", event, {"outcome": "refused", **({"reason": reason} if reason else {}), **fields})
 
 
-@requirement("10.4")
+@requirement("5.8", "10.4")
 def test_logins_are_recorded(client, account, events):
     log_in(client)
     log_in(client, password="another horse")
