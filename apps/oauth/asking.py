@@ -40,7 +40,7 @@ def make_client() -> OAuthQQ:
         redirect_uri=conf.REDIRECT_URI,
         api_url=conf.API_URL,
         timeout=conf.TIMEOUT,
-        max_connections=conf.MAX_CONNECTIONS,
+        max_connections=conf.MAX_CONCURRENCY,
         unionid=conf.UNIONID,
     )
 
