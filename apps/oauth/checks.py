@@ -73,6 +73,7 @@ def is_rate(scope: str) -> bool:
 
 
 CACHE, PROXIES = 'CACHES["default"]', 'REST_FRAMEWORK["NUM_PROXIES"]'
+NOT_ATOMIC = (FileBasedCache, DatabaseCache)
 COUNT_PROXIES = "Set it to the number of proxies in front of the shop, 0 if there is none."
 USE_REDIS = "Use Redis with maxmemory-policy noeviction."
 BOOLEAN = 'Set one of them; the string "False" counts as true.'
@@ -106,8 +107,7 @@ RULES = [
          "If callback/ is meant, use the path at which it is mounted; below a prefix, set FORCE_SCRIPT_NAME."),
     Rule("QQ_REDIRECT_URI", "W015", origins.has_domain, "has no domain, which QQ's console refuses: {!r}.",
          "Register a domain. To try it on one machine, add the domain to the hosts file.", deploy=True),
-    Rule("QQ_REDIRECT_URI", "W016", lambda value: not urlsplit(value).port,
-         "has a port, which QQ's console may refuse: {!r}.",
+    Rule("QQ_REDIRECT_URI", "W016", lambda url: not urlsplit(url).port, "has a port, which QQ may refuse: {!r}.",
          "Serve the API on the default port: 443, or 80 for http.", deploy=True),
     Rule("QQ_CALLBACK_PAGE", "E004", is_url, "is not a URL: {!r}.",
          "Set the URL of the page that gets ?code=, as in https://www.example.com/oauth_callback.html. If "
@@ -119,11 +119,11 @@ RULES = [
          "Set it to QQ_REDIRECT_URI, unless both pages handle errors.", deploy=True),
     Rule("QQ_CALLBACK_PAGE", "E021",
          lambda value: get_mode() != "callback" or conf.is_secure or urlsplit(value).scheme == "http",
-         "is https and the API http, so browsers block the page's calls: {!r}.",
+         "is https and the API http, so browsers block its calls: {!r} and {conf.REDIRECT_URI!r}.",
          "Serve the API over https, and register that URL with QQ.", deploy=True),
     Rule("QQ_CALLBACK_PAGE", "E022",
          lambda _: get_mode() != "callback" or not conf.REQUIRE_COOKIE or origins.is_one_site(),
-         "and QQ_REDIRECT_URI are two sites to browsers, which drop the login's cookie: {!r}.",
+         "and the API are two sites (scheme and domain), so browsers drop the cookie: {!r} and {conf.REDIRECT_URI!r}.",
          "Serve both over https below one domain, as its www. and api. If that is impossible, set QQ_REQUIRE_COOKIE = "
          "False, which does without the cookie; read first what protection is lost.", deploy=True),
     Rule("QQ_API_URL", "E005", lambda value: is_url(value) and value.rstrip("/") != API_URL.replace("https", "http"),
@@ -153,9 +153,9 @@ RULES = [
          "keeps nothing, so a used login works again.", USE_REDIS),
     Rule(CACHE, "E012", lambda cache: not isinstance(cache, LocMemCache) or not conf.in_production,
          "is local memory, so a used login works again in another process.", USE_REDIS),
-    Rule(CACHE, "E012", lambda cache: not isinstance(cache, (FileBasedCache, DatabaseCache)) or not conf.in_production,
+    Rule(CACHE, "E012", lambda cache: not isinstance(cache, NOT_ATOMIC) or not conf.in_production,
          "is not atomic: of two calls at once, both succeed.", USE_REDIS),
-    Rule(CACHE, "W003", lambda cache: getattr(cache, "_max_entries", 10**6) >= 100_000,
+    Rule(CACHE, "W003", lambda cache: not isinstance(cache, (LocMemCache, *NOT_ATOMIC)) or cache._max_entries >= 10**5,
          "evicts entries, used logins among them, when it holds {._max_entries}.",
          USE_REDIS + ' While developing, OPTIONS with {"MAX_ENTRIES": 100_000} is enough.'),
     Rule(CACHE, "W009", has_one_server, "reads from replicas: these may lag behind, and logins fail.",
@@ -214,7 +214,7 @@ def apply_rules(deploy: bool) -> Iterator[CheckMessage]:
             value = read(rule.setting)
             if rule.is_valid(value):
                 continue
-            problem = rule.problem.format(value)
+            problem = rule.problem.format(value, conf=conf)
         except (ImportError, InvalidCacheBackendError) as exc:
             problem = rule.problem.format(exc)
         if rule.number.startswith("E"):

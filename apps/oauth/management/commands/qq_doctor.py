@@ -27,7 +27,7 @@ from ...errors import CACHE_ERRORS
 from ...flow import CLOCK_ALARM
 from ...flow import take as pop
 from ...models import OAuthQQUser
-from ...origins import format_origin, get_mode, guess_site, is_one_origin, is_one_site
+from ...origins import format_origin, get_mode, guess_site, is_one_origin, is_one_site, is_url
 from ...qq import QQMisconfigured, QQRejected, QQUnavailable
 from .settle_qq_bindings import name_command
 
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             found[kind] += 1
             number = f" ({finding.id})" if finding.id else ""
             self.stdout.write(f"{kind:9}{redact(finding.msg)}{number}\n{'':9}-> {redact(finding.hint or '')}")
-        if get_mode():
+        if is_url(conf.REDIRECT_URI):
             self.stdout.write(f"\nRegister this URL with QQ, exactly as it is:\n{redact(conf.REDIRECT_URI)}\n\n")
         if found["wrong"]:
             raise CommandError(f"QQ login cannot work yet. Wrong: {found['wrong']}, warnings: {found['warning']}.")
