@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -65,16 +66,21 @@ def has_one_server(cache: Any) -> bool:
     return not isinstance(servers, (list, tuple)) or len(servers) < 2 or is_sharded
 
 
-def is_rate(scope: str) -> bool:
+def is_rate(scope: str, value: Any) -> bool:
     try:
         return bool(get_rate_limit(scope))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return False
 
 
+def is_unset_or_only(new_name: str, value: Any) -> bool:
+    return value is None or not read(new_name)
+
+
 CACHE, PROXIES = 'CACHES["default"]', 'REST_FRAMEWORK["NUM_PROXIES"]'
 NOT_ATOMIC = (FileBasedCache, DatabaseCache)
 COUNT_PROXIES = "Set it to the number of proxies in front of the shop, 0 if there is none."
+REGISTER = " QQ_REDIRECT_URI is the API's callback/, to be registered with QQ."
 USE_REDIS = "Use Redis with maxmemory-policy noeviction."
 BOOLEAN = 'Set one of them; the string "False" counts as true.'
 SET_SERIALIZER = "Set it to the dotted path of a DRF serializer with mobile, password and sms_code that saves the user."
@@ -110,22 +116,20 @@ RULES = [
     Rule("QQ_REDIRECT_URI", "W016", lambda url: not urlsplit(url).port, "has a port, which QQ may refuse: {!r}.",
          "Serve the API on the default port: 443, or 80 for http.", deploy=True),
     Rule("QQ_CALLBACK_PAGE", "E004", is_url, "is not a URL: {!r}.",
-         "Set the URL of the page that gets ?code=, as in https://www.example.com/oauth_callback.html. If "
-         "QQ_REDIRECT_URI has it, move it here: QQ_REDIRECT_URI is the API's callback/."),
+         "Set the URL of the page that gets ?code=, as in https://www.example.com/oauth_callback.html." + REGISTER),
     Rule("QQ_CALLBACK_PAGE", "E004", lambda url: get_mode() != "callback" or not is_same_page(url, conf.REDIRECT_URI),
          "is our callback/ itself, not your page: {!r}.", "Set the URL of the page to which callback/ redirects."),
     Rule("QQ_CALLBACK_PAGE", "W014", lambda value: get_mode() != "direct" or is_same_page(value, conf.REDIRECT_URI),
          "gets the errors of login/, but QQ returns to another page: {!r}.",
          "Set it to QQ_REDIRECT_URI, unless both pages handle errors.", deploy=True),
     Rule("QQ_CALLBACK_PAGE", "E021",
-         lambda value: get_mode() != "callback" or conf.is_secure or urlsplit(value).scheme == "http",
+         lambda url: get_mode() != "callback" or conf.is_secure or urlsplit(url).scheme == "http",
          "is https and the API http, so browsers block its calls: {!r} and {conf.REDIRECT_URI!r}.",
          "Serve the API over https, and register that URL with QQ.", deploy=True),
     Rule("QQ_CALLBACK_PAGE", "E022",
          lambda _: get_mode() != "callback" or not conf.REQUIRE_COOKIE or origins.is_one_site(),
          "and the API are two sites (scheme and domain), so browsers drop the cookie: {!r} and {conf.REDIRECT_URI!r}.",
-         "Serve both over https below one domain, as its www. and api. If that is impossible, set QQ_REQUIRE_COOKIE = "
-         "False, which does without the cookie; read first what protection is lost.", deploy=True),
+         "Serve both over https below one domain; QQ_REQUIRE_COOKIE = False is the less safe way out.", deploy=True),
     Rule("QQ_API_URL", "E005", lambda value: is_url(value) and value.rstrip("/") != API_URL.replace("https", "http"),
          "is neither QQ's URL nor a stand-in's: {!r}.",
          "Remove the setting, or set a stand-in's URL, as in http://127.0.0.1:8001."),
@@ -162,7 +166,7 @@ RULES = [
          'Name in LOCATION only the server that is written to; with Sentinel, as ["redis://…?is_master=1"].'),
     Rule(CACHE, "W018", lambda cache: not isinstance(cache, LocMemCache),
          "is local memory: right for one process, wrong for several workers.", USE_REDIS, deploy=True),
-    *(Rule(f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["{scope}"]', "E013", lambda _, scope=scope: is_rate(scope),
+    *(Rule(f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["{scope}"]', "E013", partial(is_rate, scope),
            "is not a rate: {!r}.", f'Remove it, or write it as in "{rate}"; None removes the limit.')
       for scope, rate in RATES.items()),
     Rule(PROXIES, "E020", lambda value: value is None or (isinstance(value, int) and value >= 0),
@@ -180,11 +184,10 @@ RULES = [
          'Make one: python -c "import secrets; print(secrets.token_urlsafe(64))"', deploy=True),
     Rule("SECURE_SSL_REDIRECT", "W017",
          lambda value: not value or settings.SECURE_PROXY_SSL_HEADER or api_settings.NUM_PROXIES == 0,
-         "is on and SECURE_PROXY_SSL_HEADER is not set: behind a proxy that ends TLS, each call is redirected to its "
-         "own URL forever, unless the server in between marks it as https.",
+         "is on without SECURE_PROXY_SSL_HEADER: a proxy that ends TLS may be redirected to the same URL forever.",
          "If all calls come through a proxy that sends X-Forwarded-Proto, set SECURE_PROXY_SSL_HEADER = "
          f'("HTTP_X_FORWARDED_PROTO", "https"). Without a proxy, set {PROXIES} = 0.', deploy=True),
-    *(Rule(old, "W012", lambda value, name=name: value is None or not read(name), f"is not read: {name} is.",
+    *(Rule(old, "W012", partial(is_unset_or_only, name), f"is not read: {name} is.",
            f"Move its value to {name}; delete it unless your own code reads it.") for name, old in OLD_NAMES.items()),
     *(Rule(old, "W012", lambda value: value is None, "is not read: state and URL are made for each login.",
            "Delete it, unless your own code reads it.") for old in ("QQ_STATE", "QQ_LOGIN_URL")),
@@ -244,7 +247,4 @@ def get_rename_hint(setting: str) -> str:
         return ""
     if setting != "QQ_REDIRECT_URI":
         return f"Rename {old} to {setting}."
-    return (
-        f"If {old} is your page's URL, as in most shops, rename it to QQ_CALLBACK_PAGE, set QQ_REDIRECT_URI to the "
-        "API's callback/ and register that with QQ. If it is callback/ already, rename it to QQ_REDIRECT_URI."
-    )
+    return f"If {old} is your page, as in most shops, rename it to QQ_CALLBACK_PAGE, else to {setting}." + REGISTER

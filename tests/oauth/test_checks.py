@@ -181,7 +181,7 @@ def test_message_names_setting_value_and_fix(https, name, value, number, message
     [
         ("QQ_APP_ID", "QQ_CLIENT_ID", "W001", "Rename QQ_APP_ID to QQ_CLIENT_ID."),
         ("QQ_APP_KEY", "QQ_CLIENT_SECRET", "E002", "Rename QQ_APP_KEY to QQ_CLIENT_SECRET."),
-        ("QQ_REDIRECT_URL", "QQ_REDIRECT_URI", "E003", "If QQ_REDIRECT_URL is your page's URL, as in most shops, "),
+        ("QQ_REDIRECT_URL", "QQ_REDIRECT_URI", "E003", "If QQ_REDIRECT_URL is your page, as in most shops, "),
     ],
 )
 def test_setting_under_its_old_name_is_to_be_renamed(https, old, new, number, hint):

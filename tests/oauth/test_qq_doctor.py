@@ -116,10 +116,10 @@ def test_tutorial_shop_that_has_only_installed_the_app_learns_what_to_rename(plu
     assert [line.split("-> ")[1] for line in printed.splitlines() if "-> " in line][:5] == [
         "Rename QQ_APP_ID to QQ_CLIENT_ID.",
         "Rename QQ_APP_KEY to QQ_CLIENT_SECRET.",
-        "If QQ_REDIRECT_URL is your page's URL, as in most shops, rename it to QQ_CALLBACK_PAGE, set QQ_REDIRECT_URI "
-        "to the API's callback/ and register that with QQ. If it is callback/ already, rename it to QQ_REDIRECT_URI.",
-        "Set the URL of the page that gets ?code=, as in https://www.example.com/oauth_callback.html. If "
-        "QQ_REDIRECT_URI has it, move it here: QQ_REDIRECT_URI is the API's callback/.",
+        "If QQ_REDIRECT_URL is your page, as in most shops, rename it to QQ_CALLBACK_PAGE, else to QQ_REDIRECT_URI. "
+        "QQ_REDIRECT_URI is the API's callback/, to be registered with QQ.",
+        "Set the URL of the page that gets ?code=, as in https://www.example.com/oauth_callback.html. "
+        "QQ_REDIRECT_URI is the API's callback/, to be registered with QQ.",
         "Delete it, unless your own code reads it.",
     ]
     assert "Register" not in printed

@@ -159,9 +159,11 @@ def use_cache() -> Findings:
                     hint="Check LOCATION and whether the server runs. It must add, count, and report deletions.")
         return
     client: Any = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
+    if not hasattr(client, "get_client"):  # no Redis
+        return
     try:
         config = client.get_client(write=True).config_get("maxmemory-policy")
-    except (AttributeError, *CACHE_ERRORS):  # no Redis, or one that does not tell
+    except CACHE_ERRORS:  # not allowed to read it
         return
     if (policy := config.get("maxmemory-policy", "noeviction")) != "noeviction":
         yield Warning(f'CACHES["default"] is a Redis that evicts entries when it is full: {policy}.',
