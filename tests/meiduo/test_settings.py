@@ -230,33 +230,20 @@ def test_cache_that_is_neither_redis_nor_memory_is_refused(read_settings):
     assert "ImproperlyConfigured: CACHE_URL must begin with redis://" in error
 
 
-NO_ORIGINS = [
-    "null",
-    "*",
-    "https://*",
-    "https://*.shop.test",
-    "www.shop.test",
-    "//www.shop.test",
-    "file://",
-    "ftp://www.shop.test",
-    "https://www.shop.test/",
-    "https://www.shop.test/login.html",
-    "https://www.shop.test?a",
-    "https://www.shop.test#a",
-    "https://user@www.shop.test",
-    "https://www.shop.test:port",
-    "https://WWW.shop.test",
-    "^https://",
-    "https://www shop.test",
-    "https://www.shop.test\\",
-]
+INVALID_ORIGINS = re.split(
+    r" [|] |\n",
+    r"""null | * | https://* | https://*.shop.test | www.shop.test | //www.shop.test | file:// | ftp://www.shop.test
+https://www.shop.test/ | https://www.shop.test/login.html | https://www.shop.test?a | https://www.shop.test#a
+https://user@www.shop.test | https://www.shop.test:port | https://WWW.shop.test | ^https://
+https://www.shop.test\ | https://www shop.test""",
+)
 
 
 def test_invalid_origin_is_refused(read_settings):
     listed = [
-        {"CORS_ALLOWED_ORIGINS": f"https://www.shop.test,{origin},http://localhost:8080"} for origin in NO_ORIGINS
+        {"CORS_ALLOWED_ORIGINS": f"https://www.shop.test,{origin},http://localhost:8080"} for origin in INVALID_ORIGINS
     ]
-    for origin, error in zip(NO_ORIGINS, read_settings(*listed), strict=True):
+    for origin, error in zip(INVALID_ORIGINS, read_settings(*listed), strict=True):
         assert f"CORS_ALLOWED_ORIGINS cannot be read: {origin} is not an origin." in error
 
 
@@ -296,18 +283,8 @@ def test_production_refuses_weak_settings(read_settings, tmp_path):
     assert not (tmp_path / "var" / "secret_key").exists()
 
 
-NEEDED = [
-    "SECRET_KEY",
-    "JWT_SIGNING_KEY",
-    "ALLOWED_HOSTS",
-    "DATABASE_URL",
-    "CACHE_URL",
-    "NUM_PROXIES",
-    "QQ_CLIENT_SECRET",
-    "QQ_REDIRECT_URI",
-    "QQ_CALLBACK_PAGE",
-    "SMS_BACKEND",
-]
+NEEDED = ["SECRET_KEY", "JWT_SIGNING_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "CACHE_URL", "NUM_PROXIES"]
+NEEDED += ["QQ_CLIENT_SECRET", "QQ_REDIRECT_URI", "QQ_CALLBACK_PAGE", "SMS_BACKEND"]
 
 
 def test_production_names_at_once_all_that_is_not_set(read_settings, tmp_path):
