@@ -10,7 +10,7 @@ from rest_framework.serializers import Serializer
 
 from apps.oauth.shops import AccountSerializer
 
-PAYLOADS = "apps.oauth.shops"
+PIECES = "apps.oauth.shops"
 BACKENDS = "django.core.cache.backends"
 MEMORY = f"{BACKENDS}.locmem.LocMemCache"
 REDIS = {"default": {"BACKEND": f"{BACKENDS}.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}}
@@ -340,7 +340,7 @@ def family(https):
     return https
 
 
-@pytest.mark.parametrize("path", [f"{__name__}.FamilySerializer", f"{PAYLOADS}.AccountSerializer"])
+@pytest.mark.parametrize("path", [f"{__name__}.FamilySerializer", f"{PIECES}.AccountSerializer"])
 def test_contrib_serializer_passes_where_it_fits(family, path):
     family.QQ_ACCOUNT_SERIALIZER = path
     assert found() == set()
@@ -375,15 +375,21 @@ def test_contrib_serializer_needs_a_unique_mobile(family):
     [("jwt_payload", "rest_framework_jwt"), ("simplejwt_payload", "rest_framework_simplejwt")],
 )
 def test_contrib_payload_needs_its_package(https, monkeypatch, payload, package):
-    https.QQ_LOGIN_PAYLOAD = f"{PAYLOADS}.{payload}"
+    https.QQ_LOGIN_PAYLOAD = f"{PIECES}.{payload}"
     monkeypatch.setitem(sys.modules, f"{package}.settings", None)
     ((id, message),) = find().items()
     assert id == "oauth.E019"
     assert message.msg.startswith(f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: ")
 
 
+def test_contrib_is_not_imported_unless_a_setting_names_it(https, monkeypatch):
+    monkeypatch.delitem(sys.modules, PIECES)
+    assert found() == set()
+    assert PIECES not in sys.modules
+
+
 def test_contrib_payload_passes_where_its_package_is_installed(https):
-    https.QQ_LOGIN_PAYLOAD = f"{PAYLOADS}.simplejwt_payload"
+    https.QQ_LOGIN_PAYLOAD = f"{PIECES}.simplejwt_payload"
     assert found() == set()
 
 
