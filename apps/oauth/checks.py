@@ -30,11 +30,10 @@ from . import origins
 from .conf import conf
 from .origins import get_mode, is_loopback, is_same_page, is_url
 from .qq import API_URL
-from .throttling import RATES
-from .throttling import AddressThrottle as get_rate_limit
+from .ratelimit import RATES, get_rate_limit
 
 TAG = "qq_login"
-CONTRIB = f"{__package__}.shops"
+CONTRIB = f"{__package__}.contrib.meiduo"
 SAMPLE_KEY = re.compile(r"change.?me|your.?(secret|key)|example|sample|placeholder|password|0123456789", re.I)
 
 
@@ -199,7 +198,7 @@ RULES = [
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     found = list(apply_rules(deploy=False))
     if CONTRIB in sys.modules:  # a setting names a piece of contrib.meiduo, so it has been imported
-        found += import_module(f"{__package__}.contrib.meiduo.checks").check_contrib()
+        found += import_module(f"{CONTRIB}.checks").check_contrib()
     return found
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from django.urls import NoReverseMatch, reverse
 
 from .conf import conf
-from .inputs import origin_of as get_origin
+from .validation import get_origin
 
 # In a country's domain, these make the registered domain three labels long: shop.com.cn.
 SECOND_LEVEL = {"ac", "co", "com", "edu", "gov", "mil", "net", "org"}

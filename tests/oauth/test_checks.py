@@ -8,9 +8,9 @@ from django.core.checks import run_checks
 from django_redis.cache import RedisCache
 from rest_framework.serializers import Serializer
 
-from apps.oauth.shops import AccountSerializer
+from apps.oauth.contrib.meiduo import AccountSerializer
 
-PIECES = "apps.oauth.shops"
+PIECES = "apps.oauth.contrib.meiduo"
 BACKENDS = "django.core.cache.backends"
 MEMORY = f"{BACKENDS}.locmem.LocMemCache"
 REDIS = {"default": {"BACKEND": f"{BACKENDS}.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}}

@@ -20,7 +20,7 @@ from django.urls import set_script_prefix
 from tests.tools import processes
 
 API, PAGE = "https://api.shop.com.cn/oauth/qq/callback/", "https://www.shop.com.cn/oauth_callback.html"
-PIECES = "apps.oauth.shops"  # contrib.meiduo
+PIECES = "apps.oauth.contrib.meiduo"  # contrib.meiduo
 CORS = "corsheaders.middleware.CorsMiddleware"
 REDIS = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://:pass@127.0.0.1:1"}}
 
@@ -36,10 +36,10 @@ def examine(*options):
 
 
 def findings(*options):
-    """Run the doctor; return its findings as (kind, fault, mend)."""
+    """Run the doctor; return its findings as (kind, fault, fix)."""
     lines = examine(*options)[0].split("\n\n")[0].splitlines()
     pairs = zip(lines[::2], lines[1::2], strict=True)
-    return [(fault[:9].strip(), fault[9:], mend.removeprefix(" " * 9 + "-> ")) for fault, mend in pairs]
+    return [(fault[:9].strip(), fault[9:], fix.removeprefix(" " * 9 + "-> ")) for fault, fix in pairs]
 
 
 @pytest.fixture
@@ -518,9 +518,9 @@ def test_database_error_is_shown_by_class_and_number(plugged_in, news):
 @pytest.mark.parametrize(("seconds", "apart"), [(0, None), (3, None), (-10, "10"), (10, "10"), (3600, "3600")])
 def test_clocks_that_differ_are_a_warning(plugged_in, news, seconds, apart):
     with time_machine.travel(datetime.now(timezone.utc) + timedelta(seconds=seconds)):
-        told = [(kind, fault) for kind, fault, _ in news()]
+        found = [(kind, fault) for kind, fault, _ in news()]
     fault = f"The clocks of this machine and of the database differ by {apart} seconds."
-    assert told == ([("warning", fault)] if apart else [])
+    assert found == ([("warning", fault)] if apart else [])
 
 
 # QQ -------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from django.utils.module_loading import import_string
 
 from ...checks import fault
 from ...conf import conf
-from ...shops import AccountSerializer, jwt_payload, simplejwt_payload
+from . import AccountSerializer, jwt_payload, simplejwt_payload
 
 PACKAGES = {jwt_payload: "rest_framework_jwt", simplejwt_payload: "rest_framework_simplejwt"}
 

@@ -20,16 +20,15 @@ from django.test import Client, RequestFactory
 from django.urls import get_script_prefix, reverse
 from django.utils.module_loading import import_string
 
-from ...asking import make_client
+from ...cache import CACHE_ERRORS, pop
 from ...checks import CONTRIB, TAG
 from ...conf import conf
-from ...errors import CACHE_ERRORS
-from ...flow import CLOCK_ALARM
-from ...flow import take as pop
+from ...flow.lifetimes import CLOCK_ALARM
 from ...models import OAuthQQUser
 from ...origins import format_origin, get_mode, guess_site, is_one_origin, is_one_site, is_url
 from ...qq import QQMisconfigured, QQRejected, QQUnavailable
-from .settle_qq_bindings import name_command
+from ...single_flight import make_client
+from .. import name_command
 
 Findings = Iterator[CheckMessage]
 
