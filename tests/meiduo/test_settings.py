@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from standin.app import CLIENT_SECRET
+from standin.state import CLIENT_SECRET
+from tests.tools.requirements import requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "Zk3vQ9xW2mB7nL5pR8tY4uI6oA1sD0fG-hJcVbNqEwXr"
@@ -239,6 +240,7 @@ https://www.shop.test\ | https://www shop.test""",
 )
 
 
+@requirement("9.2")
 def test_invalid_origin_is_refused(read_settings):
     listed = [
         {"CORS_ALLOWED_ORIGINS": f"https://www.shop.test,{origin},http://localhost:8080"} for origin in INVALID_ORIGINS
@@ -275,6 +277,7 @@ REFUSED = [
 ]
 
 
+@requirement("5.2", "10.1")
 def test_production_refuses_weak_settings(read_settings, tmp_path):
     errors = read_settings(*(PRODUCTION | change for change, _ in REFUSED))
     for (change, fault), error in zip(REFUSED, errors, strict=True):
@@ -305,6 +308,7 @@ def test_development_starts_without_keys(read_settings):
     ] * 3
 
 
+@requirement("9.14")
 def test_production_passes_the_deployment_checks(start):
     process = start("-W", "error", "manage.py", "check", "--deploy", "--fail-level", "WARNING", env=PRODUCTION)
     assert process.returncode == 0, process.err
@@ -318,6 +322,7 @@ def test_deployment_checks_report_development_sms_under_gunicorn_too(start):
     assert "users.W001" not in start("-c", "import meiduo.wsgi").err
 
 
+@requirement("9.11")
 def test_production_answers_over_https_with_safe_headers(start):
     code = (
         "import json, django; django.setup(); from django.test import Client;"
@@ -345,6 +350,7 @@ HTTPS_ONLY = {
 }
 
 
+@requirement("9.11")
 def test_https_is_forced_where_the_shop_is_https(read_settings):
     direct, proxied, plain = read_settings(
         PRODUCTION,
@@ -463,6 +469,7 @@ def test_pages_are_revalidated_by_browsers(client, db):
     assert response["X-Content-Type-Options"] == "nosniff"
 
 
+@requirement("9.14")
 def test_admin_is_mounted_only_at_its_path(start):
     code = (
         "import django; django.setup(); from django.test import Client;"
