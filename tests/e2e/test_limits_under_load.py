@@ -117,14 +117,6 @@ def test_30_of_50_callbacks_from_one_address_pass_and_the_others_can_be_repeated
     assert "code" in shopper.come_back(callback)  # from another address: nothing was used up
 
 
-def test_60_of_100_calls_of_the_page_from_one_address_pass(new_shopper):
-    def send(address):
-        shopper = new_shopper()
-        return at_once(*[lambda: shopper.collect("no-code", **forged(address))] * CALLS)
-
-    assert_passed(60, in_one_minute(send), code="code_invalid")
-
-
 @requirement("11 bind, failed")
 def test_10_of_100_wrong_forms_from_one_address_pass(new_shopper):
     shoppers = [new_shopper() for _ in range(CALLS // 2)]
