@@ -107,7 +107,7 @@ def function_of(name):
 
 
 def case_changes(file):
-    """Return a function: does a mutant change only upper and lower case? mutmut changes such texts in other ways too."""
+    """Return a function: does a mutant change only upper and lower case? mutmut has better changes for such texts."""
     text = file.read_text()
     source = {}
     for node in ast.walk(ast.parse(text)):
