@@ -113,7 +113,7 @@ for _name, _read in {
     "QQ_CLIENT_SECRET": str,
     "QQ_API_URL": str,
     "QQ_TIMEOUT": number(float),
-    "QQ_MAX_CONNECTIONS": number(int),
+    "QQ_MAX_CONCURRENCY": number(int),
     "QQ_REQUIRE_COOKIE": boolean,
     "QQ_UNIONID": boolean,
 }.items():
@@ -121,8 +121,8 @@ for _name, _read in {
         globals()[_name] = _value
 
 # The other threads serve the pages while QQ is slow.
-if (_threads := given("THREADS", number(int, 1))) and given("QQ_MAX_CONNECTIONS") is None:
-    QQ_MAX_CONNECTIONS = max(1, _threads * 3 // 4)
+if (_threads := given("THREADS", number(int, 1))) and given("QQ_MAX_CONCURRENCY") is None:
+    QQ_MAX_CONCURRENCY = max(1, _threads * 3 // 4)
 
 PRODUCTION = (
     not DEBUG
@@ -348,10 +348,10 @@ NUM_PROXIES = given("NUM_PROXIES", number(int), 0)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["apps.users.tokens.LoginTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["apps.users.formats.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["apps.oauth.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.users.formats.OnlyJSON",
-    "EXCEPTION_HANDLER": "apps.users.errors.exception_handler",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.oauth.parsers.JSONOnlyNegotiation",
+    "EXCEPTION_HANDLER": "apps.oauth.exception_handler.exception_handler",
     "NUM_PROXIES": NUM_PROXIES,
 }
 SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER_TYPES": ("JWT",), "LEEWAY": 60}

@@ -169,7 +169,7 @@ def binding(account, qq):
 def installed_wheel(tmp_path_factory):
     """A folder with the app as pip installs it, made without the network from the files here."""
     source, wheels, folder = map(tmp_path_factory.mktemp, ("source", "wheels", "installed"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     # Not where it is: what setuptools leaves behind there would be in the next wheel.
     shutil.copytree(ROOT / "apps/oauth", source / "apps/oauth", ignore=shutil.ignore_patterns("__pycache__"))

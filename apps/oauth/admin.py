@@ -1,13 +1,13 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from .audit import mask_mobiles
-from .models import OAuthQQUser, shorten
+from .models import OAuthQQUser
+from .redaction import mask_mobiles, shorten_openid
 
 
 @admin.register(OAuthQQUser)
 class OAuthQQUserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's cannot be subscripted
-    """Look, don't touch: a binding is made by its owner, with a proof."""
+    """Bindings are read-only here: only the users themselves can bind, by proving that they own both accounts."""
 
     list_display = fields = readonly_fields = ("short_openid", "masked_user", "masked_mobile", "create_time")
     list_select_related = ("user",)
@@ -15,7 +15,7 @@ class OAuthQQUserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's 
 
     @admin.display(description="openid")
     def short_openid(self, binding: OAuthQQUser) -> str:
-        return shorten(binding.openid)
+        return shorten_openid(binding.openid)
 
     @admin.display(description="用户")
     def masked_user(self, binding: OAuthQQUser) -> str:
@@ -32,7 +32,7 @@ class OAuthQQUserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's 
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: OAuthQQUser | None = None) -> bool:
-        # Asked on a user's pages too: with the user go the bindings.
+        # A user's own admin page asks this too: deleting a user deletes the bindings.
         match = request.resolver_match
-        is_here = match is None or (match.url_name or "").startswith(f"{self.opts.app_label}_{self.opts.model_name}_")
-        return not is_here and super().has_delete_permission(request, obj)
+        is_ours = match is None or (match.url_name or "").startswith(f"{self.opts.app_label}_{self.opts.model_name}_")
+        return not is_ours and super().has_delete_permission(request, obj)

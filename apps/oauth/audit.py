@@ -1,8 +1,10 @@
-"""What is recorded of a login: an event a step, in the log `meiduo.audit` and for whoever listens to `qq_audited`."""
+"""The audit log: one event per step, in the log `meiduo.audit` and in the signal `qq_audited`."""
 
 import logging
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.http import HttpRequest
@@ -10,51 +12,82 @@ from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
-from .addresses import client_address
+from .client_ip import get_client_ip
+from .errors import QQLoginError
+from .exception_handler import API_ERRORS, get_code, get_fields, to_api_error
 from .signals import qq_audited
 
-audit = logging.getLogger("meiduo.audit")
+logger = logging.getLogger("meiduo.audit")
 
 LEVELS = {"ok": logging.INFO, "refused": logging.WARNING, "alarm": logging.ERROR}
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
-def record(request: HttpRequest | Request, event: str, outcome: str = "ok", **fields: Any) -> None:
-    """Record that `event` has ended in `outcome`: "ok", "refused", or "alarm" for what an operator must look at.
+class Event:
+    """The names of the QQ login's events."""
 
-    The fields are attributes of the log record, for a formatter that makes a JSON line of them, and the signal's
-    `fields`. No secret may be among them, nor a whole openid or mobile number.
+    START = "start"  # a browser went to QQ
+    CALLBACK = "callback"  # a browser came back from QQ
+    QQ = "qq"  # QQ did not name a person
+    LOGIN = "login"  # a bound user logged in, or a code was refused
+    BIND_TOKEN = "bind_token"  # noqa: S105  # an unbound user got the form
+    BIND = "bind"  # the form was sent
+    UNBIND = "unbind"  # a binding was removed
+    LIMIT = "limit"  # a rate limit refused a call
+
+
+class Step:
+    """A step under way: its event, and the fields that the audit log will have."""
+
+    def __init__(self, event: str) -> None:
+        self.event = event
+        self.fields: dict[str, Any] = {}
+
+    def add(self, **fields: Any) -> None:
+        self.fields |= fields
+
+
+@contextmanager
+def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
+    """Record the event once the block ends: "refused" with the reason if it raises an API error, else "ok"."""
+    step = Step(event)
+    try:
+        yield step
+    except API_ERRORS as exc:
+        error = to_api_error(exc)
+        assert error is not None
+        reason = error.reason if isinstance(error, QQLoginError) else get_code(error)
+        record(request, event, "refused", reason=reason, field=next(iter(get_fields(error)), None), **step.fields)
+        raise
+    record(request, step.event, **step.fields)
+
+
+def record(request: HttpRequest | Request, event: str, outcome: str = "ok", **fields: Any) -> None:
+    """Record an event. The outcome is "ok", "refused", or "alarm" if an operator must look at it.
+
+    The fields become attributes of the log record, for a formatter that writes JSON, and the signal's `fields`; a field
+    that is None is left out. They must hold no secret, no whole openid and no whole mobile number.
     """
     fields = {
-        "request_id": request_id(request),
-        "address": client_address(request),
+        "request_id": get_request_id(request),
+        "address": get_client_ip(request),
         "outcome": outcome,
         **{name: value for name, value in fields.items() if value is not None},
     }
-    audit.log(LEVELS[outcome], event, extra=fields)
-    # A listener of the shop's that fails is logged by Django, and costs nobody his login.
+    logger.log(LEVELS[outcome], event, extra=fields)
+    # Robust: Django logs a receiver that fails, and the login goes on.
     qq_audited.send_robust(sender=None, request=request, event=event, fields=fields)
 
 
-def request_id(request: HttpRequest | Request) -> str:
-    """Return the id a proxy of ours has given the request in X-Request-ID, or one made here that stays with it."""
-    found: str | None = request.META.get("REQUEST_ID")
-    if found is None:
-        told = request.META.get("HTTP_X_REQUEST_ID", "") if api_settings.NUM_PROXIES else ""
-        found = request.META["REQUEST_ID"] = told if REQUEST_ID.fullmatch(told) else secrets.token_hex(16)
-    return found
+def get_request_id(request: HttpRequest | Request) -> str:
+    """Return the id that all records of one request share: the proxy's X-Request-ID, or a random one."""
+    request_id: str | None = request.META.get("REQUEST_ID")
+    if request_id is None:
+        given = request.META.get("HTTP_X_REQUEST_ID", "") if api_settings.NUM_PROXIES else ""
+        request_id = request.META["REQUEST_ID"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    return request_id
 
 
 def hash_openid(openid: str) -> str:
-    """Return 12 hex digits that tell one person's events from another's and lead to nobody without SECRET_KEY."""
+    """Return 12 hex digits that identify a person in the log, and lead to nobody without SECRET_KEY."""
     return salted_hmac("qq-login.audit", openid, algorithm="sha256").hexdigest()[:12]
-
-
-def mask_mobiles(text: str) -> str:
-    """Hide the middle of every mobile number in `text`: many a shop's usernames are mobiles."""
-    return re.sub(r"(?<!\d)(\d{3})\d{4}(\d{4})(?!\d)", r"\1****\2", text)
-
-
-def mask_mobile(value: Any) -> str | None:
-    """Return the masked number, if that is what the value is; what somebody typed in its place is nobody's business."""
-    return mask_mobiles(value) if isinstance(value, str) and re.fullmatch("[0-9]{11}", value) else None

@@ -22,11 +22,12 @@ from django.utils.module_loading import import_string
 from rest_framework.serializers import BaseSerializer
 from rest_framework.settings import api_settings
 
-from .audit import audit
+from .audit import logger as audit
 from .conf import conf
-from .inputs import origin_of
+from .validation import get_origin as origin_of
 from .qq import API_URL
-from .throttling import RATES, AddressThrottle
+from .ratelimit import RATES
+from .ratelimit import get_rate_limit as AddressThrottle
 
 TAG = "qq_login"  # manage.py check --tag qq_login
 
@@ -232,11 +233,11 @@ def check_timeout(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_max_connections(**kwargs: Any) -> list[CheckMessage]:
-    if isinstance(conf.MAX_CONNECTIONS, int) and conf.MAX_CONNECTIONS >= 1:
+    if isinstance(conf.MAX_CONCURRENCY, int) and conf.MAX_CONCURRENCY >= 1:
         return []
     return error(
         10,
-        f"QQ_MAX_CONNECTIONS is not a whole number from 1: {conf.MAX_CONNECTIONS!r}.",
+        f"QQ_MAX_CONCURRENCY is not a whole number from 1: {conf.MAX_CONCURRENCY!r}.",
         "Leave it out, or set three quarters of a process's threads.",
     )
 

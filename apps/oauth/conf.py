@@ -43,7 +43,7 @@ class Conf:
     LOGIN_PAYLOAD = Setting("")  # dotted path: (user, request) -> the dict a logged-in page gets
     API_URL = Setting(API_URL)
     TIMEOUT: Setting[float] = Setting(5.0)  # seconds for a whole exchange with QQ
-    MAX_CONNECTIONS = Setting(48)  # calls to QQ a process has open at once: 3/4 of 64 threads
+    MAX_CONCURRENCY = Setting(48)  # calls to QQ a process has open at once: 3/4 of 64 threads
     REQUIRE_COOKIE = Setting(True)
     UNIONID = Setting(False)
 

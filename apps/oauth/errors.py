@@ -1,25 +1,11 @@
-"""Every error the API answers: its code, its status, its sentence, and the JSON or language it goes out in."""
+"""Every error the API answers: its code, its status, and its sentence for the shopper."""
 
-import logging
 import math
-from contextlib import suppress
-from socket import gaierror
-from typing import Any
 
-from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
-from django.http import Http404, HttpRequest, QueryDict, UnreadablePostError
-from django.http.response import HttpResponseBase
-from django.utils.module_loading import import_string
-from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_noop as _
-from django.utils.translation.trans_real import parse_accept_lang_header
-from rest_framework.exceptions import APIException, NotFound, ParseError, PermissionDenied, Throttled, ValidationError
-from rest_framework.response import Response
+from rest_framework.exceptions import APIException
 
-logger = logging.getLogger(__name__)
-
-CHINESE, ENGLISH = "zh-hans", "en"
+from .language import translate
 
 # code: (status, sentence). The sentence says what happened and what the shopper does next.
 ERRORS = {
@@ -44,32 +30,29 @@ ERRORS = {
 }
 
 
-def _cache_errors() -> tuple[type[Exception], ...]:
-    """What the cache clients raise when their server is out of reach: Django gives these no common base."""
-    found: list[type[Exception]] = [ConnectionError, TimeoutError, gaierror]
-    for path in (
-        "redis.exceptions.RedisError",
-        "django_redis.exceptions.ConnectionInterrupted",
-        "pymemcache.exceptions.MemcacheError",
-        "pylibmc.Error",
-    ):
-        with suppress(ImportError):
-            found.append(import_string(path))
-    return tuple(found)
-
-
-CACHE_ERRORS = _cache_errors()
-
-
 class QQLoginError(APIException):
-    """One of ERRORS, by its code; `status` where the table's does not fit the call."""
+    """An error of ERRORS, by its code."""
 
-    def __init__(self, code: str, *, status: int | None = None, wait: float | None = None) -> None:
-        """`wait`: seconds until the same call is worth another try, where it is."""
+    def __init__(
+        self, code: str, *, status: int | None = None, wait: float | None = None, reason: str | None = None
+    ) -> None:
+        """Name the error.
+
+        `status`: an HTTP status other than the table's. `wait`: seconds until the same call is worth another try.
+        `reason`: what the audit log says in place of the code.
+        """
         super().__init__(code=code)
         self.code = code
-        self.wait = wait
         self.status_code = status or ERRORS[code][0]
+        self.wait = wait
+        self.reason = reason or code
+
+
+class CacheUnavailable(QQLoginError):
+    """The cache is out of reach, so nothing can be remembered or counted: nobody passes."""
+
+    def __init__(self) -> None:
+        super().__init__("cache_unavailable")
 
 
 class BodyTooLarge(APIException):
@@ -79,95 +62,12 @@ class BodyTooLarge(APIException):
         super().__init__(translate(_("请求内容太大。")))
 
 
-def as_api_error(exc: Exception) -> APIException | None:
-    """Return the API error that `exc` is or stands for; None for a bug of ours, which must stay visible."""
-    if isinstance(exc, CACHE_ERRORS):
-        return QQLoginError("cache_unavailable")
-    if isinstance(exc, Http404):  # of the shop's own code, as is the next
-        return NotFound()
-    if isinstance(exc, DjangoPermissionDenied):
-        return PermissionDenied()
-    if isinstance(exc, (TooManyFieldsSent, UnreadablePostError)):  # the second: whoever sent it has hung up
-        return ParseError(sentence("invalid"))
-    if isinstance(exc, RequestDataTooBig):  # Django's own limit was the lower one
-        return BodyTooLarge()
-    return exc if isinstance(exc, APIException) else None
-
-
-def log_cache_error(exc: Exception) -> None:
-    """Log which of CACHE_ERRORS it was; at DEBUG where, as something else of the shop's may raise the like."""
-    logger.error("The cache is out of reach: %s.%s", type(exc).__module__, type(exc).__qualname__)
-    logger.debug("It was asked here:", exc_info=exc)
-
-
-def answer_error(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn an exception into `{"message", "code", field…}`: the exception handler of the JSON views."""
-    error = as_api_error(exc)
-    if error is None:
-        return None
-    body: dict[str, Any] = {}
-    code = code_of(error)
-    if isinstance(error, (QQLoginError, Throttled)):
-        message = sentence(code)
-    else:
-        # The shop's own: its account serializer's, or DRF's.
-        if isinstance(error, ValidationError) and isinstance(error.detail, dict):
-            body = error.detail
-        message = _first(error.detail) or sentence(code)
-    return Response({**body, "message": message, "code": code}, status=error.status_code, headers=retry_after(error))
-
-
-def scrub(request: HttpRequest) -> None:
-    """Take out of a request that ends in a 5xx what no report of it may show, whoever makes that report."""
-    request.GET = QueryDict()
-    request.COOKIES = {}
-    for name in ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_REFERER"):
-        request.META.pop(name, None)
-    request.META["QUERY_STRING"] = ""
-    for name in request.META.keys() & {"RAW_URI", "REQUEST_URI"}:  # kept, as the server may ask for them in its log
-        request.META[name] = request.META[name].partition("?")[0]
-
-
-def hush(response: HttpResponseBase) -> HttpResponseBase:
-    """Keep Django from reporting a 503 that is in order as an error, maybe by mail: there are thousands at times."""
-    response._has_been_logged = True  # type: ignore[attr-defined]  # Django's own; it offers no other way
-    return response
-
-
-def code_of(error: APIException) -> str:
-    """Return the code of ERRORS that tells a page what to do."""
-    if isinstance(error, QQLoginError):
-        return error.code
-    return error.default_code if error.default_code in ERRORS else "invalid"
-
-
-def retry_after(error: APIException) -> dict[str, str]:
-    """Return the header that says in how many seconds the same call is worth another try, where there is one."""
-    wait: float | None = getattr(error, "wait", None)  # DRF's Throttled has one too
-    return {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
-
-
-def sentence(code: str) -> str:
-    """Return the sentence of ERRORS for the shopper, in the language in force."""
+def get_message(code: str) -> str:
+    """Return the sentence of ERRORS in the active language."""
     return translate(ERRORS[code][1])
 
 
-def translate(text: str) -> str:
-    # The source text is Chinese. Looked up as Chinese, a shop whose LANGUAGE_CODE is English would answer in English.
-    return gettext(text) if get_language() == ENGLISH else text
-
-
-def language_of(accept_language: str) -> str:
-    """Return the first of Chinese and English in an Accept-Language header, else Chinese."""
-    for tag, quality in parse_accept_lang_header(accept_language.lower()):
-        for language in (CHINESE, ENGLISH):
-            if quality and tag.partition("-")[0] == language.partition("-")[0]:
-                return language
-    return CHINESE
-
-
-def _first(detail: Any) -> str:
-    """Return the first sentence of a DRF error's nested detail."""
-    while isinstance(detail, (dict, list)) and detail:
-        detail = next(iter(detail.values())) if isinstance(detail, dict) else detail[0]
-    return str(detail) if isinstance(detail, str) else ""
+def get_retry_after(error: APIException) -> dict[str, str]:
+    """Return the Retry-After header of an error whose call is worth another try; else no header."""
+    wait: float | None = getattr(error, "wait", None)  # DRF's Throttled has one too
+    return {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}

@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.serializers import CharField, IntegerField, Serializer
 
-from apps.oauth.errors import ERRORS, sentence
+from apps.oauth.old_errors import ERRORS, sentence
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
 from tests.conftest import MOBILE, PASSWORD, Browser
@@ -532,13 +532,13 @@ def test_a_bind_is_answered_and_heard_of_though_the_cache_goes_away_after_it(bro
     shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Plain"
     qq_bound.connect(hear)
     try:
-        with caplog.at_level(logging.DEBUG, "apps.oauth.errors"):
+        with caplog.at_level(logging.DEBUG, "apps.oauth.old_errors"):
             answer = browser.bind({"access_token": browser.get_bind_token()})
     finally:
         qq_bound.disconnect(hear)
     assert answer.status_code == 200
     assert heard == [answer.json()["id"]]
-    told = [record for record in caplog.records if record.name == "apps.oauth.errors"]
+    told = [record for record in caplog.records if record.name == "apps.oauth.old_errors"]
     assert [record.getMessage() for record in told] == [
         "The cache is out of reach: redis.exceptions.RedisError",
         "It was asked here:",
@@ -772,15 +772,15 @@ def test_the_sentence_is_in_the_shoppers_language(browser, shop, db, accept_lang
 
 
 @pytest.mark.parametrize("code", ERRORS)
-def test_every_error_has_its_english_sentence_and_its_line_in_the_readme(code):
+def test_every_error_has_an_english_sentence_and_a_row_in_the_documents(code):
     with override("en"):
         assert sentence(code).isascii()
     with override("zh-hans"):
         assert sentence(code) == ERRORS[code][1]
-    for readme in ("README.md", "README.zh.md"):
+    for page in ("http-api.md", "http-api.zh.md"):
         row = next(
             line
-            for line in (ROOT / readme).read_text("utf-8").splitlines()
+            for line in (ROOT / "docs" / page).read_text("utf-8").splitlines()
             if line.startswith("|") and f"`{code}`" in line
         )
         assert str(ERRORS[code][0]) in row

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.utils.translation import override
 
-from apps.oauth.errors import ERRORS, translate
+from apps.oauth.old_errors import ERRORS, translate
 
 APP = Path(__file__).resolve().parents[2] / "apps" / "oauth"
 

@@ -1,4 +1,4 @@
-"""A shop's own table `tb_oauth_qq` becomes ours by `migrate`, and its own again by the way back."""
+"""`migrate` converts a shop's old table `tb_oauth_qq`, the reverse restores it, `qq_resolve_duplicates` prepares it."""
 
 import json
 import os
@@ -30,7 +30,7 @@ OLD_COLUMNS = "id, create_time, update_time, openid, user_id"
 
 
 class OldShop:
-    """A shop that has run for years; its database as its developers see it."""
+    """The database of a shop that ran without this app, as its developers see it."""
 
     def __init__(self, connection):
         self.connection = connection
@@ -42,7 +42,7 @@ class OldShop:
             return cursor.fetchall() if cursor.description else ()
 
     def set_up(self, dump=DUMPS[-1], recorded=(), nullable=False):
-        """Have the table and the recorded migrations of this shop, and no others of this app."""
+        """Create the table of this dump and record these migrations, and no others, of the app label."""
         for table in ("tb_oauth_qq", "tb_oauth_qq_merged", "old_users"):
             self.run(f"DROP TABLE IF EXISTS {table}")
         self.run("DELETE FROM django_migrations WHERE app = 'oauth'")
@@ -71,10 +71,10 @@ class OldShop:
         return [row[4] for row in rows]
 
     def rows(self):
-        return self.run("SELECT id, openid, user_id FROM tb_oauth_qq ORDER BY id")
+        return [tuple(row) for row in self.run("SELECT id, openid, user_id FROM tb_oauth_qq ORDER BY id")]
 
     def everything(self):
-        """Return the table to the last detail, and which tables there are."""
+        """Return the names of all tables, the exact definition of this one, and its rows."""
         tables = sorted(self.connection.introspection.table_names())
         if self.vendor == "mysql":
             made = self.run("SHOW CREATE TABLE tb_oauth_qq")[0][1].split("AUTO_INCREMENT=")
@@ -88,15 +88,15 @@ class OldShop:
         call_command("migrate", "oauth", *([target] if target else []), database=ALIAS, stdout=output)
         return output.getvalue()
 
-    def settle(self, *arguments):
-        output = StringIO()
-        call_command("settle_qq_bindings", *map(str, arguments), f"--database={ALIAS}", stdout=output)
+    def resolve(self, *arguments, stdout=None):
+        output = stdout or StringIO()
+        call_command("qq_resolve_duplicates", *map(str, arguments), f"--database={ALIAS}", stdout=output)
         return output.getvalue()
 
 
 @pytest.fixture(scope="module")
 def database(django_db_setup, django_db_blocker, tmp_path_factory):
-    """A database of its own, migrated but for what a test changes."""
+    """A migrated database beside the default one."""
     with django_db_blocker.unblock():
         default = connections["default"]
         name = "old_shop" if default.vendor == "mysql" else str(tmp_path_factory.mktemp("old") / "db.sqlite3")
@@ -126,32 +126,28 @@ def old_shop(shop):
 
 
 @pytest.fixture
-def contested(old_shop):
-    """Users 1 and 2 have one openid, and so have 3, 4 and once more 3."""
+def conflicting(old_shop):
+    """Users 1 and 2 share an openid, and so do 3, 4 and 3 again."""
     for openid, user, day in [(A, 1, 2), (A, 2, 1), (B, 3, 3), (C, 5, 1), (B, 4, 4), (B, 3, 5)]:
         old_shop.bind(openid, user, day)
     return old_shop
 
 
-EARLIEST, LATEST = [(2, A, 2), (3, B, 3), (4, C, 5)], [(1, A, 1), (4, C, 5), (6, B, 3)]
+EARLIEST = [(2, A, 2), (3, B, 3), (4, C, 5)]
 
 
-def rows_of(shop):
-    return [tuple(row) for row in shop.rows()]
-
-
-# Adopting -------------------------------------------------------------------------------------------------------------
+# Converting -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dump", DUMPS)
 @pytest.mark.parametrize("recorded", RECORDED.values(), ids=RECORDED)
-def test_an_old_table_becomes_ours_and_its_own_again(shop, dump, recorded):
+def test_old_table_is_converted_and_restored_exactly(shop, dump, recorded):
     shop.set_up(dump, recorded)
     for openid, user, day in [(A, 1, 2), (A, 1, 1), (A, 1, 1), (B, 2, 1), (B.lower(), 3, 1), ("", 4, 1), ("?", 4, 1)]:
         shop.bind(openid, user, day)
     before = shop.everything()
 
-    assert "2 rows that repeated" in migrate_and_read_standard_output(shop)
+    assert "2 rows that repeated" in migrate_and_capture_stdout(shop)
     ours = OAuthQQUser.objects.using(ALIAS)
     assert [(row.pk, row.openid, row.user_id, row.unionid) for row in ours.order_by("pk")] == [
         (2, A, 1, None),
@@ -176,46 +172,46 @@ def test_an_old_table_becomes_ours_and_its_own_again(shop, dump, recorded):
     assert ours.count() == 5
 
 
-def migrate_and_read_standard_output(shop):
+def migrate_and_capture_stdout(shop):
     with redirect_stdout(StringIO()) as printed:
         shop.migrate()
     return printed.getvalue()
 
 
-def test_a_table_without_repeated_rows_gets_no_second_table(old_shop):
+def test_no_table_for_merged_rows_without_repeated_rows(old_shop):
     old_shop.bind(A, 1)
     old_shop.migrate()
     assert "tb_oauth_qq_merged" not in old_shop.everything()[0]
 
 
-def test_the_way_back_does_not_bind_again_whom_the_shop_has_unbound(old_shop):
+def test_reverse_does_not_restore_bindings_that_the_shop_removed(old_shop):
     for openid in (A, A, B, B):
         old_shop.bind(openid, 1)
     old_shop.migrate()
     old_shop.run("DELETE FROM tb_oauth_qq WHERE openid = %s", A)
     old_shop.migrate("0001")
-    assert rows_of(old_shop) == [(3, B, 1), (4, B, 1)]
+    assert old_shop.rows() == [(3, B, 1), (4, B, 1)]
 
 
 @pytest.mark.parametrize("dump", DUMPS)
-def test_rows_without_an_openid_stay_and_bind_nobody(shop, dump):
+def test_rows_without_openid_are_kept(shop, dump):
     shop.set_up(dump, RECORDED["0001"], nullable=True)
     for openid, user in [(None, 1), (None, 1), (None, 2), ("", 3), (A, 4), (A, 4)]:
         shop.bind(openid, user)
     before = shop.everything()
 
-    assert "1 rows that repeated" in migrate_and_read_standard_output(shop)
+    assert "1 rows that repeated" in migrate_and_capture_stdout(shop)
     ours = OAuthQQUser.objects.using(ALIAS).order_by("pk")
     assert [(row.openid, row.user_id) for row in ours] == [(None, 1), (None, 1), (None, 2), ("", 3), (A, 4)]
     assert [str(row) for row in ours] == ["…", "…", "…", "…", "AAAAAA…"]
-    shop.bind(None, 5)  # as the old code goes on to do
+    shop.bind(None, 5)  # the old code may still insert such rows
     shop.run("DELETE FROM tb_oauth_qq WHERE user_id = 5")
 
     shop.migrate("0001")
     assert shop.everything() == before
 
 
-def test_an_openid_that_was_unique_before_stays_so_on_the_way_back(old_shop):
+def test_existing_unique_index_is_kept(old_shop):
     old_shop.run("CREATE UNIQUE INDEX of_the_shop ON tb_oauth_qq (openid)")
     before = old_shop.everything()
     old_shop.migrate()
@@ -224,7 +220,7 @@ def test_an_openid_that_was_unique_before_stays_so_on_the_way_back(old_shop):
     assert old_shop.everything() == before
 
 
-def test_a_migration_that_broke_off_can_be_run_again(old_shop):
+def test_failed_migration_can_run_again(old_shop):
     for openid in (A, A, B):
         old_shop.bind(openid, 1)
     before = old_shop.everything()
@@ -233,18 +229,17 @@ def test_a_migration_that_broke_off_can_be_run_again(old_shop):
         old_shop.migrate()
     where = " ON tb_oauth_qq" if old_shop.vendor == "mysql" else ""
     old_shop.run(f"DROP INDEX tb_oauth_qq_adopted_unionid{where}")
-    old_shop.bind(B, 1)  # for the shop has gone on meanwhile
+    old_shop.bind(B, 1)  # the shop has stayed online
 
     old_shop.migrate()
     assert [row.openid for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")] == [A, B]
     old_shop.migrate("0001")
-    *structure, rows = old_shop.everything()
-    assert structure == [*before[:2]]
-    assert list(rows[:3]) == list(before[2])
+    tables, definition, rows = old_shop.everything()
+    assert (tables, definition, rows[:3]) == before
     assert [row[1] for row in old_shop.rows()] == [A, A, B, B]
 
 
-def test_a_table_of_our_own_making_is_left_as_it_is_and_goes_with_the_app(shop):
+def test_own_table_is_unchanged_and_dropped_with_the_app(shop):
     shop.set_up()
     shop.run("DROP TABLE tb_oauth_qq")
     shop.migrate()
@@ -258,7 +253,7 @@ def test_a_table_of_our_own_making_is_left_as_it_is_and_goes_with_the_app(shop):
     assert "tb_oauth_qq" not in shop.connection.introspection.table_names()
 
 
-def test_a_large_table_is_not_loaded(old_shop):
+def test_large_table_is_not_loaded_into_memory(old_shop):
     numbers = range(1000)
     users = (User(id=1000 + n, username=f"one of many {n}", mobile=f"{13900000000 + n}") for n in numbers)
     User.objects.using(ALIAS).bulk_create(users)
@@ -280,28 +275,32 @@ def test_a_large_table_is_not_loaded(old_shop):
     assert (rows, openids) == (100_000, 99_000)
 
 
-# Different users ------------------------------------------------------------------------------------------------------
+# Conflicts ------------------------------------------------------------------------------------------------------------
 
 
-def test_an_openid_of_different_users_stops_the_migration_before_anything_is_changed(contested):
-    contested.bind(C, 5)
-    before = contested.everything()
+def test_openid_of_different_users_stops_the_migration_before_any_change(conflicting):
+    conflicting.bind(C, 5)
+    before = conflicting.everything()
     with pytest.raises(CommandError) as refused:
-        contested.migrate()
-    lines = str(refused.value).splitlines()
-    assert "to different users: 2, in 5 rows" in lines[0]
-    assert [line.removesuffix(" 00:00:00") for line in lines[1:6]] == [
+        conflicting.migrate()
+    command = "  manage.py qq_resolve_duplicates --database old_shop"
+    assert str(refused.value).replace(" 00:00:00", "").splitlines() == [
+        "Openids that tb_oauth_qq binds to different users: 2, in 5 rows."
+        " A migration cannot decide which user keeps them, so nothing was changed.",
         "  AAAAAA…: row 2, user 2, bound 2020-01-01",
         "  AAAAAA…: row 1, user 1, bound 2020-01-02",
         "  BBBBBB…: row 3, user 3, bound 2020-01-03",
         "  BBBBBB…: row 5, user 4, bound 2020-01-04",
         "  BBBBBB…: row 6, user 3, bound 2020-01-05",
+        "Choose who keeps them, then migrate again (--dry-run only shows what would be removed):",
+        f"{command} --keep earliest",
+        f"{command} --keep latest",
+        f"{command} --keep-id ID …",
     ]
-    assert "settle_qq_bindings --database old_shop --keep earliest" in lines[7]
-    assert contested.everything() == before
+    assert conflicting.everything() == before
 
 
-def test_a_long_list_is_cut_short(old_shop):
+def test_long_list_of_conflicts_is_truncated(old_shop):
     for number in range(60):
         old_shop.bind("", number % 6 + 1)
     with pytest.raises(CommandError) as refused:
@@ -316,52 +315,52 @@ def test_a_long_list_is_cut_short(old_shop):
     ("arguments", "left"),
     [
         (["--keep", "earliest"], EARLIEST),
-        (["--keep", "latest"], LATEST),
+        (["--keep", "latest"], [(1, A, 1), (4, C, 5), (6, B, 3)]),
         (["--keep-id", 1, 5], [(1, A, 1), (4, C, 5), (5, B, 4)]),
     ],
     ids=["earliest", "latest", "by id"],
 )
-def test_the_command_settles_who_keeps_an_openid(contested, tmp_path, arguments, left):
-    was = contested.run(f"SELECT {OLD_COLUMNS} FROM tb_oauth_qq")
+def test_resolve_removes_all_rows_but_one_and_saves_them(conflicting, tmp_path, arguments, left):
+    before = conflicting.run(f"SELECT {OLD_COLUMNS} FROM tb_oauth_qq")
     file = tmp_path / "removed.jsonl"
-    dry = contested.settle(*arguments, "--to", file, "--dry-run")
+    dry = conflicting.resolve(*arguments, "--to", file, "--dry-run")
     assert not file.exists()
-    assert contested.run(f"SELECT {OLD_COLUMNS} FROM tb_oauth_qq") == was
+    assert conflicting.run(f"SELECT {OLD_COLUMNS} FROM tb_oauth_qq") == before
 
-    told = contested.settle(*arguments, "--to", file)
-    assert told.splitlines()[:3] == dry.splitlines()[:3]
-    assert f"Rows removed: 3, kept in {file}. Openids still to settle: 0." in told
-    assert rows_of(contested) == left
+    output = conflicting.resolve(*arguments, "--to", file)
+    assert output.splitlines()[:3] == dry.splitlines()[:3]
+    assert f"Rows removed: 3, kept in {file}. Openids still to resolve: 0." in output
+    assert conflicting.rows() == left
     assert file.stat().st_mode & 0o777 == 0o600
     removed = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     kept = {openid: row_id for row_id, openid, _ in left}
     columns = OLD_COLUMNS.split(", ")
-    expected = [row for row in was if row[0] not in {row_id for row_id, *_ in left}]
+    expected = [row for row in before if row[0] not in {row_id for row_id, *_ in left}]
     assert sorted(tuple(row[name] for name in columns) for row in removed) == [
         (row_id, str(created), str(updated), openid, user) for row_id, created, updated, openid, user in expected
     ]
     assert all(row["kept"] == kept[row["openid"]] for row in removed)
 
-    assert "Nothing to settle" in contested.settle(*arguments, "--to", file)
-    contested.migrate()
-    assert "Nothing to settle" in contested.settle(*arguments, "--to", file)
-    assert rows_of(contested) == left
+    assert "Nothing to resolve" in conflicting.resolve(*arguments, "--to", file)
+    conflicting.migrate()
+    assert "Nothing to resolve" in conflicting.resolve(*arguments, "--to", file)
+    assert conflicting.rows() == left
 
 
-def test_what_is_not_named_waits(contested, tmp_path):
-    told = contested.settle("--keep-id", 1, "--to", tmp_path / "removed.jsonl")
-    assert told.splitlines()[0].endswith("; row 1 stays")
-    assert "Rows removed: 1, " in told
-    assert "still to settle: 1." in told
+def test_resolve_by_id_leaves_other_openids_alone(conflicting, tmp_path):
+    output = conflicting.resolve("--keep-id", 1, "--to", tmp_path / "removed.jsonl")
+    assert output.splitlines()[0].endswith("; row 1 stays")
+    assert "Rows removed: 1, " in output
+    assert "still to resolve: 1." in output
     with pytest.raises(CommandError, match="different users: 1, in 3 rows"):
-        contested.migrate()
+        conflicting.migrate()
 
 
-def test_without_a_name_the_file_gets_one_of_its_own(contested, tmp_path, monkeypatch):
+def test_resolve_chooses_a_file_name(conflicting, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = contested.settle("--keep", "latest")
+    output = conflicting.resolve("--keep", "latest")
     (file,) = tmp_path.iterdir()
-    assert file.name in told
+    assert file.name in output
     assert len(file.read_text().splitlines()) == 3
 
 
@@ -371,27 +370,27 @@ def test_without_a_name_the_file_gets_one_of_its_own(contested, tmp_path, monkey
         (["--keep-id", 1, 4], r"No openid of different users in: row 4\."),
         (["--keep-id", 99], r"No openid of different users in: row 99\."),
         (["--keep-id", 3, 5], r"Rows 3, 5 have one openid"),
-        (["--keep", "latest", "--to", "/nowhere/removed"], r"/nowhere/removed cannot be made: No such file"),
-        (["--keep", "latest", "--to", "taken"], r"taken cannot be made: File exists"),
+        (["--keep", "latest", "--to", "/nowhere/removed"], r"cannot create /nowhere/removed: No such file"),
+        (["--keep", "latest", "--to", "taken"], r"cannot create taken: File exists"),
         (["--keep", "middle"], r"invalid choice"),
         ([], r"one of the arguments --keep --keep-id is required"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_nothing_is(contested, tmp_path, monkeypatch, arguments, message):
+def test_resolve_refuses_bad_arguments_and_changes_nothing(conflicting, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     taken = tmp_path / "taken"
     taken.write_text("from last time")
-    before = contested.everything()
+    before = conflicting.everything()
     with pytest.raises(CommandError, match=message):
-        contested.settle(*arguments)
-    assert contested.everything() == before
+        conflicting.resolve(*arguments)
+    assert conflicting.everything() == before
     assert list(tmp_path.iterdir()) == [taken]
     assert taken.read_text() == "from last time"
 
 
 @pytest.mark.servers
-def test_a_binding_that_changes_meanwhile_undoes_the_settling(contested, tmp_path):
-    class Meanwhile(StringIO):
+def test_resolve_changes_nothing_if_bindings_change_while_it_runs(conflicting, tmp_path):
+    class Interfering(StringIO):
         def write(self, text):
             other = connections.create_connection(ALIAS)
             with other.cursor() as cursor:
@@ -400,23 +399,23 @@ def test_a_binding_that_changes_meanwhile_undoes_the_settling(contested, tmp_pat
             return super().write(text)
 
     file = tmp_path / "removed.jsonl"
-    with pytest.raises(CommandError, match="have changed meanwhile"):
-        call_command("settle_qq_bindings", "--keep=latest", f"--to={file}", f"--database={ALIAS}", stdout=Meanwhile())
-    assert [row[1] for row in contested.rows()] == [B, C, B, B]
+    with pytest.raises(CommandError, match="have changed in the meantime"):
+        conflicting.resolve("--keep=latest", f"--to={file}", stdout=Interfering())
+    assert [row[1] for row in conflicting.rows()] == [B, C, B, B]
     assert not file.exists()
 
 
-def test_from_the_command_line(contested, tmp_path):
-    """As an operator does it: no traceback, an exit code, and the very commands the message names."""
-    name = contested.connection.settings_dict["NAME"]
-    url = os.environ.get("DATABASE_URL", "").rpartition("/")[0] + "/" + name if contested.vendor == "mysql" else ""
+def test_commands_from_the_shell(conflicting, tmp_path):
+    """An operator sees no traceback and runs the commands that the message names."""
+    name = conflicting.connection.settings_dict["NAME"]
+    url = os.environ.get("DATABASE_URL", "").rpartition("/")[0] + "/" + name if conflicting.vendor == "mysql" else ""
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "meiduo.settings", "VAR_DIR": str(tmp_path / "var")}
     environ["DATABASE_URL"] = url or f"sqlite:///{name}"
-    with pytest.raises(AssertionError, match="A migration cannot say whose they are") as refused:
+    with pytest.raises(AssertionError, match="A migration cannot decide which user keeps them") as refused:
         manage(environ, "migrate")
     assert "Traceback" not in str(refused.value)
     unready = {**environ, "QQ_REDIRECT_URI": "not set up yet"}
-    manage(unready, "settle_qq_bindings", "--keep", "earliest", "--to", str(tmp_path / "removed.jsonl"))
+    manage(unready, "qq_resolve_duplicates", "--keep", "earliest", "--to", str(tmp_path / "removed.jsonl"))
     assert "Applying oauth.0003_adopt_old_table... OK" in manage(environ, "migrate")
     assert manage(environ, "makemigrations", "--check", "--dry-run").startswith("No changes detected\n")
-    assert rows_of(contested) == EARLIEST
+    assert conflicting.rows() == EARLIEST

@@ -34,6 +34,13 @@ def test_its_version_is_that_of_the_changelog_and_it_brings_what_it_needs(instal
     assert needed == {"django", "djangorestframework", "httptools", "itsdangerous"}
 
 
+def test_it_carries_its_licence_and_says_that_it_is_typed(installed_wheel):
+    (distribution,) = Distribution.discover(path=[str(installed_wheel)])
+    assert distribution.metadata["License-Expression"] == "MIT"
+    assert "Typing :: Typed" in distribution.metadata.get_all("Classifier")
+    assert distribution.read_text("licenses/LICENSE") == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
 def test_every_sentence_is_there_in_english(package):
     sentences = {
         sentence

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class CreateModelUnlessThere(migrations.CreateModel):
-    """Leave a table that the shop had before as it is: 0003 makes it ours. It has no unionid, neither before nor after."""
+    """Leave an existing table as it is: 0003 converts it. An old table is one without the column unionid."""
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         if not self.columns(schema_editor.connection):

@@ -2,8 +2,8 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    # What this did, 0003 does too, and of an old table only once it knows that it can go on. The name stays for the
-    # databases that have recorded it.
+    # Empty: 0003 does this now, after checking that an old table can be converted. The file stays because databases
+    # have recorded its name.
 
     dependencies = [
         ("oauth", "0001_initial"),

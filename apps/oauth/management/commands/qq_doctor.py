@@ -24,14 +24,15 @@ from django.urls import get_script_prefix, reverse
 from django.utils.module_loading import import_string
 from rest_framework.settings import api_settings
 
-from ...asking import make_client
+from ...single_flight import make_client
 from ...checks import OLD_NAMES, TAG, find_ready_serializer, is_address, is_one_page
 from ...conf import conf
-from ...errors import CACHE_ERRORS
-from ...flow import CLOCK_ALARM, take
+from ...cache import CACHE_ERRORS
+from ...flow.lifetimes import CLOCK_ALARM
+from ...cache import pop as take
 from ...models import OAuthQQUser
 from ...qq import API_URL, QQMisconfigured, QQRejected, QQUnavailable
-from .settle_qq_bindings import name_command
+from .. import name_command
 
 Findings = Iterator[CheckMessage]
 

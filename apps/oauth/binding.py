@@ -1,0 +1,104 @@
+"""Bind an openid to an account: both in one transaction, once, and safe to send again."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import IntegrityError, OperationalError, router, transaction
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+
+from .conf import conf
+from .errors import CacheUnavailable, QQLoginError
+from .flow.flow import Flow
+from .models import OAuthQQUser, find_user
+from .qq import QQIdentity
+from .ratelimit import get_rate_limit
+
+MAX_ATTEMPTS = 5  # forms per flow, however many bind tokens it has
+DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rolled back and may be tried again
+
+
+@dataclass(frozen=True)
+class Bound:
+    user: AbstractBaseUser
+    is_repeat: bool  # the form had bound it before; the first answer was lost
+
+
+class AlreadyBound(Exception):
+    """Another transaction has bound the openid first."""
+
+
+def bind(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> Bound:
+    """Bind the openid to the account that the request's form proves.
+
+    Raises QQLoginError, the serializer's ValidationError, RateLimited and CacheUnavailable.
+    """
+    if find_user(identity.openid, _get_database()) is None:
+        with suppress(AlreadyBound):
+            return Bound(_bind_new(request, view, flow, identity), is_repeat=False)
+    user = find_user(identity.openid, _get_database())
+    if user is None or not flow.store.is_repeated_binding(request.data, user.pk):
+        raise QQLoginError("already_bound")
+    refuse_by_account(user, status=400)
+    return Bound(user, is_repeat=True)
+
+
+def refuse_by_account(user: AbstractBaseUser, status: int | None = None) -> None:
+    """Raise account_refused for accounts that QQ must not open: disabled ones, and those that run the shop."""
+    if not user.is_active or getattr(user, "is_staff", False) or getattr(user, "is_superuser", False):
+        raise QQLoginError("account_refused", status=status)
+
+
+def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> AbstractBaseUser:
+    # Both are counted before the form is checked, so that no two attempts count as one.
+    failure = get_rate_limit("qq_bind_failed").hit(request)
+    if flow.store.count_bind_attempt() > MAX_ATTEMPTS:
+        raise QQLoginError("bind_tries")
+    context = {"request": request, "view": view, "attempt": flow.id}
+    serializer = conf.load(conf.ACCOUNT_SERIALIZER)(data=request.data, context=context)
+    try:
+        serializer.is_valid(raise_exception=True)
+        user = _save_with_retry(serializer, flow, identity, request.data)
+    except Throttled:  # by a limit of the shop's own: nothing was tried
+        flow.store.refund_bind_attempt()
+        failure.refund()
+        raise
+    with suppress(CacheUnavailable):  # the openid is bound, so the shop's receivers must hear of it
+        failure.refund()
+    return user
+
+
+def _save_with_retry(serializer: BaseSerializer[Any], flow: Flow, identity: QQIdentity, form: Any) -> AbstractBaseUser:
+    """Save account and binding; once more if a deadlock rolled them back. Raises AlreadyBound."""
+    instance = serializer.instance
+    try:
+        try:
+            return _save(serializer, flow, identity, form)
+        except OperationalError as exc:
+            if exc.args[:1] != (DEADLOCK,):
+                raise
+        serializer.instance = instance  # otherwise DRF would update the account that was rolled back
+        return _save(serializer, flow, identity, form)
+    except IntegrityError:
+        if not OAuthQQUser.objects.using(_get_database()).filter(openid=identity.openid).exists():
+            raise  # a clash in the shop's own save(), not over the openid
+        raise AlreadyBound from None
+
+
+def _save(serializer: BaseSerializer[Any], flow: Flow, identity: QQIdentity, form: Any) -> AbstractBaseUser:
+    with transaction.atomic(_get_database()):
+        user: AbstractBaseUser = serializer.save()
+        refuse_by_account(user, status=400)  # old pages show a message at this status only
+        OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
+        # Inside the transaction: if the process dies right after the commit, the repeat must find this note.
+        flow.store.save_binding(form, user.pk)
+    return user
+
+
+def _get_database() -> str:
+    """Return the database that is written to. A replica may not know yet of a binding made just now."""
+    return router.db_for_write(OAuthQQUser)

@@ -1,0 +1,1 @@
+"""One attempt to log in, from the QQ button to its end."""

@@ -1,0 +1,162 @@
+"""One login: its cookie, the sealed code and the bind token.
+
+login/ starts a flow with a state for QQ and a key for the browser's cookie. Every value handed out later names the flow
+and carries the key's hash, so it is worthless in another browser.
+"""
+
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.crypto import constant_time_compare
+from itsdangerous import BadData, BadSignature, SignatureExpired
+from rest_framework.request import Request
+
+from ..client_ip import get_client_ip
+from ..conf import conf
+from ..errors import QQLoginError
+from ..qq import QQIdentity
+from ..validation import STATE, read_parameter
+from . import lifetimes
+from .cookies import drop_oldest_flows, get_cookie_name, get_flow_cookies, set_flow_cookie
+from .signing import hash_text, hash_with_each_key, sign, verify
+from .store import FlowStore
+
+
+class NoCookie(BadSignature):
+    """The request carries no flow cookie at all: most likely the page calls without credentials."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flow:
+    id: str
+    next: str
+    key_hash: str
+    key: str | None = field(default=None, repr=False)  # None if the browser sent no cookie
+    state: str | None = field(default=None, repr=False)  # None once QQ has sent it back
+
+    @classmethod
+    def start(cls, next: str) -> "Flow":
+        state, key = secrets.token_urlsafe(32), secrets.token_urlsafe(16)
+        return cls(id=get_flow_id(state), next=next, key=key, key_hash=_hash_key(key), state=state)
+
+    @classmethod
+    def find(cls, request: HttpRequest | Request, id: str) -> "Flow | None":
+        """Return the flow whose cookie this browser sent, if we signed it and it is not too old."""
+        try:
+            payload, age = verify("flow", get_flow_cookies(request).get(get_cookie_name(id), ""))
+        except BadData:
+            return None
+        if payload["id"] != id or age > _get_cookie_life(payload["state"]):
+            return None
+        key = payload["key"]
+        return cls(id=id, next=payload["next"], key=key, key_hash=_hash_key(key), state=payload["state"])
+
+    @property
+    def store(self) -> FlowStore:
+        return FlowStore(self.id)
+
+    def set_cookie(self, response: HttpResponseBase) -> None:
+        set_flow_cookie(response, self.id, self._sign_cookie(), _get_cookie_life(self.state))
+
+    def set_first_cookie(self, request: HttpRequest | Request, response: HttpResponseBase) -> None:
+        """Set the cookie and drop the browser's oldest flows if there are too many."""
+        drop_oldest_flows(request, response, self.id, self._sign_cookie())
+        self.set_cookie(response)
+
+    def set_returned_cookie(self, response: HttpResponseBase) -> None:
+        """Set the cookie anew without the state, which is redeemed now."""
+        replace(self, state=None).set_cookie(response)
+
+    def seal_code(self, request: HttpRequest | Request) -> str:
+        """Return the handle that the page gets in place of QQ's code. The code itself stays in the cache."""
+        return sign("code", self._get_claims(request))
+
+    def make_bind_token(self, identity: QQIdentity, request: HttpRequest | Request) -> str:
+        """Return the signed proof that the user of this browser owns the openid."""
+        claims = self._get_claims(request) | {"openid": identity.openid}
+        return sign("bind", claims | ({"unionid": identity.unionid} if identity.unionid else {}))
+
+    def _get_claims(self, request: HttpRequest | Request) -> dict[str, str]:
+        claims = {"flow": self.id, "key": self.key_hash}
+        return claims if conf.REQUIRE_COOKIE else claims | {"client": _hash_client(request)[0]}
+
+    def _sign_cookie(self) -> str:
+        return sign("flow", {"id": self.id, "key": self.key, "next": self.next, "state": self.state})
+
+
+def find_flow_by_state(request: Request) -> Flow:
+    """Return the flow this browser started with the state that it brings back from QQ. Changes nothing.
+
+    Raises QQLoginError: state_missing, state_invalid.
+    """
+    state = read_parameter(request.query_params, "state", STATE)
+    flow = Flow.find(request, get_flow_id(state))
+    # A cookie without a state belongs to a flow that is back from QQ already: only a repeat gets any further.
+    if flow is None or (flow.state is not None and not constant_time_compare(flow.state, state)):
+        raise QQLoginError("state_invalid")
+    return flow
+
+
+def open_sealed_code(request: Request, sealed_code: str) -> Flow:
+    """Return the flow of a sealed code. Raises QQLoginError if it is malformed, expired or another browser's."""
+    try:
+        claims, age = verify("code", sealed_code)
+        flow = _find_owner(request, claims)
+        if age > (lifetimes.SEALED_CODE if flow.key else lifetimes.COOKIELESS_SEALED_CODE):
+            raise SignatureExpired("sealed code")
+    except BadData as exc:
+        raise QQLoginError("code_invalid", reason=_get_reason(exc)) from exc
+    return flow
+
+
+def open_bind_token(request: Request, bind_token: str) -> tuple[Flow, QQIdentity]:
+    """Return what a bind token proves. Raises QQLoginError if it is malformed, expired or another browser's."""
+    try:
+        claims, age = verify("bind", bind_token)
+        if age > lifetimes.BIND_TOKEN:
+            raise SignatureExpired("bind token")
+        flow = _find_owner(request, claims)
+    except BadData as exc:
+        raise QQLoginError("bind_token_invalid", reason=_get_reason(exc)) from exc
+    return flow, QQIdentity(openid=claims["openid"], unionid=claims.get("unionid"))
+
+
+def get_flow_id(state: str) -> str:
+    return hash_text(state)[:12]
+
+
+def _find_owner(request: Request, claims: dict[str, Any]) -> Flow:
+    """Return the flow that a signed value belongs to, if the browser that started it sent the value."""
+    flow = Flow.find(request, claims["flow"])
+    if flow is not None and constant_time_compare(flow.key_hash, claims["key"]):
+        return flow
+    cookies = get_flow_cookies(request)
+    if conf.REQUIRE_COOKIE:
+        raise BadSignature("another browser's") if cookies else NoCookie("no flow cookie")
+    # The page's calls may carry no cookies at all. If they carry another flow's, this one's absence is suspicious.
+    is_same_client = any(constant_time_compare(hash, claims.get("client", "")) for hash in _hash_client(request))
+    if cookies or not is_same_client:
+        raise BadSignature("another client's")
+    next = FlowStore(claims["flow"]).get_next() or "/"
+    return Flow(id=claims["flow"], next=next, key_hash=claims["key"])
+
+
+def _hash_client(request: HttpRequest | Request) -> list[str]:
+    """Return the client's address and browser, hashed with each key: all that ties a flow to a page without cookies."""
+    client = f"{get_client_ip(request)}\n{request.META.get('HTTP_USER_AGENT', '')}"
+    return [hash[:32] for hash in hash_with_each_key("qq-login.client", client)]
+
+
+def _get_cookie_life(state: str | None) -> int:
+    return lifetimes.STATE if state else lifetimes.RETURNED_COOKIE
+
+
+def _get_reason(exc: BadData) -> str | None:
+    return "no_cookie" if isinstance(exc, NoCookie) else None
+
+
+def _hash_key(key: str) -> str:
+    return hash_text(key)[:32]

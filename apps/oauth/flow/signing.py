@@ -1,0 +1,66 @@
+"""Signed values: one salt per purpose, every key of SECRET_KEY_FALLBACKS, an age that tolerates differing clocks."""
+
+import functools
+import hashlib
+import logging
+import time
+from typing import Any
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+from itsdangerous import BadData, BadSignature, SignatureExpired, URLSafeTimedSerializer
+
+from .lifetimes import CLOCK_ALARM, CLOCK_TOLERANCE
+
+MAX_LENGTH = 3072  # bytes, checked before any work is done
+
+logger = logging.getLogger(__name__)
+
+
+def sign(purpose: str, payload: dict[str, Any]) -> str:
+    """Return the payload as signed text. It is readable by anyone, so it must hold no secret but its own key."""
+    signed = _get_serializer(purpose, *_get_keys()).dumps({**payload, "type": purpose})
+    return signed if isinstance(signed, str) else signed.decode()
+
+
+def verify(purpose: str, signed: str) -> tuple[dict[str, Any], int]:
+    """Return the payload signed for the purpose, and its age in seconds. Raises BadData. The caller judges the age."""
+    if len(signed) > MAX_LENGTH:
+        raise BadSignature("too long")
+    try:
+        # Not by the library's max_age: it refuses a value from a clock that is one second ahead of ours.
+        payload, signed_at = _get_serializer(purpose, *_get_keys()).loads(signed, return_timestamp=True)
+    except (BadData, ValueError, OverflowError, OSError) as exc:
+        # itsdangerous before 2.1.2 reads the timestamp before it checks the signature.
+        raise BadSignature("not signed by us") from exc
+    age = int(time.time()) - int(signed_at.timestamp())
+    if age < -CLOCK_ALARM:
+        logger.error("The clocks of the shop's servers differ by %s seconds or more.", -age)
+    if age < -CLOCK_TOLERANCE:
+        raise SignatureExpired("from the future")
+    if payload.get("type") != purpose:  # the salt says so already; neither has to be trusted alone
+        raise BadSignature("signed for another purpose")
+    return payload, age
+
+
+def hash_with_each_key(purpose: str, text: str) -> list[str]:
+    """Return the keyed hashes of a text, the newest key's first."""
+    return [salted_hmac(purpose, text, secret=key, algorithm="sha256").hexdigest() for key in _get_keys()]
+
+
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _get_keys() -> list[str]:
+    """Return the keys, the newest first, as Django orders them."""
+    return [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+
+
+@functools.cache
+def _get_serializer(purpose: str, *keys: str) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(
+        list(reversed(keys)),  # itsdangerous signs with the last key
+        salt=f"qq-login.{purpose}.v1",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )

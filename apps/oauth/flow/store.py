@@ -1,0 +1,153 @@
+"""What the cache remembers of a flow, one named method for each thing."""
+
+import json
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from django.utils.crypto import constant_time_compare
+
+from .. import cache
+from ..qq import QQIdentity
+from .lifetimes import REMEMBERED, REMEMBERED_CODE, REMEMBERED_FORM, REPEATED_FORM
+from .signing import hash_with_each_key
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What QQ said about a flow: who the user is, or else the code of our error."""
+
+    identity: QQIdentity | None = None
+    error: str | None = None
+
+
+class CodeClaim(Enum):
+    FIRST = "no flow has brought this code before"
+    REPEATED = "this flow has brought it before"
+    FOREIGN = "another flow has brought it before"
+
+
+class FlowStore:
+    """The memory of one flow, shared by all workers, so that each step happens once.
+
+    state       entered by               remembered
+    started     login/                   nothing: the state is in the cookie only
+    returned    callback/                state redeemed; QQ's code, claimed for this flow
+    asking      the first users/ call    the code is popped: that call leads, others follow
+    answered    QQ's answer              the outcome, which repeats replay
+    bound       POST users/              the form, for a repeat within a minute
+
+    Each entry outlives every value that can refer to it. All methods raise CacheUnavailable.
+    """
+
+    def __init__(self, flow_id: str) -> None:
+        self.flow_id = flow_id
+
+    # started -> returned
+
+    def redeem_state(self, query_hash: str = "callback") -> bool:
+        """Use the state up. Return False if it was used before.
+
+        `query_hash`: in direct mode, what QQ's whole query came to; a repeat must bring the same.
+        """
+        return self._add("state", query_hash)
+
+    def get_redeemed_query(self) -> str | None:
+        """Return the query_hash that the state was redeemed with; None if it never was."""
+        query_hash: str | None = self._get("state")
+        return query_hash
+
+    def save_next(self, next: str) -> None:
+        """Remember the page to return to, for a shop whose calls carry no cookie."""
+        self._set("next", next)
+
+    def get_next(self) -> str | None:
+        next: str | None = self._get("next")
+        return next
+
+    def claim_code(self, code: str) -> CodeClaim:
+        """Claim QQ's code for this flow: a code goes to QQ once, whichever flow brings it."""
+        # With every key: during a key rotation some servers know the old key only. Sorted, so that two flows at once
+        # cannot each claim one of two entries.
+        for digest in sorted({*hash_with_each_key("qq-login.seen-code", code)}):
+            key = f"qq-login:code:{digest}"
+            if not cache.add(key, self.flow_id, REMEMBERED):
+                return CodeClaim.REPEATED if cache.get(key) == self.flow_id else CodeClaim.FOREIGN
+        return CodeClaim.FIRST
+
+    def save_code(self, code: str) -> None:
+        self._set("code", code, REMEMBERED_CODE)
+
+    # returned -> asking -> answered
+
+    def pop_code(self) -> str | None:
+        """Return QQ's code to one caller, who leads; None to every other."""
+        code: str | None = cache.pop(self._key("code"))
+        return code
+
+    def mark_rejected(self) -> bool:
+        """Note that a call found no free slot. Return whether it is the flow's first."""
+        return self._add("rejected", True)
+
+    def save_outcome(self, outcome: Outcome) -> None:
+        self._set("outcome", _to_dict(outcome))
+
+    def get_outcome(self) -> Outcome | None:
+        saved: dict[str, Any] | None = self._get("outcome")
+        if saved is None:
+            return None
+        return Outcome(error=saved["error"]) if "error" in saved else Outcome(QQIdentity(**saved))
+
+    def settle_outcome(self, outcome: Outcome) -> Outcome:
+        """Save the outcome unless there is one. Return the one that counts."""
+        return outcome if self._add("outcome", _to_dict(outcome)) else self.get_outcome() or outcome
+
+    def redeem_sealed_code(self) -> bool:
+        """Use the sealed code up, which without a cookie works once. Return False if it was used before."""
+        return self._add("sealed-code", True)
+
+    # answered -> bound
+
+    def count_bind_attempt(self) -> int:
+        return cache.increment(self._key("bind-attempts"), REMEMBERED)
+
+    def refund_bind_attempt(self) -> None:
+        cache.decrement(self._key("bind-attempts"))
+
+    def save_binding(self, form: Any, user_id: Any) -> None:
+        """Remember which form was bound to which user, in case the browser sends it again."""
+        self._set("binding", {"form": _hash_form(form), "user_id": user_id, "time": time.time()}, REMEMBERED_FORM)
+
+    def is_repeated_binding(self, form: Any, user_id: Any) -> bool:
+        """Return whether this flow bound the very same form to this user within the last minute."""
+        saved = self._get("binding")
+        return (
+            saved is not None
+            and constant_time_compare(saved["form"], _hash_form(form))
+            and saved["user_id"] == user_id
+            and time.time() - saved["time"] <= REPEATED_FORM
+        )
+
+    def _add(self, name: str, value: Any) -> bool:
+        return cache.add(self._key(name), value, REMEMBERED)
+
+    def _set(self, name: str, value: Any, seconds: int = REMEMBERED) -> None:
+        cache.set(self._key(name), value, seconds)
+
+    def _get(self, name: str) -> Any:
+        return cache.get(self._key(name))
+
+    def _key(self, name: str) -> str:
+        return f"qq-login:{self.flow_id}:{name}"
+
+
+def _to_dict(outcome: Outcome) -> dict[str, str | None]:
+    # Not the object itself: the worker that reads it may run another version of this code.
+    if outcome.identity is None:
+        return {"error": outcome.error}
+    return {"openid": outcome.identity.openid, "unionid": outcome.identity.unionid}
+
+
+def _hash_form(form: Any) -> str:
+    return hash_with_each_key("qq-login.form", json.dumps(form, sort_keys=True))[0]

@@ -1,0 +1,21 @@
+"""Chinese first, English second: which of the two a request gets, and how a sentence is translated."""
+
+from django.utils.translation import get_language, gettext
+from django.utils.translation.trans_real import parse_accept_lang_header
+
+CHINESE, ENGLISH = "zh-hans", "en"
+
+
+def choose_language(accept_language: str) -> str:
+    """Return CHINESE or ENGLISH, whichever an Accept-Language header prefers; CHINESE if it names neither."""
+    for tag, quality in parse_accept_lang_header(accept_language.lower()):
+        for language in (CHINESE, ENGLISH):
+            if quality and tag.partition("-")[0] == language.partition("-")[0]:
+                return language
+    return CHINESE
+
+
+def translate(text: str) -> str:
+    """Return a Chinese source text in the active language."""
+    # gettext() would translate Chinese into the shop's LANGUAGE_CODE if that is English.
+    return gettext(text) if get_language() == ENGLISH else text

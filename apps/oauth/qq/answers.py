@@ -1,0 +1,63 @@
+"""A strict parser for QQ's answers, which also reads the other JSON that this app has to trust."""
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+from .errors import QQUnavailable, error_for
+
+TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,512}")
+OPENID = re.compile(r"[0-9A-Fa-f]{32}")
+UNIONID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+_CALLBACK = re.compile(r"callback\(\s*(\{.*\})\s*\)\s*;?", re.DOTALL)
+_ERROR_NUMBER = re.compile(r"-?[0-9]{1,9}")
+
+
+def parse_answer(text: str) -> dict[str, Any]:
+    """Parse an answer in any of QQ's three formats: JSON, `callback( {…} );` or form-encoded.
+
+    QQ may use any of them, whichever was requested. Raises QQUnavailable for anything but exactly one answer, and the
+    error of errors.py that an `error` number stands for: QQ reports errors with status 200.
+    """
+    text = text.strip(" \t\r\n")
+    callback = _CALLBACK.fullmatch(text)
+    try:
+        if callback or text.startswith("{"):
+            answer = read_json(callback[1] if callback else text)
+        else:
+            answer = unique_keys(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
+    except (ValueError, RecursionError):
+        raise QQUnavailable("an unreadable answer") from None
+    if "error" in answer:
+        number = str(answer["error"])
+        if not _ERROR_NUMBER.fullmatch(number):
+            raise QQUnavailable("an error without a number")
+        raise error_for(int(number))
+    return dict(answer)
+
+
+def get_field(answer: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str:
+    """Return a field that matches the whole pattern; raises QQUnavailable if there is none."""
+    value = answer.get(name)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise QQUnavailable(f"an answer without a valid {name}")
+    return value
+
+
+def read_json(text: str) -> Any:
+    """Parse JSON, but raise ValueError where parsers differ: duplicate keys, NaN, Infinity. Raises RecursionError."""
+    return json.loads(text, object_pairs_hook=unique_keys, parse_constant=_reject_constant)
+
+
+def _reject_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs as a dict; raises ValueError for a duplicate key, as parsers differ on which value counts."""
+    answer = dict(pairs)
+    if len(answer) != len(pairs):
+        raise ValueError("duplicate key")
+    return answer

@@ -1,0 +1,39 @@
+"""Remove secrets and personal data from whatever is logged, reported or shown."""
+
+import re
+from typing import Any
+
+from django.http import HttpRequest, QueryDict
+from django.http.response import HttpResponseBase
+
+
+def redact_request(request: HttpRequest) -> None:
+    """Redact the request so that no error report contains secrets: neither the query nor cookies nor tokens."""
+    request.GET = QueryDict()
+    request.COOKIES = {}
+    for name in ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_REFERER"):
+        request.META.pop(name, None)
+    request.META["QUERY_STRING"] = ""
+    for name in request.META.keys() & {"RAW_URI", "REQUEST_URI"}:  # a server may read these for its access log
+        request.META[name] = request.META[name].partition("?")[0]
+
+
+def suppress_error_log(response: HttpResponseBase) -> HttpResponseBase:
+    """Keep Django from logging an expected 503 as an error, possibly by mail: a busy hour has thousands."""
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django's own flag; there is no public one
+    return response
+
+
+def mask_mobiles(text: str) -> str:
+    """Hide the middle of every mobile number in the text. In many shops usernames are mobile numbers."""
+    return re.sub(r"(?<!\d)(\d{3})\d{4}(\d{4})(?!\d)", r"\1****\2", text)
+
+
+def mask_mobile(value: Any) -> str | None:
+    """Return the masked number if the value is one; anything else may be a secret: return None."""
+    return mask_mobiles(value) if isinstance(value, str) and re.fullmatch("[0-9]{11}", value) else None
+
+
+def shorten_openid(openid: str | None) -> str:
+    """Return enough of an openid to tell two apart and too little to use. An old table may hold NULL."""
+    return f"{(openid or '')[:6]}…"

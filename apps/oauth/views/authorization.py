@@ -1,0 +1,20 @@
+from urllib.parse import urlsplit
+
+from django.urls import reverse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from ..conf import conf
+from ..validation import quote_next, read_next
+from .base import QQView
+
+
+class QQAuthorizationView(QQView):
+    """`GET authorization/?next=`: where the page's QQ button leads."""
+
+    def get(self, request: Request) -> Response:
+        """Return the address of login/, under each name that the shops' pages read."""
+        path = quote_next(read_next(request.query_params, "next", "state"))
+        origin = urlsplit(conf.REDIRECT_URI)  # not the request's: behind a proxy that is not the public one
+        url = f"{origin.scheme}://{origin.netloc}{reverse('oauth:login')}?next={path}"
+        return Response(dict.fromkeys(("login_url", "auth_url", "oauth_url", "url", "qq_login_url"), url))

@@ -1,0 +1,101 @@
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import TooManyFieldsSent
+from django.dispatch import Signal
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from ..audit import Event, audited, hash_openid
+from ..binding import bind, refuse_by_account
+from ..conf import conf
+from ..errors import QQLoginError
+from ..flow.flow import Flow, find_flow_by_state, open_bind_token, open_sealed_code
+from ..flow.signing import hash_text
+from ..models import find_user
+from ..ratelimit import RateLimit, get_rate_limit
+from ..redaction import mask_mobile
+from ..signals import qq_bound, qq_logged_in
+from ..single_flight import resolve_identity
+from ..validation import CODE, read_bind_token, read_parameter, read_qq_code, refuse_other_origins
+from .base import QQView
+
+
+class QQTokenView(QQView):
+    """`users/`: where a page trades its code for a login, and its form for a binding."""
+
+    def get(self, request: Request) -> Response:
+        """Log in the user that QQ names for the code; hand out a bind token if the openid is not bound."""
+        with audited(request, Event.LOGIN) as step:
+            refuse_other_origins(request)
+            rate_limit = get_rate_limit("qq_login")
+            if conf.is_direct:
+                rate_limit.hit(request)
+                flow, code = open_direct_return(request)
+                rate_limit = RateLimit(rate_limit.name, None, 0)  # each call is counted already
+            else:
+                flow, code = open_page_code(request, rate_limit), None
+            identity = resolve_identity(request, flow, code, rate_limit)
+            step.add(openid=hash_openid(identity.openid))
+            user = find_user(identity.openid)
+            if user is None:
+                step.event = Event.BIND_TOKEN
+                response = Response({"access_token": flow.make_bind_token(identity, request), "next": flow.next})
+            else:
+                step.add(user_id=user.pk)
+                response = log_in(request, user, flow)
+            if flow.state is not None:
+                flow.set_returned_cookie(response)
+            return response
+
+    def post(self, request: Request) -> Response:
+        """Bind the openid that the bind token proves to the account that the form proves, and log in."""
+        with audited(request, Event.BIND) as step:
+            refuse_other_origins(request)
+            get_rate_limit("qq_bind").hit(request)
+            form: Any = request.data
+            flow, identity = open_bind_token(request, read_bind_token(form))
+            step.add(openid=hash_openid(identity.openid), mobile=mask_mobile(form.get("mobile")))
+            bound = bind(request, self, flow, identity)
+            step.add(user_id=bound.user.pk, reason="repeated" if bound.is_repeat else None)
+            signals = () if bound.is_repeat else (qq_bound,)
+            return log_in(request, bound.user, flow, *signals, id=bound.user.pk)
+
+
+def open_page_code(request: Request, rate_limit: RateLimit) -> Flow:
+    """Return the flow of the sealed code in the query. A code that is refused counts against the limit."""
+    try:
+        return open_sealed_code(request, read_parameter(request.query_params, "code", CODE))
+    except (QQLoginError, TooManyFieldsSent):
+        rate_limit.hit(request)
+        raise
+
+
+def open_direct_return(request: Request) -> tuple[Flow, str]:
+    """Return the flow and QQ's code where QQ returns to the page itself (direct mode) and the page forwards its query.
+
+    The page may repeat its call, but not with another query.
+    """
+    flow = find_flow_by_state(request)
+    returned = [request.query_params.getlist(name) for name in ("code", "error", "usercancel")]
+    query_hash = hash_text(repr(returned))
+    is_first = flow.state is not None and flow.store.redeem_state(query_hash)
+    if not is_first and flow.store.get_redeemed_query() != query_hash:
+        raise QQLoginError("state_used")
+    return flow, read_qq_code(request.query_params)
+
+
+def log_in(request: Request, user: AbstractBaseUser, flow: Flow, *signals: Signal, **extra: Any) -> Response:
+    """Return the shop's own login answer, with `extra` added. `signals` are sent before qq_logged_in."""
+    refuse_by_account(user)
+    payload: dict[str, Any] = conf.load(conf.LOGIN_PAYLOAD)(user, request)
+    response = Response(payload | {"next": flow.next} | extra)
+    for signal in (*signals, qq_logged_in):
+        signal.send(sender=type(user), request=request, user=user, response=response)
+    session = getattr(request._request, "session", None)
+    # Otherwise the shop's payload, or a receiver, has called Django's login(), which has sent this signal.
+    if session is None or not session.modified or session.get(SESSION_KEY) != str(user.pk):
+        user_logged_in.send(sender=type(user), request=request._request, user=user)
+    return response
