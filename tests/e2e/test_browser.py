@@ -104,7 +104,7 @@ def split_shop(tmp_path_factory):
 @pytest.fixture(scope="module")
 def narrow_shop(tmp_path_factory):
     """A shop that makes one call to QQ at a time."""
-    with open_shop(tmp_path_factory.mktemp("narrow"), QQ_MAX_CONNECTIONS="1") as place:
+    with open_shop(tmp_path_factory.mktemp("narrow"), QQ_MAX_CONCURRENCY="1") as place:
         yield place
 
 

@@ -203,7 +203,7 @@ def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
     hanging, visitor = 48, processes.Visitor()  # of the shop's 64 threads
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(100))  # closed last, after the shop and its QQ have ended
-        settings = {**environ, "threads": 64, "QQ_TIMEOUT": "60", "QQ_MAX_CONNECTIONS": str(hanging)}
+        settings = {**environ, "threads": 64, "QQ_TIMEOUT": "60", "QQ_MAX_CONCURRENCY": str(hanging)}
         shop, qq = stack.enter_context(shop_and_qq(tmp_path, **settings))
         member = Shopper([shop], qq)
         form = member.fill_in(new_mobile())

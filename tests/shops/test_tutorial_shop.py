@@ -19,7 +19,7 @@ from redis import Redis
 import standin
 from standin import QQ
 from tests.e2e import test_browser
-from tests.oauth.contrib.test_meiduo import installed
+from tests.oauth.contrib.test_meiduo import install
 from tests.tools import processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers]
@@ -61,7 +61,7 @@ def shop(tmp_path_factory):
         pytest.skip("there is no Redis")
     var, pages, packages = (tmp_path_factory.mktemp(name) for name in ("tutorial_shop", "pages", "packages"))
     # Packages of the shop: the app copied as `oauth`, drf-jwt, and an old itsdangerous.
-    installed(packages, "drf-jwt>=1.19.2,<1.20", "itsdangerous==2.0.1")
+    install(packages, "drf-jwt>=1.19.2,<1.20", "itsdangerous==2.0.1")
     copytree(processes.ROOT / "apps/oauth", packages / "oauth", ignore=ignore_patterns("__pycache__"))
     listener = processes.listen()
     api = processes.address_of(listener)

@@ -40,8 +40,9 @@ ON_SQLITE_TOO = (
         "tests/oauth/views",
         "tests/oauth/test_binding.py",
         "tests/oauth/test_ratelimit.py",
-        "tests/oauth/test_counters.py",
+        "tests/oauth/test_cache.py",
         "tests/oauth/test_migrations.py",
+        "tests/oauth/test_models.py",
         "tests/oauth/test_admin.py",
     ],
     ["tests/users", "tests/e2e/test_fuzz.py"],  # the fuzz test runs on SQLite only

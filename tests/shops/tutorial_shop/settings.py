@@ -72,5 +72,5 @@ QQ_CLIENT_SECRET = os.environ["QQ_CLIENT_SECRET"]
 QQ_API_URL = os.environ["QQ_API_URL"]
 QQ_REDIRECT_URI = os.environ["QQ_REDIRECT_URI"]
 QQ_CALLBACK_PAGE = os.environ["QQ_CALLBACK_PAGE"]
-QQ_ACCOUNT_SERIALIZER = "oauth.shops.AccountSerializer"
-QQ_LOGIN_PAYLOAD = "oauth.shops.jwt_payload"
+QQ_ACCOUNT_SERIALIZER = "oauth.contrib.meiduo.AccountSerializer"
+QQ_LOGIN_PAYLOAD = "oauth.contrib.meiduo.jwt_payload"
