@@ -23,7 +23,7 @@ from django.core.cache import cache
 from django.test import Client
 from itsdangerous import URLSafeSerializer
 
-from apps.oauth.old_errors import ERRORS
+from apps.oauth.errors import ERRORS
 from apps.oauth.models import OAuthQQUser
 from meiduo.wsgi import application
 from tests.conftest import PAGE, Phone, query_of
