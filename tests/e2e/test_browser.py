@@ -132,7 +132,7 @@ class Shopper:
         self.person = person
         self.mobile = mobile
         self.requests = []
-        context.on("request", self.requests.append)
+        context.on("request", lambda sent: self.requests.append(sent))  # Playwright accepts no built-in method
 
     def sent(self, path, method="GET"):
         """Return the requests that the browser made to a path."""
