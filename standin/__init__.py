@@ -1,4 +1,4 @@
-"""A stand-in for graph.qq.com: `python -m standin` for people, `running()` for tests."""
+"""A stand-in for graph.qq.com: start it with `python -m standin`, or use `running()` in a test."""
 
 from .server import QQ, running
 

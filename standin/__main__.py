@@ -1,4 +1,4 @@
-"""The command: `python -m standin --port 8001`, ended by Ctrl-C or SIGTERM."""
+"""The command `python -m standin --port 8001`. Ctrl-C or SIGTERM stops it."""
 
 import argparse
 import os
@@ -7,13 +7,13 @@ import sys
 import threading
 from typing import NoReturn
 
-from .app import CALLBACKS, CLIENT_ID, CLIENT_SECRET
 from .server import running
+from .state import CALLBACKS, CLIENT_ID, CLIENT_SECRET
 
 
-def leave(*_: object) -> NoReturn:
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.SIG_IGN)  # a second Ctrl-C must not turn a clean end into a traceback
+def stop(*_: object) -> NoReturn:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C during the shutdown would print a traceback
     sys.exit(0)
 
 
@@ -22,19 +22,21 @@ def main() -> None:
     registered = [callback.strip() for callback in env("STANDIN_CALLBACKS", "").split(";") if callback.strip()]
     parser = argparse.ArgumentParser(prog="python -m standin", description="A pretend graph.qq.com, for development.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=env("STANDIN_PORT") or "8001", help="0 = a free one (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=env("STANDIN_PORT") or "8001", help="0 = any free port (%(default)s)"
+    )
     parser.add_argument(
         "--callback",
         action="append",
         metavar="URL",
-        help=f"a registered callback, may be given several times ({'; '.join(registered or CALLBACKS)})",
+        help=f"a registered callback; repeat the option for more ({'; '.join(registered or CALLBACKS)})",
     )
     parser.add_argument("--client-id", default=env("STANDIN_CLIENT_ID") or CLIENT_ID, help="%(default)s")
     parser.add_argument("--client-secret", default=env("STANDIN_CLIENT_SECRET") or CLIENT_SECRET, help="%(default)s")
     options = parser.parse_args()
 
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, leave)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         with running(
             callbacks=options.callback or registered or CALLBACKS,

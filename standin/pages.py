@@ -1,4 +1,4 @@
-"""The pages a person sees. Everything that comes from outside goes through `escape`."""
+"""The HTML pages of the stand-in. All text that comes from a request is escaped."""
 
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -58,12 +58,12 @@ def _page(title: str, english: str, content: str) -> HTMLResponse:
     )
 
 
-def _list(callbacks: Iterable[str]) -> str:
+def _format_list(callbacks: Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li><code>{escape(callback)}</code></li>" for callback in callbacks) + "</ul>"
 
 
 def login(query: Iterable[tuple[str, str]], people: Mapping[str, str], client_id: str) -> HTMLResponse:
-    """Offer the people; each form sends the query of /oauth2.0/authorize back with the decision."""
+    """Show the people to choose from. Each form posts the query of /oauth2.0/authorize together with the choice."""
     hidden = "\n".join(f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in query)
     buttons = "\n".join(
         f'<button name="person" value="{escape(person)}">{escape(person)}'
@@ -75,7 +75,7 @@ def login(query: Iterable[tuple[str, str]], people: Mapping[str, str], client_id
         "QQ 登录",
         "Sign in",
         f"""<p>应用 <code>{escape(client_id)}</code> 想知道您是谁。
-<span lang="en">This app asks who you are.</span></p>
+<span lang="en">This app wants to identify you.</span></p>
 <form method="post" action="/oauth2.0/authorize">
 {hidden}
 <h2>选一个人 <span lang="en">Choose a person</span></h2>
@@ -84,7 +84,7 @@ def login(query: Iterable[tuple[str, str]], people: Mapping[str, str], client_id
 </form>
 <form method="post" action="/oauth2.0/authorize">
 {hidden}
-<h2><label for="other">或者任何人 <span lang="en">Or anybody</span></label></h2>
+<h2><label for="other">或者任何人 <span lang="en">Or anyone else</span></label></h2>
 <input type="text" id="other" name="person" required autocomplete="off" placeholder="名字">
 <button class="go">登录 <span lang="en">Sign in</span></button>
 </form>""",
@@ -96,10 +96,10 @@ def error(message: str, redirect_uri: str, callbacks: Iterable[str]) -> HTMLResp
         "登录出错",
         "Error",
         f"""<p role="alert"><strong>{escape(message)}</strong></p>
-<h2>请求的回调地址 <span lang="en">Callback asked for</span></h2>
+<h2>请求的回调地址 <span lang="en">Requested callback</span></h2>
 <p><code>{escape(redirect_uri) or "–"}</code></p>
 <h2>已登记的回调地址 <span lang="en">Registered callbacks</span></h2>
-{_list(callbacks)}""",
+{_format_list(callbacks)}""",
     )
 
 
@@ -107,10 +107,10 @@ def closed() -> HTMLResponse:
     return _page(
         "已取消",
         "Cancelled",
-        """<p>QQ 的登录页在这里关闭，不会回到网站。 <span lang="en">QQ's page closes here; nothing goes back to the
-site.</span></p>
+        """<p>QQ 的登录页在这里关闭，不会回到网站。 <span lang="en">QQ's page closes here and does not return to
+the site.</span></p>
 <p>在电脑上，真正的 QQ 也是这样。手机上会带着 usercancel 回到网站。
-<span lang="en">So does the real QQ on a PC. On a phone it goes back with usercancel.</span></p>""",
+<span lang="en">The real QQ does the same on a PC. On a phone it returns to the site with usercancel.</span></p>""",
     )
 
 
@@ -118,11 +118,11 @@ def index(client_id: str, callbacks: Iterable[str]) -> HTMLResponse:
     return _page(
         "QQ 替身",
         "Pretend graph.qq.com",
-        f"""<p>请从网站的 QQ 按钮开始。 <span lang="en">Start at the QQ button of your site.</span></p>
+        f"""<p>请从网站的 QQ 按钮开始。 <span lang="en">Start from the QQ button of your site.</span></p>
 <h2>应用 <span lang="en">Application</span></h2>
 <p><code>{escape(client_id)}</code></p>
 <h2>已登记的回调地址 <span lang="en">Registered callbacks</span></h2>
-{_list(callbacks)}
-<h2>收到的请求 <span lang="en">Requests so far</span></h2>
+{_format_list(callbacks)}
+<h2>收到的请求 <span lang="en">Recorded requests</span></h2>
 <p><a href="/_standin/requests"><code>/_standin/requests</code></a></p>""",
     )

@@ -1,4 +1,4 @@
-"""Runs the stand-in in a thread, and lets a test talk to it."""
+"""Run the stand-in in a thread and control it from a test."""
 
 import asyncio
 import http.client
@@ -14,32 +14,34 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .app import CALLBACKS, CLIENT_ID, CLIENT_SECRET, StandIn, openid_of
+from .app import StandIn
+from .people import make_openid
+from .state import CALLBACKS, CLIENT_ID, CLIENT_SECRET
 
 
 class Connection(H11Protocol):
-    """Hands its transport to the app as `request.state.transport`: some faults break HTTP itself."""
+    """Gives the app its transport as `scope["state"]["transport"]`, for faults that break HTTP."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {"transport": transport}
-        # asyncio leaves Nagle's algorithm on for a listener handed to it: 40 ms a call on a connection kept open.
+        # asyncio leaves Nagle's algorithm on for a listener passed to it: 40 ms per call on a kept connection.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
 
 
 class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End at once: a hanging call has no end that one could wait for."""
+        """Stop at once, without waiting for calls: one that hangs never ends."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        while self.server_state.tasks:  # each notices that its client is gone
+        while self.server_state.tasks:  # each ends when it notices the disconnect
             await asyncio.sleep(0.01)
 
 
 class QQ:
-    """A running stand-in, as a test sees it: its address, its switches, and the person at the browser."""
+    """A test's handle on a running stand-in: its address, its control API, and the person at the browser."""
 
     def __init__(self, url: str, client_id: str, client_secret: str) -> None:
         self.url = url
@@ -53,23 +55,23 @@ class QQ:
             raise ValueError(json.loads(body)["message"])
 
     def requests(self, path: str | None = None) -> list[dict[str, Any]]:
-        """What was asked of the stand-in, oldest first; `path` picks one address."""
+        """Return the recorded requests, oldest first; with `path`, only those to this path."""
         recorded: list[dict[str, Any]] = json.loads(self._call("GET", "/_standin/requests")[2])
         return [request for request in recorded if path in (None, request["path"])]
 
     def reset(self) -> None:
-        """Forget codes, tokens, the record and the behaviour."""
+        """Forget all codes, tokens, recorded requests and changes of behaviour."""
         self._call("DELETE", "/_standin")
 
     def openid(self, person: str) -> str:
-        return openid_of(person)
+        return make_openid(person)
 
     def sign_in(self, authorize_address: str, person: str) -> str:
-        """Open the address, choose the person, return where QQ sends the browser: the callback or its error page."""
+        """Open the address and choose the person; return the redirect: to the callback or QQ's error page."""
         return self._decide(authorize_address, person=person)
 
     def cancel(self, authorize_address: str) -> str | None:
-        """Open the address and cancel; None where QQ sends the browser to no callback."""
+        """Open the address and cancel; return the redirect to the callback, or None if QQ makes none."""
         location = self._decide(authorize_address, cancel="1")
         return None if location.startswith(f"{self.url}/oauth2.0/show?") else location
 
@@ -100,7 +102,7 @@ def running(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Iterator[QQ]:
-    """Serve a stand-in from a thread while the block runs; port 0 takes a free one."""
+    """Run a stand-in in a thread for the duration of the block; port 0 picks a free port."""
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     server = Server(
         uvicorn.Config(
@@ -109,10 +111,10 @@ def running(
             ws="none",
             loop="asyncio",
             lifespan="off",
-            log_config=None,  # the logging of a test's process is not ours to set up
+            log_config=None,  # leave the logging of the test's process alone
             access_log=False,
             server_header=False,
-            timeout_keep_alive=60,  # a person may look at the login page before the shop calls again
+            timeout_keep_alive=60,  # a shop's connection survives a minute that a person spends on the login page
         )
     )
     thread = threading.Thread(target=server.run, args=([listener],), name="QQ stand-in", daemon=True)

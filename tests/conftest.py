@@ -19,7 +19,7 @@ from django.test import Client
 
 import standin
 from apps.oauth import qq as oauth_qq
-from apps.oauth.throttling import RATES
+from apps.oauth.ratelimit import RATES
 from tests.tools.processes import ROOT
 
 CALLBACK = "http://testserver/oauth/qq/callback/"

@@ -39,6 +39,6 @@ byId("retry").addEventListener("click", () => {
   showAccount();
 });
 
-// Also when this page comes back by "back", or another tab logs in or out.
+// Also after "back", and when another tab logs in or out.
 addEventListener("pageshow", showAccount);
 addEventListener("storage", showAccount);

@@ -1,11 +1,11 @@
-/** The API's origin where it is not the page's own: `<html data-api="https://api.shop.example">`. */
+/** The API's origin if it differs from the page's: `<html data-api="https://api.shop.example">`. */
 export const API = document.documentElement.dataset.api ?? "";
 
-// Longer than the API ever takes; without a limit a dead connection leaves the shopper looking at "waiting".
-const TIMEOUT = 30_000;
+// Longer than any answer of the API takes. Without a limit, a dead connection would show "waiting" forever.
+const TIMEOUT = 30_000; // milliseconds
 
 /**
- * Call the API. Every outcome is a value: `{ok, status, data, retryAfter}`, with status 0 when no answer came.
+ * Call the API. Never throws: returns `{ok, status, data, retryAfter}`, with status 0 if no answer came.
  */
 export async function call(path, { method = "GET", body, token, withCookies = false } = {}) {
   const headers = { Accept: "application/json" };
@@ -31,7 +31,7 @@ export async function call(path, { method = "GET", body, token, withCookies = fa
   }
 }
 
-// A proxy in front answers in HTML when the API is down: that is a failure with a status, not a lost network.
+// When the API is down, the proxy answers with HTML: a failure with a status, not a network error.
 async function readJSON(response) {
   const text = await response.text();
   try {
@@ -41,31 +41,31 @@ async function readJSON(response) {
   }
 }
 
-/** `next` if it is a path of this shop, else the shop's front page. */
-export function shopPath(next) {
+/** Return `next` if it is a path of this shop, otherwise the shop's front page. */
+export function cleanPath(next) {
   try {
     const address = new URL(next, location.origin);
     if (next.startsWith("/") && address.origin === location.origin) {
       return address.pathname + address.search + address.hash;
     }
   } catch {
-    // not an address, or nothing at all
+    // `next` is missing or not a URL.
   }
   return "/";
 }
 
-/** Leave for a path of this shop. Replaces the page, so that "back" does not lead into a finished login. */
+/** Go to a path of this shop. Replaces the page, so that "back" does not return to a finished login. */
 export function go(next) {
-  // With the origin in front: a path such as "//elsewhere.example" would otherwise name another host.
-  location.replace(location.origin + shopPath(next));
+  // Prefix the origin: a path such as "//elsewhere.example" alone would lead to another host.
+  location.replace(location.origin + cleanPath(next));
 }
 
-/** Ask the API where QQ login begins. On success the answer's `data.login_url` is the address to go to. */
-export function askLoginAddress(next) {
-  return call(`/oauth/qq/authorization/?next=${encodeURIComponent(shopPath(next))}`);
+/** Ask the API where QQ login starts. On success, `data.login_url` of the answer is the address to open. */
+export function fetchLoginURL(next) {
+  return call(`/oauth/qq/authorization/?next=${encodeURIComponent(cleanPath(next))}`);
 }
 
-// The names under which the shop's other pages look for them.
+// The shop's other pages read these keys.
 const LOGIN_KEYS = ["token", "user_id", "username"];
 
 export function storeLogin(data) {
@@ -80,7 +80,7 @@ export function storedToken() {
   return localStorage.getItem("token");
 }
 
-/** What to tell the shopper when the API had no words of its own. */
+/** Return the text of a failure for the shopper: the API's message, or a general one if it has none. */
 export function describeFailure({ data, status, retryAfter }) {
   const message = data.message ?? (status === 0
     ? "网络好像断了，请检查后再试一次。No connection: please try again."

@@ -2,20 +2,20 @@ import { call } from "./api.js";
 import { areFilled, clearErrors, clearErrorsWhileTyping, setSending, setUpPasswordToggle, showErrors } from "./form.js";
 import { readMobile, readSMSCode, setUpSMS } from "./sms.js";
 
-// After these no further try with this bind token can succeed.
-const END_CODES = ["bind_token_missing", "bind_token_invalid", "bind_tries", "already_bound"];
+// After these errors no further try with this bind token can succeed.
+const FINAL_CODES = ["bind_token_missing", "bind_token_invalid", "bind_tries", "already_bound"];
 
-// What is typed here outlives a reload: a phone that went to read the SMS may load the page anew on return.
-export const MOBILE = "qq_mobile";
+// The sessionStorage key of the typed number. A phone may reload the page after the shopper has read the SMS.
+export const MOBILE_KEY = "qq_mobile";
 
 const form = document.getElementById("bind-form");
 const [mobile, smsCode, password] = ["mobile", "sms-code", "password"].map((id) => document.getElementById(id));
 const submit = document.getElementById("bind-submit");
 
-/** Show the form. `onBound` gets the login answer; `onEnd` the answer after which only a new login helps. */
-export function openBindForm(bindToken, { onBound, onEnd }) {
-  mobile.value = sessionStorage.getItem(MOBILE) ?? mobile.value;
-  mobile.addEventListener("input", () => sessionStorage.setItem(MOBILE, mobile.value));
+/** Set up the form. `onBound` gets the data of the login; `onFinalError` an answer that needs a new login. */
+export function setUpBindForm(bindToken, { onBound, onFinalError }) {
+  mobile.value = sessionStorage.getItem(MOBILE_KEY) ?? mobile.value;
+  mobile.addEventListener("input", () => sessionStorage.setItem(MOBILE_KEY, mobile.value));
   setUpSMS(form);
   setUpPasswordToggle(document.getElementById("toggle-password"), password);
   clearErrorsWhileTyping(form);
@@ -30,7 +30,7 @@ export function openBindForm(bindToken, { onBound, onEnd }) {
       return;
     }
     setSending(submit, false);
-    if (END_CODES.includes(answer.data.code)) onEnd(answer);
+    if (FINAL_CODES.includes(answer.data.code)) onFinalError(answer);
     else showErrors(form, answer);
   });
 }

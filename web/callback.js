@@ -1,32 +1,32 @@
-import { askLoginAddress, call, describeWait, go, shopPath, storeLogin } from "./api.js";
-import { MOBILE, openBindForm } from "./bind.js";
+import { call, cleanPath, describeWait, fetchLoginURL, go, storeLogin } from "./api.js";
+import { MOBILE_KEY, setUpBindForm } from "./bind.js";
 import { faces, repeatingText, steps } from "./faces.js";
 
-// In sessionStorage: one login per tab, gone with the tab, out of reach of the login in another tab.
-const QUERY = "qq_query";
-const BIND_TOKEN = "qq_bind_token";
+// Keys of sessionStorage: each tab has its own login, which ends with the tab.
+const QUERY_KEY = "qq_query";
+const BIND_TOKEN_KEY = "qq_bind_token";
 const MAX_REPEATS = 5;
-const LONG_WAIT = 5; // seconds: a shorter one is over before it is read
+const MIN_SHOWN_WAIT = 5; // seconds; a shorter wait ends before its text can be read
 
 const byId = (id) => document.getElementById(id);
 let query = new URLSearchParams();
 
 /**
- * What this page was opened with. It leaves the address at once, so that it is not bookmarked, shared or read over
- * a shoulder, and is kept until the login is done, so that a reload works.
+ * Return the query that this page was opened with. Remove it from the address at once, so that it is not bookmarked,
+ * shared or seen by others. Keep it in sessionStorage until the login is done, so that a reload works.
  */
 function takeQuery() {
   const { search } = location;
   if (search) {
     history.replaceState(null, "", location.pathname);
-    sessionStorage.setItem(QUERY, search);
-    sessionStorage.removeItem(BIND_TOKEN);
+    sessionStorage.setItem(QUERY_KEY, search);
+    sessionStorage.removeItem(BIND_TOKEN_KEY);
   }
-  return new URLSearchParams(sessionStorage.getItem(QUERY) ?? "");
+  return new URLSearchParams(sessionStorage.getItem(QUERY_KEY) ?? "");
 }
 
 function forgetFlow() {
-  for (const key of [QUERY, BIND_TOKEN, MOBILE]) sessionStorage.removeItem(key);
+  for (const key of [QUERY_KEY, BIND_TOKEN_KEY, MOBILE_KEY]) sessionStorage.removeItem(key);
 }
 
 function show(state, { text = faces[state].text, step = faces[state].step, retryAfter } = {}) {
@@ -57,24 +57,24 @@ function showFailure({ status, data, retryAfter }) {
 
 async function finishLogin() {
   show("waiting");
-  // The whole query: where QQ returns straight to this page, the API needs QQ's `state` beside the code.
-  const ask = () => call(`/oauth/qq/users/?${query}`, { withCookies: true });
-  let answer = await ask();
+  // Send the whole query: if QQ redirects directly to this page, the API needs `state` as well as the code.
+  const fetchOutcome = () => call(`/oauth/qq/users/?${query}`, { withCookies: true });
+  let answer = await fetchOutcome();
   for (let repeats = 0; answer.data.code === "qq_busy" && repeats < MAX_REPEATS; repeats++) {
     const wait = answer.retryAfter ?? 1;
-    show("qq_busy", { text: repeatingText, step: null, retryAfter: wait > LONG_WAIT && wait });
-    // Up to two seconds more than asked, or all who were turned away together come back together.
+    show("qq_busy", { text: repeatingText, step: null, retryAfter: wait > MIN_SHOWN_WAIT && wait });
+    // Add up to two seconds at random, so that clients rejected together do not all return together.
     await sleep(wait + 2 * Math.random());
-    answer = await ask();
+    answer = await fetchOutcome();
   }
 
-  const keptBindToken = sessionStorage.getItem(BIND_TOKEN);
+  const keptBindToken = sessionStorage.getItem(BIND_TOKEN_KEY);
   if (answer.ok && answer.data.token) {
-    enter(answer.data);
+    completeLogin(answer.data);
   } else if (answer.ok && answer.data.access_token) {
     showBindForm(answer.data.access_token);
   } else if (answer.data.code === "code_invalid" && keptBindToken) {
-    // A reload: the code is long past, but the form need not be.
+    // After a reload the code may have expired while the bind token is still valid.
     showBindForm(keptBindToken);
   } else {
     showFailure(answer);
@@ -84,22 +84,22 @@ async function finishLogin() {
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 function showBindForm(bindToken) {
-  sessionStorage.setItem(BIND_TOKEN, bindToken);
+  sessionStorage.setItem(BIND_TOKEN_KEY, bindToken);
   byId("status").dataset.state = "bind";
   byId("status").hidden = true;
   byId("bind").hidden = false;
   byId("bind-heading").focus();
   document.title = "绑定手机号 · 美多商城";
-  openBindForm(bindToken, {
-    onBound: enter,
-    onEnd(answer) {
-      sessionStorage.removeItem(BIND_TOKEN);
+  setUpBindForm(bindToken, {
+    onBound: completeLogin,
+    onFinalError(answer) {
+      sessionStorage.removeItem(BIND_TOKEN_KEY);
       showFailure(answer);
     },
   });
 }
 
-function enter(data) {
+function completeLogin(data) {
   show("done");
   storeLogin(data);
   forgetFlow();
@@ -108,8 +108,8 @@ function enter(data) {
 
 async function restart() {
   show("leaving");
-  // In direct mode `state` is QQ's and not a path: then the shopper lands on the front page.
-  const answer = await askLoginAddress(query.get("state"));
+  // In direct mode `state` is a random value, not a path: the shopper then returns to the front page.
+  const answer = await fetchLoginURL(query.get("state"));
   if (answer.ok) {
     forgetFlow();
     location.replace(answer.data.login_url);
@@ -122,14 +122,14 @@ async function restart() {
 function takeStep() {
   const { step } = byId("again").dataset;
   if (step === "login") location.replace(byId("other-way").href);
-  // An error that came on the address has no call to repeat.
+  // An error in the page's address has no call to repeat.
   else if (step === "restart" || query.has("error")) restart();
   else finishLogin();
 }
 
 function start() {
   query = takeQuery();
-  byId("other-way").search = new URLSearchParams({ next: shopPath(query.get("state")) });
+  byId("other-way").search = new URLSearchParams({ next: cleanPath(query.get("state")) });
   const error = query.get("error");
   if (faces[error]?.step) show(error);
   else if (query.toString()) finishLogin();
@@ -140,7 +140,7 @@ byId("again").addEventListener("click", takeStep);
 try {
   start();
 } catch (error) {
-  // A browser that keeps no cookies for this site throws at the first touch of sessionStorage.
+  // A browser that blocks cookies for this site throws at the first access to sessionStorage.
   show("storage_blocked");
   throw error;
 }

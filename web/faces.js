@@ -1,17 +1,17 @@
-// Every state of the callback page: what happened, what it means, and the next step. Chinese first, English beneath.
-// Steps: "restart" goes through QQ again, "repeat" makes the same call again, "login" opens the login page.
+// The states of the callback page, each with heading, text and next step. Chinese first, English below.
+// Steps: "restart" starts a new QQ login, "repeat" repeats the call, "login" opens the login page.
 
 const expired = {
   heading: ["这次登录没有完成", "This login was not completed"],
   text: [
     "登录链接已失效、已用过，或者不是在这个浏览器里开始的。请在这个浏览器里再点一次 QQ 登录。",
-    "The link has expired, was used, or began in another browser. Please click QQ login once more in this browser.",
+    "The link has expired, was used before, or is from another browser. Please click QQ login again in this browser.",
   ],
   step: "restart",
 };
 
 export const faces = {
-  __proto__: null, // the key may come from the address: "constructor" is not a state
+  __proto__: null, // a key may come from the address: "constructor" must not be found
 
   waiting: {
     heading: ["正在登录…", "Logging you in…"],
@@ -53,13 +53,13 @@ export const faces = {
     heading: ["试的次数太多了", "Too many tries"],
     text: [
       "为了账号安全，这次绑定已停止。请重新用 QQ 登录。",
-      "To protect your account this attempt was stopped. Please begin again with QQ login.",
+      "To protect your account, this attempt was stopped. Please start again with QQ login.",
     ],
     step: "restart",
   },
   already_bound: {
     heading: ["这个 QQ 已经绑定好了", "This QQ is already bound"],
-    text: ["再点一次 QQ 登录就能直接进入。", "Click QQ login once more and you get straight in."],
+    text: ["再点一次 QQ 登录就能直接进入。", "Click QQ login once more to log in directly."],
     step: "restart",
   },
   account_refused: {
@@ -78,8 +78,8 @@ export const faces = {
     step: "restart",
   },
   qq_misconfigured: {
-    heading: ["QQ 登录暂时不可用", "QQ login is out of order"],
-    text: ["问题在我们这边，正在处理。请先用账号密码登录。", "The fault is ours. Please use your password for now."],
+    heading: ["QQ 登录暂时不可用", "QQ login is not available"],
+    text: ["问题在我们这边，正在处理。请先用账号密码登录。", "The problem is on our side. Please log in with your password for now."],
     step: "login",
   },
   cache_unavailable: {
@@ -103,13 +103,13 @@ export const faces = {
     step: "repeat",
   },
   storage_blocked: {
-    heading: ["浏览器禁止本站保存登录状态", "Your browser keeps no data for this site"],
+    heading: ["浏览器禁止本站保存登录状态", "Your browser blocks data for this site"],
     text: ["请允许本站使用 Cookie 和网站数据，再登录一次。", "Please allow cookies and site data for this shop, then log in again."],
     step: "login",
   },
 };
 
-export const repeatingText = ["正在自动重试，请不要关闭页面。", "Trying again by itself. Please keep this page open."];
+export const repeatingText = ["正在自动重试，请不要关闭页面。", "Trying again automatically. Please keep this page open."];
 
 export const steps = {
   restart: ["再用 QQ 登录", "QQ login again"],

@@ -1,7 +1,7 @@
 import { describeFailure } from "./api.js";
 
-// An input's `name` is the API's name for it, and `<id>-error` is the line beside it.
-const inputsOf = (form) => [...form.querySelectorAll("input[name]")];
+// The `name` of an input is its field in the API; the element `<id>-error` shows its error.
+const getInputs = (form) => [...form.querySelectorAll("input[name]")];
 
 export function showFieldError(input, text) {
   input.setAttribute("aria-invalid", "true");
@@ -14,34 +14,34 @@ export function clearFieldError(input) {
 }
 
 export function clearErrors(form) {
-  inputsOf(form).forEach(clearFieldError);
+  getInputs(form).forEach(clearFieldError);
   document.getElementById("form-message").textContent = "";
 }
 
 /**
- * Put the API's errors beside their fields. Where it blames none, its message goes on top, or beside `suspect` if the
- * API refused what was typed.
+ * Show the API's errors beside their fields. If the answer names no field of the form, show its message at the top, or
+ * with status 400 beside `fallbackInput`, if given.
  */
-export function showErrors(form, answer, suspect) {
-  const wrong = inputsOf(form).filter((input) => answer.data[input.name]);
-  for (const input of wrong) {
+export function showErrors(form, answer, fallbackInput) {
+  const invalid = getInputs(form).filter((input) => answer.data[input.name]);
+  for (const input of invalid) {
     showFieldError(input, [].concat(answer.data[input.name]).join(" "));
   }
-  if (!wrong.length && suspect && answer.status === 400) {
-    showFieldError(suspect, describeFailure(answer));
-    wrong.push(suspect);
+  if (!invalid.length && fallbackInput && answer.status === 400) {
+    showFieldError(fallbackInput, describeFailure(answer));
+    invalid.push(fallbackInput);
   }
-  if (wrong.length) {
-    wrong[0].focus();
+  if (invalid.length) {
+    invalid[0].focus();
     return;
   }
-  // Focused because on a phone the top of the form is out of sight when the button is pressed.
+  // On a phone the top of the form is out of view when the button is pressed: focus scrolls to it.
   const message = document.getElementById("form-message");
   message.textContent = describeFailure(answer);
   message.focus();
 }
 
-/** Whether all of these inputs are filled in; those that are not say so. */
+/** Return whether all inputs are filled in; show an error beside each empty one. */
 export function areFilled(inputs) {
   const empty = inputs.filter((input) => !input.value);
   for (const input of empty) showFieldError(input, "请填写这一项。Please fill this in.");
@@ -60,7 +60,7 @@ export function clearErrorsWhileTyping(form) {
   });
 }
 
-/** A button that shows and hides what is typed in a password field. */
+/** Make the button show and hide the text of the password field. */
 export function setUpPasswordToggle(button, password) {
   button.addEventListener("click", () => {
     const isShown = password.type === "text";

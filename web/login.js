@@ -1,4 +1,4 @@
-import { askLoginAddress, call, go, storeLogin } from "./api.js";
+import { call, fetchLoginURL, go, storeLogin } from "./api.js";
 import { areFilled, clearErrors, clearErrorsWhileTyping, setSending, setUpPasswordToggle, showErrors } from "./form.js";
 
 const byId = (id) => document.getElementById(id);
@@ -24,7 +24,7 @@ async function logIn(event) {
 async function goToQQ() {
   clearErrors(form);
   setSending(byId("qq-login"), true);
-  const answer = await askLoginAddress(next);
+  const answer = await fetchLoginURL(next);
   if (answer.ok) {
     location.assign(answer.data.login_url);
     return;
@@ -39,7 +39,7 @@ byId("qq-login").addEventListener("click", goToQQ);
 clearErrorsWhileTyping(form);
 setUpPasswordToggle(byId("toggle-password"), byId("password"));
 
-// "Back" from QQ may bring this page as it was left: with its buttons off.
+// After "back" from QQ, the browser may restore this page with its buttons still disabled.
 addEventListener("pageshow", () => {
   setSending(byId("login-submit"), false);
   setSending(byId("qq-login"), false);

@@ -1,8 +1,8 @@
 import { API, call } from "./api.js";
 import { areFilled, clearFieldError, setSending, showErrors, showFieldError } from "./form.js";
 
-// The shop sends no second SMS to one number sooner.
-const SMS_PAUSE = 60;
+// The shop sends at most one SMS per number in this time.
+const SMS_PAUSE = 60; // seconds
 
 const [mobile, imageCode, smsCode] = ["mobile", "image-code", "sms-code"].map((id) => document.getElementById(id));
 const picture = document.getElementById("image-code-picture");
@@ -10,9 +10,9 @@ const sendSMS = document.getElementById("send-sms");
 const sendSMSLabel = document.getElementById("send-sms-label");
 const smsSent = document.getElementById("sms-sent");
 let imageCodeId;
-let stopCounting = () => {};
+let stopCountdown = () => {};
 
-/** Set up the part of a form that sends an SMS: number, picture, button. */
+/** Set up the fields of a form that request an SMS: number, picture, button. */
 export function setUpSMS(form) {
   renewPicture();
   document.getElementById("image-code-renew").addEventListener("click", renewPicture);
@@ -22,12 +22,12 @@ export function setUpSMS(form) {
   sendSMS.addEventListener("click", () => requestSMS(form));
   imageCode.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
-    event.preventDefault(); // the SMS is the next step here, not the whole form
+    event.preventDefault(); // Enter requests the SMS instead of sending the form
     sendSMS.click();
   });
 }
 
-// Chinese keyboards type full-width digits, and address books fill in "+86 138 0013 8000".
+// Accept full-width digits from Chinese keyboards, and numbers from address books such as "+86 138 0013 8000".
 const readDigits = (input) => input.value.normalize("NFKC").replace(/[^0-9]/g, "");
 export const readMobile = () => readDigits(mobile).replace(/^86(?=1\d{10}$)/, "");
 export const readSMSCode = () => readDigits(smsCode);
@@ -47,52 +47,52 @@ async function requestSMS(form) {
   setSending(sendSMS, false);
   if (answer.ok) {
     clearFieldError(smsCode);
-    smsCode.value = ""; // the code of before is dead
+    smsCode.value = ""; // the previous code is no longer valid
     smsSent.textContent = "短信已发送，请查收。The SMS is on its way.";
     smsCode.focus();
-    countDown(SMS_PAUSE);
+    startCountdown(SMS_PAUSE);
   } else {
     showErrors(form, answer, imageCode);
-    renewPicture(); // any check uses a picture up
-    if (answer.status === 429) countDown(answer.retryAfter ?? SMS_PAUSE);
+    renewPicture(); // every check uses up its picture
+    if (answer.status === 429) startCountdown(answer.retryAfter ?? SMS_PAUSE);
   }
 }
 
-/** Keep the button off for so long, or until another number is typed: the wait is that of the number. */
-function countDown(seconds) {
-  stopCounting();
-  // Measured by the clock, because timers stand still while the shopper is away reading the SMS.
+/** Disable the button for some seconds, or until another number is typed: the wait applies to one number. */
+function startCountdown(seconds) {
+  stopCountdown();
+  // Compare with the clock: timers pause while the shopper is in another app reading the SMS.
   const end = Date.now() + seconds * 1000;
   const number = readMobile();
   const english = sendSMS.querySelector(".en");
   const labels = [sendSMSLabel.textContent, english.textContent];
   sendSMS.disabled = true;
-  const tick = () => {
-    const left = Math.ceil((end - Date.now()) / 1000);
-    if (left <= 0) {
-      stopCounting();
+  const update = () => {
+    const remaining = Math.ceil((end - Date.now()) / 1000);
+    if (remaining <= 0) {
+      stopCountdown();
       renewPicture();
-    } else if (left < 90) {
-      [sendSMSLabel.textContent, english.textContent] = [`${left} 秒后重发`, `again in ${left} s`];
+    } else if (remaining < 90) {
+      [sendSMSLabel.textContent, english.textContent] = [`${remaining} 秒后重发`, `again in ${remaining} s`];
     } else {
-      const minutes = Math.ceil(left / 60);
+      const minutes = Math.ceil(remaining / 60);
       [sendSMSLabel.textContent, english.textContent] = [`${minutes} 分钟后重发`, `again in ${minutes} min`];
     }
   };
-  const notice = () => {
-    if (readMobile() !== number) stopCounting();
+  const stopIfNumberChanged = () => {
+    if (readMobile() !== number) stopCountdown();
   };
-  const timer = setInterval(tick, 1000);
-  mobile.addEventListener("input", notice);
-  stopCounting = () => {
+  const timer = setInterval(update, 1000);
+  mobile.addEventListener("input", stopIfNumberChanged);
+  stopCountdown = () => {
     clearInterval(timer);
-    mobile.removeEventListener("input", notice);
+    mobile.removeEventListener("input", stopIfNumberChanged);
     [sendSMSLabel.textContent, english.textContent] = labels;
     sendSMS.disabled = false;
     smsSent.textContent = "";
-    stopCounting = () => {};
+    stopCountdown = () => {};
   };
-  tick();
+  update();
 }
 
 function renewPicture() {
@@ -101,7 +101,7 @@ function renewPicture() {
   picture.src = `${API}/image_codes/${imageCodeId}/`;
 }
 
-// crypto.randomUUID is missing on plain http, where development and old shops live.
+// crypto.randomUUID does not exist on plain http, which development and old shops use.
 function makeUUID() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;

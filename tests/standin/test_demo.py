@@ -1,4 +1,4 @@
-"""The demonstration, started and ended as a person and as a machine would."""
+"""The demonstration: what it serves, and that both its servers end together."""
 
 import os
 import signal
@@ -13,13 +13,13 @@ import pytest
 from standin.demo import end_with_parent
 from tests.tools import processes
 
-# It goes by SQLite and local memory whatever this run goes by.
+# SQLite and local memory, whatever this run uses.
 INHERITED = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "CACHE_URL")}
 
 
 @pytest.fixture(scope="module")
 def var(tmp_path_factory):
-    """A folder that the demo has made and migrated once."""
+    """The folder of the demo, made and migrated by the first test."""
     return tmp_path_factory.mktemp("demo")
 
 
@@ -30,7 +30,7 @@ def ports():
 
 @contextmanager
 def running_demo(var, ports, **environ):
-    """Start the demo in a process group of its own; kill whatever of it still runs when the block is done."""
+    """Start the demo in a process group of its own; at the end of the block kill what still runs."""
     environ = {**INHERITED, "VAR_DIR": str(var), "PORT": str(ports[0]), "QQ_PORT": str(ports[1]), **environ}
     log = (var / "demo.log").open("w+b")
     demo = subprocess.Popen(
@@ -41,14 +41,13 @@ def running_demo(var, ports, **environ):
         stdout=log,
         stderr=log,
         start_new_session=True,
-        preexec_fn=end_with_parent,  # nor does it outlive a test run that is killed
+        preexec_fn=end_with_parent,  # also with a test run that is killed
     )
     demo.output = lambda: (var / "demo.log").read_text(encoding="utf-8")
     try:
         yield demo
     finally:
-        left = {demo.pid: "the demo", **children_of(demo.pid)} if demo.poll() is None else {}
-        for pid in left:
+        for pid in [demo.pid, *children_of(demo.pid)] if demo.poll() is None else []:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         demo.wait()
@@ -56,7 +55,7 @@ def running_demo(var, ports, **environ):
 
 
 def status_of(pid):
-    """Return the state of a process and the id of its parent, as Linux tells them; none where it is gone."""
+    """Return the state of a process and the id of its parent from /proc; (None, None) if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
@@ -64,7 +63,7 @@ def status_of(pid):
 
 
 def children_of(parent):
-    """Return the ids of the processes below one, with what they run."""
+    """Return the ids of all processes below `parent`, with their command lines."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         if status_of(folder.name)[1] == str(parent):
@@ -73,9 +72,11 @@ def children_of(parent):
     return found
 
 
-def wait_until_gone(pids):
-    # In a container nobody may collect the exit code of an orphan: it is dead (Z) all the same.
+def assert_all_ended(pids, ports):
+    # In a container an orphan may stay a zombie (Z).
     processes.wait_until(lambda: all(status_of(pid)[0] in (None, "Z") for pid in pids), f"{pids} have ended", 15)
+    for port in ports:
+        socket.create_server((processes.HOST, port)).close()
 
 
 def wait_until_ready(demo):
@@ -83,64 +84,59 @@ def wait_until_ready(demo):
     assert demo.poll() is None, demo.output()
 
 
-def is_free(port):
-    with socket.create_server((processes.HOST, port)):
-        return True
-
-
-def test_it_serves_the_login_page_and_the_pretend_qq_and_says_where(var, ports):
-    # Settings of a real application in the caller's environment must not get in its way.
+def test_demo_serves_both_servers_and_ends_with_ctrl_c(var, ports):
+    # Settings of a real application in the caller's environment are ignored.
     with running_demo(var, ports, QQ_CLIENT_ID="101999999", QQ_TIMEOUT="soon", STANDIN_PORT="none") as demo:
         wait_until_ready(demo)
-        url = f"http://127.0.0.1:{ports[0]}"
-        visitor = processes.Visitor()
-        assert f"{url}/login.html" in demo.output()
-        for kept in ("captcha.log", "sms.log"):
-            assert str(var / kept) in demo.output()
+        url, visitor = f"http://127.0.0.1:{ports[0]}", processes.Visitor()
+        for named in (f"{url}/login.html", str(var / "captcha.log"), str(var / "sms.log")):
+            assert named in demo.output()
         page = visitor.get(f"{url}/login.html")
         assert (page.status, page.headers["Content-Type"]) == (200, 'text/html; charset="utf-8"')
         login = visitor.get(f"{url}/oauth/qq/login/", follow=True)
         assert login.status == 200
         assert login.url.startswith(f"http://127.0.0.1:{ports[1]}/oauth2.0/show?")
+        assert_ends_by(demo, ports, [signal.SIGINT])
 
 
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_both(var, ports, ending, times):
+@pytest.mark.parametrize("signals", [[signal.SIGINT] * 2, [signal.SIGTERM]])
+def test_repeated_signals_and_sigterm_end_both_servers(var, ports, signals):
     with running_demo(var, ports) as demo:
         wait_until_ready(demo)
-        children = children_of(demo.pid)
-        assert len(children) == 3  # the stand-in, gunicorn and its worker
-        for _ in range(times):
-            os.killpg(demo.pid, ending)
-        assert demo.wait(15) == 0
-        assert "Traceback" not in demo.output()
-        wait_until_gone(children)
-        assert all(map(is_free, ports))
+        assert_ends_by(demo, ports, signals)
+
+
+def assert_ends_by(demo, ports, signals):
+    children = children_of(demo.pid)
+    assert len(children) == 3  # the stand-in, gunicorn and its worker
+    for each in signals:
+        os.killpg(demo.pid, each)
+    assert demo.wait(15) == 0
+    assert "Traceback" not in demo.output()
+    assert_all_ended(children, ports)
 
 
 @pytest.mark.parametrize("name", ["standin", "gunicorn"])
-def test_where_one_ends_by_itself_the_other_does_not_stay(var, ports, name):
+def test_demo_ends_when_one_of_its_servers_ends(var, ports, name):
     with running_demo(var, ports) as demo:
         wait_until_ready(demo)
         children = children_of(demo.pid)
         os.kill(next(pid for pid, command in children.items() if name in " ".join(command)), signal.SIGKILL)
         assert demo.wait(15) != 0
         assert "has ended by itself" in demo.output()
-        wait_until_gone(children)
-        assert all(map(is_free, ports))
+        assert_all_ended(children, ports)
 
 
-def test_both_end_with_a_demo_that_is_killed(var, ports):
+def test_both_servers_end_with_a_killed_demo(var, ports):
     with running_demo(var, ports) as demo:
         wait_until_ready(demo)
         children = children_of(demo.pid)
         demo.kill()
-        wait_until_gone(children)
+        assert_all_ended(children, ports)
 
 
 @pytest.mark.parametrize(("name", "place"), [("PORT", 0), ("QQ_PORT", 1)])
-def test_a_port_in_use_is_named(var, ports, name, place):
+def test_port_in_use_is_named(var, ports, name, place):
     with socket.create_server((processes.HOST, ports[place])), running_demo(var, ports) as demo:
         assert demo.wait(30) == 1
         assert f"Port {ports[place]} is in use." in demo.output()
@@ -148,8 +144,8 @@ def test_a_port_in_use_is_named(var, ports, name, place):
         assert "Traceback" not in demo.output()
 
 
-@pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
-def test_what_is_no_port_is_named(var, ports, port):
+@pytest.mark.parametrize("port", ["http", "0", "65536"])
+def test_invalid_port_is_named(var, ports, port):
     with running_demo(var, ports, QQ_PORT=port) as demo:
         assert demo.wait(30) == 1
         assert demo.output() == f"QQ_PORT={port} is not a port: it must be a number from 1 to 65535.\n"

@@ -1,0 +1,48 @@
+from itertools import count
+
+import pytest
+from django.test import Client
+
+from tests.conftest import MOBILE, PASSWORD
+from tests.users.helpers import CountingHasher, get_token, stopped_clock
+
+
+@pytest.fixture
+def clock(settings):
+    with stopped_clock(settings) as clock:
+        yield clock
+
+
+@pytest.fixture
+def users(django_user_model, db):
+    return django_user_model.objects
+
+
+@pytest.fixture
+def token(client, account):
+    return get_token(client)
+
+
+@pytest.fixture
+def strangers():
+    """Clients, each with its own address."""
+    return (Client(REMOTE_ADDR=f"198.51.{number // 250}.{number % 250}") for number in count())
+
+
+@pytest.fixture
+def proof(phone, db):
+    """The form that the account serializer gets from a user who holds the phone."""
+    return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}
+
+
+@pytest.fixture
+def registration(proof):
+    return {**proof, "username": "xiaoming", "password2": PASSWORD, "allow": True}
+
+
+@pytest.fixture
+def hasher(settings):
+    """The hasher of new passwords, which counts; give it before the accounts of a test."""
+    settings.PASSWORD_HASHERS = ["tests.users.helpers.CountingHasher", *settings.PASSWORD_HASHERS]
+    CountingHasher.hashed = 0
+    return CountingHasher

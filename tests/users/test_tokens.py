@@ -1,0 +1,196 @@
+"""Login tokens: their claims, when they end, and which forgeries are refused."""
+
+import base64
+import hmac
+import json
+import time
+from datetime import datetime, timedelta, timezone
+
+import jwt
+import pytest
+import time_machine
+
+from tests.conftest import PASSWORD
+from tests.tools.requirements import requirement
+from tests.users import texts
+from tests.users.helpers import assert_unauthorized, get_token, get_user, log_in
+
+OLD_KEY, NEW_KEY = "the old key of the shop, long enough", "the new key of the shop, long enough"
+START = datetime(2030, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def sign_with(settings):
+    def sign_with(key, fallbacks=()):
+        settings.SIMPLE_JWT = settings.SIMPLE_JWT | {"SIGNING_KEY": key}
+        settings.JWT_SIGNING_KEY_FALLBACKS = [*fallbacks]
+
+    return sign_with
+
+
+@requirement("5.3", "5.6")
+def test_token_holds_exactly_these_claims(account, token, settings):
+    claims = jwt.decode(token, settings.SIMPLE_JWT["SIGNING_KEY"], algorithms=["HS256"])
+    issued, token_id = claims.pop("iat"), claims.pop("jti")
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
+    assert claims == {"user_id": account.pk, "username": "zhang3", "gen": 0, "exp": issued + 24 * 3600}
+    assert issued == pytest.approx(time.time(), abs=60)
+    assert len(token_id) == 32
+
+
+@requirement("5.3")
+@pytest.mark.parametrize("key_changes", [False, True])
+def test_token_lives_24_hours_also_under_an_older_key(client, account, sign_with, key_changes):
+    sign_with(OLD_KEY)
+    with time_machine.travel(START, tick=False) as clock:
+        token = get_token(client)
+        if key_changes:
+            sign_with(NEW_KEY, [OLD_KEY])
+        for seconds in (-30, 24 * 3600 - 1):  # the first as on a server whose clock is behind
+            clock.move_to(START + timedelta(seconds=seconds))
+            assert get_user(client, token).status_code == 200
+        clock.move_to(START + timedelta(hours=24))
+        assert_unauthorized(get_user(client, token))
+
+
+def test_token_of_an_older_key_is_accepted_while_that_key_is_listed(client, account, sign_with):
+    sign_with(OLD_KEY)
+    old = get_token(client)
+    sign_with(NEW_KEY, ["an unrelated key of the shop, long enough", OLD_KEY])
+    assert get_user(client, old).status_code == 200
+    new = get_token(client)
+    sign_with(NEW_KEY)
+    assert get_user(client, new).status_code == 200
+    assert_unauthorized(get_user(client, old))
+
+
+# The account changes --------------------------------------------------------------------------------------------------
+
+
+@requirement("5.4")
+@pytest.mark.parametrize("fields", [None, ["password"], {"password", "email"}])
+def test_tokens_end_when_a_changed_password_is_saved(client, account, token, fields):
+    account.set_password("another horse")
+    account.save(update_fields=["email"])
+    assert get_user(client, token).status_code == 200
+    account.save(update_fields=fields)
+    assert_unauthorized(get_user(client, token))
+    assert get_user(client, get_token(client, "zhang3", "another horse")).status_code == 200
+
+
+def disable(account):
+    account.is_active = False
+    account.save()
+
+
+def remove_password(account):
+    account.set_unusable_password()
+    account.save()
+
+
+def delete(account):
+    account.delete()
+
+
+@requirement("5.5")
+@pytest.mark.parametrize("change", [disable, remove_password, delete])
+def test_token_ends_with_its_account_or_password(client, account, token, change):
+    change(account)
+    assert_unauthorized(get_user(client, token))
+
+
+def test_two_password_changes_from_stale_copies_each_raise_the_generation(account, users):
+    copies = [users.get(), users.get()]
+    for number, copy in enumerate(copies):
+        copy.set_password(f"horse number {number}")
+        copy.save()
+    assert [copy.token_generation for copy in copies] == [1, 2]
+
+
+def test_tokens_survive_other_changes_and_a_stronger_hash_of_the_same_password(client, account, token, hasher):
+    account.email = "zhang3@example.com"
+    account.save()
+    before = account.password
+    log_in(client)
+    account.refresh_from_db()
+    assert account.password != before
+    assert account.check_password(PASSWORD)
+    assert get_user(client, token).status_code == 200
+
+
+# Forgeries ------------------------------------------------------------------------------------------------------------
+
+
+def encode(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@requirement("5.7")
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("JWT", "JWT a b", "JWT .", "JWT ..", "JWT a.b.c", "JWT é.é.é", "JWT ☃", "JWT\x00", "JWT " + "x" * 8000),
+        *("Bearer x", "jwt\tx", "\x80"),
+        *(f"JWT {encode(head)}.e30.AAAA" for head in (b"[" * 6000, b"1", b'{"alg": ["HS256"]}')),
+        "JWT " + encode(b'{"alg": "HS256", "n": ' + b"1" * 5000 + b"}") + ".e30.AAAA",
+    ],
+    ids=range(16),
+)
+def test_missing_or_malformed_header_is_refused(client, db, header):
+    response = client.get("/user/", headers={"Authorization": header})
+    assert_unauthorized(response, texts.LOGIN_ENDED if header.split()[0] == "JWT" else texts.NO_TOKEN)
+    assert_unauthorized(client.get("/user/"), texts.NO_TOKEN)
+
+
+@requirement("5.1")
+@pytest.mark.parametrize(
+    "claims",
+    [
+        *({"gen": value} for value in (1, None, "0 ", {"a": 1})),
+        *({"user_id": value} for value in (None, [1], "1 OR 1=1", 2**70)),
+        *({"exp": value} for value in (None, 1_000_000_000, "tomorrow")),
+        {"jti": None},
+        {"iat": 5_000_000_000, "exp": 5_000_086_400},
+        {"nbf": 5_000_000_000},
+    ],
+)
+def test_token_with_missing_or_wrong_claims_is_refused(client, token, settings, claims):
+    claims = jwt.decode(token, options={"verify_signature": False}) | claims
+    claims = {name: value for name, value in claims.items() if value is not None}
+    assert_unauthorized(get_user(client, jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"])))
+
+
+@requirement("5.1")
+@pytest.mark.filterwarnings("ignore:The HMAC key")
+def test_key_named_in_the_header_is_ignored(client, account, token, settings):
+    claims = jwt.decode(token, options={"verify_signature": False})
+    for name, value in (
+        ("jku", "http://127.0.0.1:9/keys"),
+        ("x5u", "http://127.0.0.1:9/keys"),
+        ("kid", "../../dev/null"),
+        ("jwk", {"kty": "oct", "k": "aw"}),
+    ):
+        own = jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"], headers={name: value})
+        assert get_user(client, own).json()["id"] == account.pk
+        for key in ("k", "another key of thirty-two bytes and more"):
+            assert_unauthorized(get_user(client, jwt.encode(claims, key, headers={name: value})))
+
+
+@requirement("5.1")
+@pytest.mark.parametrize(
+    "algorithm", ["none", "None", "HS512", "HS384", "RS256", "ES256", "", None, ["HS256"], "hs256", "HS256"]
+)
+def test_only_hs256_with_our_key_is_accepted(client, token, settings, algorithm):
+    head = encode(json.dumps({"alg": algorithm, "typ": "JWT"}).encode())
+    signed = f"{head}.{token.split('.')[1]}"
+
+    def sign(key, digest):
+        return encode(hmac.digest(key.encode(), signed.encode(), digest))
+
+    our_key = settings.SIMPLE_JWT["SIGNING_KEY"]
+    own = sign(our_key, "sha256")
+    forged = [sign("", "sha256"), sign("", "sha512"), sign(our_key, "sha512"), "", "AAAA", f"{own}.", f"{own}.AAAA"]
+    for signature in [*forged, *([own] if algorithm != "HS256" else [])]:
+        assert_unauthorized(get_user(client, f"{signed}.{signature}"))
+    assert_unauthorized(get_user(client, signed))
+    assert (get_user(client, f"{signed}.{own}").status_code == 200) is (algorithm == "HS256")

@@ -1,0 +1,12 @@
+"""The sentences that more than one test file expects."""
+
+SMS_CODE_WRONG = "短信验证码错误或已过期。"
+IMAGE_CODE_WRONG = "图形验证码错误或已过期。"
+LOGIN_WRONG = "账号或密码不正确。"
+LOGIN_ENDED = "登录已失效，请重新登录。"
+NO_TOKEN = "身份认证信息未提供。"
+TOO_OFTEN = "操作太频繁，请稍后再试。"
+MOBILE_MALFORMED = "手机号格式不正确。"
+PASSWORD_LENGTH = "密码长度应为 8 到 128 个字符。"
+PASSWORD_COMMON = "这个密码太常见了。"
+BIND_PASSWORD_WRONG = "手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码。"
