@@ -1,7 +1,7 @@
-"""Ten thousand odd requests to the shop as a server runs it, with true ones on the way through a login among them.
+"""Ten thousand odd requests to the WSGI application, mixed with the real requests of users who log in.
 
-None may end in a 5xx, but for the 503 that says QQ is out of order; tell a secret; or tell what is one shopper's to who
-has not shown to be that shopper. FUZZ_TIMES=20 sends twenty times as many, others each time; FUZZ_SEED chooses which.
+No answer may be a 5xx (except the 503 for a failure of QQ), contain a secret, or give a user's data to a caller who has
+not proved to be that user. FUZZ_TIMES=20 sends twenty times as many random ones; FUZZ_SEED repeats a run.
 """
 
 import json
@@ -10,8 +10,8 @@ import random
 import re
 from base64 import urlsafe_b64encode
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from copy import deepcopy
+from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from io import BytesIO
 from urllib.parse import parse_qsl, quote_from_bytes, unquote, urlsplit
@@ -19,24 +19,26 @@ from uuid import uuid4
 from wsgiref.util import setup_testing_defaults
 
 import pytest
-from apps.oauth.old_errors import ERRORS
 from django.core.cache import cache
-from django.db import connection
 from django.test import Client
 from itsdangerous import URLSafeSerializer
 
+from apps.oauth.errors import ERRORS
 from apps.oauth.models import OAuthQQUser
 from meiduo.wsgi import application
 from tests.conftest import PAGE, Phone, query_of
 from tests.oauth.test_properties import SCRAPS, TIMES
 from tests.oauth.test_validation import FRIENDLY, HOSTILE
+from tests.tools.requirements import requirement
 
 SEED = int(os.environ.get("FUZZ_SEED", random.randrange(10**9) if TIMES > 1 else 7))
+QQ_ERRORS = ("qq_busy", "qq_unavailable", "qq_misconfigured")
+INTERNALS = re.compile(
+    r"Traceback|site-packages|\.py(?![\w-])|\bFile \"|sqlite|SELECT |DOES ?NOT ?EXIST|IntegrityError", re.IGNORECASE
+)
 
-pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="one database is enough for this many")
 
-
-# What is sent ---------------------------------------------------------------------------------------------------------
+# Requests and answers -------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -47,46 +49,39 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     cookies: list[tuple[str, str]] = field(default_factory=list)
     fields: list[tuple[str, str]] | None = None  # names and JSON texts of the body
-    body: bytes = b""
-    address: str | None = None  # whence, where it is told who calls by that
+    raw_body: bytes = b""  # the body if there are no fields
+    address: str | None = None  # None: another one for each request
 
-    def copy(self):
-        fields = None if self.fields is None else list(self.fields)
-        return replace(
-            self, query=list(self.query), headers=dict(self.headers), cookies=list(self.cookies), fields=fields
-        )
-
-    @cached_property
-    def sent_body(self):
+    def body(self):
         if self.fields is None:
-            return self.body
+            return self.raw_body
         body = "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in self.fields) + "}"
         return body.encode("utf-8", "surrogatepass")
 
-    @cached_property
     def query_string(self):
-        return "&".join(f"{escape(name)}={escape(value)}" for name, value in self.query)
+        return "&".join(f"{quoted(name)}={quoted(value)}" for name, value in self.query)
 
-    @cached_property
-    def said(self):
-        """All that whoever sends this knows, however it is written."""
-        body = self.sent_body.decode("latin-1")
-        texts = [self.method, self.path, self.query_string, *self.headers.values(), body]
+    def everything_sent(self):
+        """Return the whole request as text, quoted and unquoted: all that the caller knows."""
+        texts = [self.method, self.path, self.query_string(), *self.headers.values(), self.body().decode("latin-1")]
         texts += [text for cookie in self.cookies for text in cookie]
         texts += [value for _, text in self.fields or () if isinstance(value := loads(text), str)]
         whole = "\n".join(texts)
         return f"{whole}\n{unquote(whole)}"
 
     def environ(self, number):
-        address = self.address or f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-        environ = {"REQUEST_METHOD": self.method, "QUERY_STRING": self.query_string, "REMOTE_ADDR": address}
-        environ |= {
+        body = self.body()
+        environ = {
+            "REQUEST_METHOD": self.method,
             "PATH_INFO": latin(unquote(self.path, "latin-1")),
+            "QUERY_STRING": self.query_string(),
+            "REMOTE_ADDR": self.address or f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
             "SERVER_NAME": "testserver",
             "HTTP_HOST": "testserver",
+            "HTTP_COOKIE": latin("; ".join(f"{name}={value}" for name, value in self.cookies)),
+            "CONTENT_LENGTH": str(len(body)),
+            "wsgi.input": BytesIO(body),
         }
-        environ |= {"wsgi.input": BytesIO(self.sent_body), "CONTENT_LENGTH": str(len(self.sent_body))}
-        environ |= {"HTTP_COOKIE": latin("; ".join(f"{name}={value}" for name, value in self.cookies))}
         for name, value in self.headers.items():
             key = name.upper().replace("-", "_")
             environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = latin(value)
@@ -95,11 +90,11 @@ class Request:
 
 
 def latin(text):
-    """Text as a server hands it over: the bytes of the wire, each a character. A server lets no line end through."""
+    """Return text as a WSGI server passes it on: one character per byte, and no line ends."""
     return re.sub("[\r\n\0]", " ", text).encode("utf-8", "surrogatepass").decode("latin-1")
 
 
-def escape(text):
+def quoted(text):
     return quote_from_bytes(text.encode("utf-8", "surrogatepass"), safe="/:?@,;-_.~")
 
 
@@ -110,92 +105,84 @@ def loads(text):
         return None
 
 
-@dataclass
 class Answer:
-    status: int
-    headers: list[tuple[str, str]]
-    content: bytes
-    error: Exception | None = None
+    def __init__(self, status, headers, content, error=None):
+        self.status = status
+        self.headers = headers
+        self.error = error
+        self.text = content.decode("utf-8", "replace")
+        found = loads(self.text) if self.header("content-type").startswith("application/json") else None
+        self.json = found if isinstance(found, dict) else {}
 
     def header(self, name):
         return next((value for key, value in self.headers if key.lower() == name), "")
 
-    @cached_property
-    def text(self):
-        return self.content.decode("utf-8", "replace")
 
-    @cached_property
-    def json(self):
-        """The object the answer is, if it is one."""
-        found = loads(self.text) if self.header("content-type").startswith("application/json") else None
-        return found if isinstance(found, dict) else {}
+def call(environ):
+    """Call the application as a WSGI server does."""
+    started = []
+    try:
+        parts = application(environ, lambda status, headers, exc_info=None: started.extend((status, headers)))
+        content = b"".join(parts)
+        parts.close()
+        return Answer(int(started[0].split()[0]), started[1], content)
+    except Exception as exc:  # a server would answer 500
+        return Answer(500, [], b"", exc)
 
 
-# Who sends it ---------------------------------------------------------------------------------------------------------
+# Users and judgement --------------------------------------------------------------------------------------------------
 
 
-class Shopper:
+class User:
     def __init__(self, number):
         self.person = f"person {number}"
         self.mobile = f"13{number:09}"
         self.password = f"correct horse {number:06}"
-        self.name = f"shopper_{number:06}"  # of a registration
+        self.name = f"shopper_{number:06}"
         self.address = f"198.18.{number >> 8 & 255}.{number & 255}"
         self.cookies = {}
         self.sms_code = ""
-        self.secrets = set()  # each proves, with a cookie of its flow, who sends it
+        self.secrets = set()  # each proves who the caller is, together with a cookie of its flow
         self.cookie_values = set()
         self.tokens = set()
 
-    def keep(self, answer):
-        """Keep the cookies of an answer, as a browser does."""
+    def keep_cookies(self, answer):
         for key, value in answer.headers:
             if key.lower() == "set-cookie":
                 for name, morsel in SimpleCookie(value).items():
                     self.cookies[name] = morsel.value
                     self.cookie_values.add(morsel.value)
 
-    def is_shown_by(self, request):
-        """Whether the request says what only the shopper knows."""
-        said = request.said
+    def is_proved_by(self, request, sent):
+        """Return whether the request contains what only this user knows."""
+        is_in_browser = request.address == self.address or any(cookie in sent for cookie in self.cookie_values)
         return (
-            any(token in said for token in self.tokens)
-            or self.password in said
-            or (
-                any(secret in said for secret in self.secrets)
-                and (request.address == self.address or any(cookie in said for cookie in self.cookie_values))
-            )
+            any(token in sent for token in self.tokens)
+            or self.password in sent
+            or (is_in_browser and any(secret in sent for secret in self.secrets))
         )
 
 
 class Shop:
     """Sends requests, each from another address, and judges every answer."""
 
-    def __init__(self, qq, settings, users):
+    def __init__(self, qq, settings, accounts):
         self.qq = qq
-        self.users = users
+        self.accounts = accounts
         self.secrets = [qq.client_secret, settings.SECRET_KEY, settings.JWT_SIGNING_KEY]
-        self.shoppers = []
+        self.users = []
         self.qq_failed = False
         self.sent = 0
         self.seen = Counter()
 
     def send(self, request):
         self.sent += 1
-        told = []
+        answer = call(request.environ(self.sent))
         try:
-            parts = application(
-                request.environ(self.sent), lambda status, headers, exc=None: told.extend((status, headers))
-            )
-            try:
-                content = b"".join(parts)
-            finally:
-                getattr(parts, "close", lambda: None)()
-            answer = Answer(int(told[0].split()[0]), told[1], content)
-        except Exception as exc:  # the server would answer with a 500 of its own
-            answer = Answer(500, [], b"", exc)
-        try:
-            self.judge(request, answer)
+            sent = request.everything_sent()
+            self.judge_status(request, answer)
+            self.judge_secrets(answer, sent)
+            self.judge_owners(request, answer, sent)
         except Exception as exc:
             raise AssertionError(
                 f"{exc}\nseed {SEED}, request {self.sent}: {request}\n"
@@ -203,160 +190,140 @@ class Shop:
             ) from answer.error
         return answer
 
-    def judge(self, request, answer):
+    def judge_status(self, request, answer):
         code = answer.json.get("code") or query_of(answer.header("location")).get("error")
         self.seen.update({answer.status, code} & {answer.status, *ERRORS})
-        looks_ahead = "prefetch" in request.headers.get("Sec-Purpose", "") and not answer.content
-        assert answer.status < 500 or (answer.status == 503 and (looks_ahead or (code in QQ_FAILS and self.qq_failed)))
-        if answer.status >= 400 and answer.content and "text/html" not in request.headers.get("Accept", ""):
-            assert answer.json.get("message"), "a refusal without a sentence"
+        is_prefetch = "prefetch" in request.headers.get("Sec-Purpose", "") and not answer.text
+        is_failure_of_qq = code in QQ_ERRORS and self.qq_failed
+        assert answer.status < 500 or (answer.status == 503 and (is_prefetch or is_failure_of_qq))
+        if answer.status >= 400 and answer.text and "text/html" not in request.headers.get("Accept", ""):
+            assert answer.json.get("message"), "an error without a message"
             assert isinstance(answer.json["message"], str)
-        self.judge_secrets(request, answer)
-        self.judge_owners(request, answer)
 
-    def judge_secrets(self, request, answer):
-        told = answer.text + "\n".join(f"{name}: {value}" for name, value in answer.headers)
-        assert "\r" not in told.partition("Location: ")[2]
-        for secret in self.secrets:
-            assert secret not in told or secret in request.said, "a secret"
-        for shopper in self.shoppers:
-            assert shopper.password not in told or shopper.password in request.said, "a password"
+    def judge_secrets(self, answer, sent):
+        received = answer.text + "\n".join(f"{name}: {value}" for name, value in answer.headers)
+        assert "\r" not in received.partition("Location: ")[2]
+        for secret in [*self.secrets, *(user.password for user in self.users)]:
+            assert secret not in received or secret in sent, "a secret"
         if answer.header("content-type").startswith("application/json"):
-            inside = re.search(
-                r"Traceback|site-packages|\.py(?![\w-])|\bFile \"|sqlite|SELECT |DOES ?NOT ?EXIST|IntegrityError",
-                told,
-                re.I,
-            )
-            assert not inside or inside[0].lower() in request.said.lower(), "the shop's inside"
+            found = INTERNALS.search(received)
+            assert not found or found[0].lower() in sent.lower(), "internals of the shop"
 
-    def judge_owners(self, request, answer):
-        """Whatever is somebody's goes to nobody else."""
-        for shopper in self.shoppers:
-            assert shopper.mobile not in answer.text or shopper.mobile in request.said, "a whole number"
-            if shopper.is_shown_by(request):
-                continue
-            for own in (shopper.name, self.qq.openid(shopper.person), *shopper.tokens, *shopper.secrets):
-                assert own not in answer.text or own in request.said, f"what is {shopper.person}'s"
+    def judge_owners(self, request, answer, sent):
+        """Fail if the answer contains the data of a user who has not been proved."""
+        for user in self.users:
+            assert user.mobile not in answer.text or user.mobile in sent, "a whole mobile number"
+            if not user.is_proved_by(request, sent):
+                for own in (user.name, self.qq.openid(user.person), *user.tokens, *user.secrets):
+                    assert own not in answer.text or own in sent, f"data of {user.person}"
         if "token" in answer.json:
-            user = self.users.get(pk=answer.json.get("user_id", answer.json.get("id")))
-            owner = self.owner(mobile=user.mobile)
+            account = self.accounts.get(pk=answer.json.get("user_id", answer.json.get("id")))
+            owner = self.owner(mobile=account.mobile)
             if request.method.upper() == "GET":
-                assert owner.is_shown_by(request), "a stranger's token"
+                assert owner.is_proved_by(request, sent), "another user's token"
             else:
-                assert any(map(user.check_password, texts_in(request.sent_body))), "no password"
-                proofs = (owner.sms_code, *owner.tokens)  # a new account, or a new password
-                assert request.path == "/authorizations/" or any(one in request.said for one in proofs), "no proof"
+                fields = (loads(request.body()) or {}).values()
+                passwords = [str(value) for value in fields if not isinstance(value, (list, dict))]
+                assert any(map(account.check_password, passwords)), "a token without a password"
+                proofs = (owner.sms_code, *owner.tokens)  # for a new account or a new password
+                assert request.path == "/authorizations/" or any(proof in sent for proof in proofs), "no proof"
         if "access_token" in answer.json and answer.status == 200:
-            openid = opened(answer.json["access_token"])["openid"]
-            assert self.owner(openid=openid).is_shown_by(request), "a stranger's bind token"
+            payload = answer.json["access_token"].rsplit(".", 2)[0].encode()
+            openid = URLSafeSerializer("").load_payload(payload)["openid"]
+            assert self.owner(openid=openid).is_proved_by(request, sent), "another user's bind token"
         if "email" in answer.json:
-            user = self.users.get(pk=answer.json["id"])
-            assert self.owner(mobile=user.mobile).is_shown_by(request), "a stranger's profile"
+            account = self.accounts.get(pk=answer.json["id"])
+            assert self.owner(mobile=account.mobile).is_proved_by(request, sent), "another user's profile"
 
     def owner(self, *, mobile=None, openid=None):
-        return next(one for one in self.shoppers if one.mobile == mobile or self.qq.openid(one.person) == openid)
+        return next(user for user in self.users if user.mobile == mobile or self.qq.openid(user.person) == openid)
 
 
-def texts_in(body):
-    """What the fields of a body say, and what may be taken for text."""
-    fields = loads(body)
-    return [str(value) for value in fields.values() if not isinstance(value, (list, dict))] if fields else []
+# The real requests of a login -----------------------------------------------------------------------------------------
 
 
-QQ_FAILS = ("qq_busy", "qq_unavailable", "qq_misconfigured")
+def receive_sms_code(user, folder):
+    return Phone(folder, Client(REMOTE_ADDR=user.address)).receive_code(user.mobile)
 
 
-def opened(signed):
-    """What is readable in a signed value, whoever signed it."""
-    return URLSafeSerializer("").load_payload(signed.rsplit(".", 2)[0].encode())
+def json_request(method, path, fields, **headers):
+    fields = [(name, json.dumps(value)) for name, value in fields.items()]
+    return Request(method, path, headers={"Content-Type": "application/json", **headers}, fields=fields)
 
 
-# The way through a login, each step a true request --------------------------------------------------------------------
+def qq_user(user, shop, dice, folder, mode):
+    """Yield the requests of a user who logs in through QQ four times; receives the answer to each."""
 
-
-def ask_for_code(shopper, phone):
-    return Phone(phone, Client(REMOTE_ADDR=shopper.address)).receive_code(shopper.mobile)
-
-
-def life(shopper, shop, dice, phone, mode):
-    """Yields a shopper's requests in their order, and gets the answer to each."""
-
-    def call(method, path, query=(), fields=None, **headers):
-        headers = {"User-Agent": "Mozilla/5.0", **headers}
-        if fields is not None:
-            headers["Content-Type"] = "application/json"
-            fields = [(name, json.dumps(value)) for name, value in fields.items()]
-        cookies = [] if mode == "cookieless" and path.startswith("/oauth/qq/user") else list(shopper.cookies.items())
-        address = shopper.address if mode == "cookieless" else None
-        return Request(method, path, list(query), headers, cookies, fields, address=address)
+    def from_browser(request):
+        request.headers["User-Agent"] = "Mozilla/5.0"
+        if mode == "cookieless":
+            request.address = user.address
+        if mode != "cookieless" or not request.path.startswith("/oauth/qq/user"):
+            request.cookies = list(user.cookies.items())
+        return request
 
     token = ""
     for _ in range(4):
-        next = dice.choice([value for value in FRIENDLY if len(value) < 100])
-        yield call("GET", "/oauth/qq/authorization/", [("next", next)])
-        answer = yield call("GET", "/oauth/qq/login/", [("next", next)])
-        shopper.keep(answer)
-        came_back = urlsplit(shop.qq.sign_in(answer.header("location"), shopper.person))
-        query = parse_qsl(came_back.query)
-        code = dict(query)["code"]
+        next = [("next", dice.choice([value for value in FRIENDLY if len(value) < 100]))]
+        yield from_browser(Request("GET", "/oauth/qq/authorization/", next))
+        answer = yield from_browser(Request("GET", "/oauth/qq/login/", next))
+        user.keep_cookies(answer)
+        callback = urlsplit(shop.qq.sign_in(answer.header("location"), user.person))
+        query = parse_qsl(callback.query)
         if mode != "direct":
-            shop.secrets.append(code)
-            answer = yield call("GET", came_back.path, query)
-            shopper.keep(answer)
+            shop.secrets.append(dict(query)["code"])
+            answer = yield from_browser(Request("GET", callback.path, query))
+            user.keep_cookies(answer)
             if (sealed := query_of(answer.header("location")).get("code")) is None:
-                continue  # a request in between has used the state up
+                continue  # an odd request has used the state
             query = [("code", sealed)]
-        shopper.secrets.add(query[0][1])
+        user.secrets.add(query[0][1])
         if dice.random() < 0.3:
             shop.qq_failed = True
-            fault = dice.choice(["502", "html", "empty", "cut", "reset", "error", "body"])
-            shop.qq.behave(
-                token={"fault": fault, "times": 1, "body": dice.choice(SCRAPS), "number": dice.choice(NUMBERS)}
-            )
+            fault = {"fault": dice.choice(["502", "html", "empty", "cut", "reset", "error", "body"]), "times": 1}
+            shop.qq.behave(token=fault | {"body": dice.choice(SCRAPS), "number": dice.choice(NUMBERS)})
         path = dice.choice(["/oauth/qq/users/", "/oauth/qq/user/"])
-        answer = yield call("GET", path, query)
-        shopper.keep(answer)
+        answer = yield from_browser(Request("GET", path, query))
+        user.keep_cookies(answer)
         if "access_token" in answer.json:
-            bind_token = answer.json["access_token"]
-            shopper.secrets.add(bind_token)
-            shopper.sms_code = shopper.sms_code or ask_for_code(shopper, phone)
-            form = {"mobile": shopper.mobile, "password": shopper.password, "sms_code": shopper.sms_code}
-            form["access_token"] = bind_token
+            user.secrets.add(answer.json["access_token"])
+            user.sms_code = user.sms_code or receive_sms_code(user, folder)
+            form = {"mobile": user.mobile, "password": user.password, "sms_code": user.sms_code}
+            form["access_token"] = answer.json["access_token"]
             for _ in range(dice.choice([0, 0, 0, 0, 6])):
-                yield call("POST", path, fields=form | {"password": "short"})
-            answer = yield call("POST", path, fields=form)
+                yield from_browser(json_request("POST", path, form | {"password": "short"}))
+            answer = yield from_browser(json_request("POST", path, form))
         if "token" in answer.json:
             token = answer.json["token"]
-            shopper.tokens.add(token)
-            yield call("GET", "/user/", Authorization=f"JWT {token}")
-            if answer.json["username"] != shopper.name:
-                shopper.name = answer.json["username"]
-                yield call("GET", f"/usernames/{shopper.name}/count/")
-            yield call("POST", "/authorizations/", fields={"username": shopper.mobile, "password": shopper.password})
-    form = {"mobile": shopper.mobile, "password": shopper.password, "sms_code": shopper.sms_code or "123456"}
-    yield call("POST", "/password/", fields=form)
-    form = {"old_password": shopper.password, "password": f"{shopper.password} anew"}
-    answer = yield call("PUT", "/user/password/", fields=form, Authorization=f"JWT {token}")
-    shopper.tokens.add(answer.json.get("token", token))
+            user.tokens.add(token)
+            yield from_browser(Request("GET", "/user/", headers={"Authorization": f"JWT {token}"}))
+            if answer.json["username"] != user.name:
+                user.name = answer.json["username"]
+                yield from_browser(Request("GET", f"/usernames/{user.name}/count/"))
+            login = {"username": user.mobile, "password": user.password}
+            yield from_browser(json_request("POST", "/authorizations/", login))
+    form = {"mobile": user.mobile, "password": user.password, "sms_code": user.sms_code or "123456"}
+    yield from_browser(json_request("POST", "/password/", form))
+    form = {"old_password": user.password, "password": f"{user.password} anew"}
+    answer = yield from_browser(json_request("PUT", "/user/password/", form, Authorization=f"JWT {token}"))
+    user.tokens.add(answer.json.get("token", token))
 
 
-def newcomer(shopper, shop, dice, phone, mode):
-    """Registers without QQ."""
+def registering_user(user, shop, dice, folder, mode):
+    """Yield the requests of a user who registers without QQ."""
     image_code_id = str(uuid4())
     yield Request("GET", f"/image_codes/{image_code_id}/")
-    yield Request("GET", f"/sms_codes/{shopper.mobile}/", [("text", "ABCD"), ("image_code_id", image_code_id)])
-    yield Request("GET", f"/mobiles/{shopper.mobile}/count/")
-    form = {"username": shopper.name, "password": shopper.password, "password2": shopper.password, "allow": True}
-    shopper.sms_code = ask_for_code(shopper, phone)
-    form |= {"mobile": shopper.mobile, "sms_code": shopper.sms_code}
-    fields = [(name, json.dumps(value)) for name, value in form.items()]
-    answer = yield Request("POST", "/users/", headers={"Content-Type": "application/json"}, fields=fields)
+    yield Request("GET", f"/sms_codes/{user.mobile}/", [("text", "ABCD"), ("image_code_id", image_code_id)])
+    yield Request("GET", f"/mobiles/{user.mobile}/count/")
+    user.sms_code = receive_sms_code(user, folder)
+    form = {"username": user.name, "password": user.password, "password2": user.password, "allow": True}
+    answer = yield json_request("POST", "/users/", form | {"mobile": user.mobile, "sms_code": user.sms_code})
     if "token" in answer.json:
-        shopper.tokens.add(answer.json["token"])
+        user.tokens.add(answer.json["token"])
         yield Request("GET", "/user/", headers={"Authorization": f"JWT {answer.json['token']}"})
 
 
-# What may become of a request -----------------------------------------------------------------------------------------
+# Odd requests ---------------------------------------------------------------------------------------------------------
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "X" * 100]
 NUMBERS = [100020, 100019, 100009, 100010, 100013, 0, -1, 7]
@@ -454,56 +421,45 @@ BODIES = [
 
 
 class Grammar:
-    def __init__(self, dice, shoppers):
+    """Makes odd requests: changed real ones, and some from nothing."""
+
+    def __init__(self, dice, users):
         self.dice = dice
-        self.shoppers = shoppers
+        self.users = users
+
+    def odd(self, request):
+        return self.change(request) if self.dice.random() < 0.8 else self.make_up()
 
     def text(self):
-        """A text of any kind, sometimes what somebody has just been given."""
-        some = self.dice.choice(self.shoppers)
-        given = [*some.secrets, *some.tokens, *some.cookie_values, some.mobile, some.name]
+        """Return text of any kind, sometimes a value that a user has just been given."""
+        user = self.dice.choice(self.users)
+        given = self.dice.choice([*user.secrets, *user.tokens, *user.cookie_values, user.mobile, user.name])
         kind = self.dice.random()
-        if kind < 0.25:
-            return self.dice.choice(given)
         if kind < 0.4:
-            return self.bent(self.dice.choice(given))
+            return given if kind < 0.25 else self.damage(given)
         return self.dice.choice(HOSTILE if kind < 0.5 else TEXTS)
 
     def json(self):
         if self.dice.random() < 0.4:
             return self.dice.choice(SCRAPS)
         text = self.text()
-        return json.dumps(
-            self.dice.choice([text, text, text, [text], {"a": text}, len(text), True, None, [[[text]]], {}])
-        )
+        values = [text, text, text, [text], {"a": text}, len(text), True, None, [[[text]]], {}]
+        return json.dumps(self.dice.choice(values))
 
-    def bent(self, text):
+    def damage(self, text):
         dice = self.dice
         place = dice.randrange(len(text) + 1)
-        return dice.choice(
-            [
-                text[:place] + dice.choice("Ax0-_. \0é%/=") + text[place + 1 :],
-                text[:place] + text[place + 1 :],
-                text[:place] + dice.choice(["A", ".", "%", "\0", "\ud800", "车"]) + text[place:],
-                text[:place],
-                text[place:],
-                text * 2,
-                text + "=",
-                f" {text}",
-                f"{text}\n",
-                f".{text}",
-                text.swapcase(),
-                text[::-1],
-                urlsafe_b64encode(text.encode("utf-8", "replace")).decode(),
-            ]
-        )
+        before, after = text[:place], text[place:]
+        return dice.choice([
+            before + dice.choice("Ax0-_. \0é%/=") + after[1:], before + after[1:],
+            before + dice.choice(["A", ".", "%", "\0", "\ud800", "车"]) + after, before, after, text * 2, text + "=",
+            f" {text}", f"{text}\n", f".{text}", text.swapcase(), text[::-1],
+            urlsafe_b64encode(text.encode("utf-8", "replace")).decode(),
+        ])  # fmt: skip
 
-    def odd(self, request):
-        return self.changed(request) if self.dice.random() < 0.8 else self.made_up()
-
-    def changed(self, request):
-        """The request with one value of it changed, now and then with two or three."""
-        request = request.copy()
+    def change(self, request):
+        """Return the request with one to three values changed."""
+        request = deepcopy(request)
         if self.dice.random() < 0.7:
             request.address = None
         for _ in range(self.dice.choice([1, 1, 1, 2, 3])):
@@ -517,33 +473,27 @@ class Grammar:
         request.method = self.dice.choice(["GET", "POST"] * 6 + METHODS)
 
     def change_path(self, request):
-        request.path = self.dice.choice([*API, self.bent(request.path).replace("?", ""), self.dice.choice(PATHS)])
+        request.path = self.dice.choice([*API, self.damage(request.path).replace("?", ""), self.dice.choice(PATHS)])
 
     def change_header(self, request):
         name = self.dice.choice([*HEADERS, "Accept", "Authorization", "Cookie", *["Content-Type"] * 4])
-        values = HEADERS[name]
-        if name in request.headers and self.dice.random() < 0.3:
-            values = [self.bent(request.headers[name])]
-        value = self.dice.choice(values)
-        request.headers[name] = value
+        is_damaged = name in request.headers and self.dice.random() < 0.3
+        request.headers[name] = self.damage(request.headers[name]) if is_damaged else self.dice.choice(HEADERS[name])
 
     def change_query(self, request):
         self.change_pairs(request.query, QUERY_NAMES, self.text)
 
     def change_cookies(self, request):
-        some = self.dice.choice(self.shoppers)
-        self.change_pairs(request.cookies, [*some.cookies, "qq_flow_0123456789ab"], self.text)
+        names = [*self.dice.choice(self.users).cookies, "qq_flow_0123456789ab"]
+        self.change_pairs(request.cookies, names, self.text)
 
     def change_field(self, request):
         self.change_pairs(request.fields, FIELD_NAMES, self.json)
 
     def change_pairs(self, pairs, names, new):
         place = self.dice.randrange(len(pairs) + 1)
-        if place == len(pairs):
-            pairs.append((self.dice.choice(names), new()))
-            return
-        name, value = pairs[place]
-        match self.dice.randrange(8):
+        name, value = [*pairs, (self.dice.choice(names), new())][place]
+        match self.dice.randrange(8) if place < len(pairs) else 1:
             case 0:
                 del pairs[place]
             case 1:
@@ -553,74 +503,69 @@ class Grammar:
             case 3:
                 pairs[place] = self.dice.choice(names), value
             case 4:
-                pairs[place] = name, self.bent(value)
+                pairs[place] = name, self.damage(value)
             case _:
                 pairs[place] = name, new()
 
     def change_body(self, request):
         if request.fields is not None and self.dice.random() < 0.5:
-            request.body = self.bent(request.sent_body.decode("latin-1")).encode("latin-1", "replace")
-            request.__dict__.pop("sent_body", None)
+            request.raw_body = self.damage(request.body().decode("latin-1")).encode("latin-1", "replace")
         else:
-            request.body = self.dice.choice(BODIES)
+            request.raw_body = self.dice.choice(BODIES)
         request.fields = None
 
-    def made_up(self):
-        """A request of no sense at all."""
+    def make_up(self):
         request = Request(self.dice.choice(["GET", "POST"] * 6 + METHODS), self.dice.choice([*API, *API, *PATHS]))
-        some = self.dice.choice(self.shoppers)
-        request.cookies = list(some.cookies.items()) if self.dice.random() < 0.5 else []
+        if self.dice.random() < 0.5:
+            request.cookies = list(self.dice.choice(self.users).cookies.items())
         request.query = [(self.dice.choice(QUERY_NAMES), self.text()) for _ in range(self.dice.randrange(4))]
         if request.method == "POST":
             request.headers["Content-Type"] = "application/json"
             names = self.dice.sample(FIELD_NAMES, self.dice.randrange(6))
             request.fields = [(name, self.json()) for name in names]
-        return self.changed(request)
+        return self.change(request)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-
-
+@requirement("9.4")
 @pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("mode", "requests"),
-    [("callback", 7000), ("direct", 3500), ("cookieless", 3500)],
-)
-def test_no_request_breaks_the_shop_or_gets_what_is_not_its_own(qq, shop, tmp_path, django_user_model, mode, requests):
+@pytest.mark.parametrize(("mode", "requests"), [("callback", 5000), ("direct", 2500), ("cookieless", 2500)])
+def test_no_request_breaks_the_shop_or_gets_the_data_of_another_user(
+    qq, shop, tmp_path, django_user_model, mode, requests
+):
     shop.QQ_REDIRECT_URI = PAGE if mode == "direct" else shop.QQ_REDIRECT_URI
     shop.QQ_REQUIRE_COOKIE = mode != "cookieless"
     dice = random.Random(f"{SEED} {mode}")
-    door = Shop(qq, shop, django_user_model.objects)
-    while door.sent < requests * TIMES:
-        cache.clear()  # another day: what limits have counted is forgotten
+    judge = Shop(qq, shop, django_user_model.objects)
+    while judge.sent < requests * TIMES:
+        cache.clear()  # so that no limit is reached
         qq.reset()
-        door.qq_failed = False
-        first = len(door.shoppers)
-        here = [Shopper(number) for number in range(first, first + 3)]
-        door.shoppers += here
-        grammar = Grammar(dice, here)
-        lives = [way(one, door, dice, tmp_path, mode) for way, one in zip((life, life, newcomer), here, strict=True)]
-        coming = {one: next(one) for one in lives}
-        while coming:
-            one = dice.choice(list(coming))
-            true = coming[one]
-            # Those that go before it may use up what it needs, so mostly they follow.
+        judge.qq_failed = False
+        users = [User(len(judge.users) + number) for number in range(3)]
+        judge.users += users
+        grammar = Grammar(dice, users)
+        ways = zip((qq_user, qq_user, registering_user), users, strict=True)
+        scripts = [way(user, judge, dice, tmp_path, mode) for way, user in ways]
+        waiting = {script: next(script) for script in scripts}
+        while waiting:
+            script = dice.choice(list(waiting))
+            # Odd requests sent before the real one may use up what it needs, so most are sent after it.
             before = dice.choice([0, 0, 0, 3])
             for _ in range(before):
-                door.send(grammar.odd(true))
-            answer = door.send(true)
+                judge.send(grammar.odd(waiting[script]))
+            answer = judge.send(waiting[script])
             for _ in range(10 - before):
-                door.send(grammar.odd(true))
+                judge.send(grammar.odd(waiting[script]))
             try:
-                coming[one] = one.send(answer)
+                waiting[script] = script.send(answer)
             except StopIteration:
-                del coming[one]
-    # Each openid is bound to the account of the person's own number.
-    bound = OAuthQQUser.objects.values_list("openid", "user__mobile")
-    assert len(bound) > len(door.shoppers) / 4
-    assert set(bound) <= {(qq.openid(one.person), one.mobile) for one in door.shoppers}
-    # And it was no shot in the dark: logins went through, and what the shop refuses was met.
-    met = {200, 201, 302, 400, 401, 404, 405, 503, "invalid", "already_bound", "state_invalid", "qq_unavailable"}
+                del waiting[script]
+    # Each openid is bound to the account with its person's own mobile.
+    bound = set(OAuthQQUser.objects.values_list("openid", "user__mobile"))
+    assert len(bound) > len(judge.users) / 4
+    assert bound <= {(qq.openid(user.person), user.mobile) for user in judge.users}
+    # The requests were not all refused at the door: logins succeeded and the usual errors occurred.
+    expected = {200, 201, 302, 400, 401, 404, 405, 503, "invalid", "already_bound", "state_invalid", "qq_unavailable"}
     if mode == "callback":
-        met |= {"code_missing", "code_invalid", "state_used", "bind_token_missing", "bind_token_invalid", "bind_tries"}
-    assert met <= set(door.seen)
+        expected |= {"code_missing", "code_invalid", "state_used"}
+        expected |= {"bind_token_missing", "bind_token_invalid", "bind_tries"}
+    assert expected <= set(judge.seen)
