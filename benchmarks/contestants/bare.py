@@ -1,7 +1,7 @@
 """The least a login can be in Python: one call to QQ, one look-up, one token; no framework, no checks, no log.
 
-BARE_REDIS_TRIPS adds as many round trips to Redis as our login makes, to tell what the promise costs that a code works
-once and in one browser.
+BARE_REDIS_TRIPS adds as many round trips to Redis as our login makes. They show the cost of the guarantee that a code
+works once and in one browser only.
 """
 
 import json
