@@ -1,44 +1,44 @@
-"""What holds at the shop's edge for every call and every answer, whatever view it is for."""
+"""Middleware that applies to every request, and a wrapper around the WSGI application."""
 
 import re
 
 from django.conf import settings
 from django.utils.translation import get_language, override
-from django.utils.translation import gettext as _
 
-from apps.oauth.language import choose_language as language_of
-from apps.users.errors import answer
+from apps.oauth.errors import BodyTooLarge, get_message
+from apps.oauth.exception_handler import json_error
+from apps.oauth.language import choose_language
 
-# A media type whose parameters are plain; a charset is UTF-8 or not named at all.
+# A media type with simple parameters. The only charset is UTF-8.
 CONTENT_TYPE = re.compile(
-    r"""[\w!#$&^.+-]+/[\w!#$&^.+-]+[ \t]*             # as application/json
+    r"""[\w!#$&^.+-]+/[\w!#$&^.+-]+[ \t]*             # e.g. application/json
         (?:;[ \t]*(?:(?:
             charset=(?:utf-?8|"utf-?8") |
-            (?!charset=)[\w-]+=(?:[^\s";]*|"[^";]*")  # as multipart's boundary
+            (?!charset=)[\w-]+=(?:[^\s";]*|"[^";]*")  # e.g. the boundary of multipart
         )[ \t]*)?)*""",
     re.VERBOSE | re.ASCII | re.IGNORECASE,
 )
 HTML_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # forms and data: are the admin's
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # the admin has forms and data: images
 )
 OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 def with_safe_headers(get_response):
-    """Give each answer the headers it lacks: a content policy, no copies kept, no guessed types."""
+    """Add missing headers: a content security policy, no caching, no content sniffing."""
 
     def middleware(request):
         response = get_response(request)
         is_html = response.get("Content-Type", "").startswith("text/html") and not 300 <= response.status_code < 400
-        is_debug_page = settings.DEBUG and is_html and response.status_code >= 400  # has its style and script inside
-        # Not Modified does not say what kind the copy is whose headers it would replace.
+        is_debug_page = settings.DEBUG and is_html and response.status_code >= 400  # its style and script are inline
+        # 304 does not say which type the browser's copy has, and its headers replace those of the copy.
         if response.status_code != 304 and not is_debug_page:
             response.headers.setdefault("Content-Security-Policy", HTML_POLICY if is_html else OTHER_POLICY)
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         if settings.ADMIN_PATH and request.path_info.startswith(f"/{settings.ADMIN_PATH}"):
-            # Under the shop's own policy a browser sends the admin's forms with `Origin: null`, which Django refuses.
+            # With the shop's own policy, browsers send the admin's forms with `Origin: null`, which Django refuses.
             response.headers["Referrer-Policy"] = "same-origin"
         return response
 
@@ -46,10 +46,10 @@ def with_safe_headers(get_response):
 
 
 def in_the_shoppers_language(get_response):
-    """Speak the language that QQ login speaks, which goes by Accept-Language alone."""
+    """Use the language of the QQ login, which depends on Accept-Language alone."""
 
     def middleware(request):
-        with override(language_of(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
+        with override(choose_language(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
             response = get_response(request)
             response.headers.setdefault("Content-Language", get_language())
         return response
@@ -58,25 +58,24 @@ def in_the_shoppers_language(get_response):
 
 
 def short_utf8_bodies_only(get_response):
-    """Refuse a body that is longer than any call of the shop has, or may be in another encoding than UTF-8."""
+    """Refuse a body that is longer than any of the shop's forms, or that may be encoded otherwise than in UTF-8."""
 
     def middleware(request):
         if request.META.get("CONTENT_TYPE") and not CONTENT_TYPE.fullmatch(request.META["CONTENT_TYPE"]):
-            return answer(415, _("请求不正确。"), "invalid")
+            return json_error(415, get_message("invalid"), "invalid")
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not re.fullmatch("[0-9]{1,9}", length) or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return answer(413, _("请求内容过大。"), "invalid")
-        return get_response(request)  # without a length, as in a chunked body, Django reads nothing
+            return json_error(413, str(BodyTooLarge().detail), "invalid")
+        return get_response(request)  # Django reads no body without a length, such as a chunked one
 
     return middleware
 
 
 def plain_content_types_only(application):
-    """
-    Wrap a WSGI application so that Django need not read a Content-Type it would stumble over.
+    """Wrap a WSGI application: replace a Content-Type that would make Django fail.
 
-    It decodes by the charset while it makes the request, before any middleware: `charset=base64` is a 500 there. What
-    takes its place is refused by `short_utf8_bodies_only`.
+    Django uses the charset while it creates the request, before any middleware: `charset=base64` would be a 500.
+    `short_utf8_bodies_only` refuses the replacement.
     """
 
     def handle(environ, start_response):

@@ -1,15 +1,15 @@
-"""What a password reset by SMS does to QQ logins, of which apps.users knows nothing."""
+"""Unbind every QQ of an account when its password is reset by SMS. apps.users knows nothing about QQ."""
 
 from django.conf import settings
 from django.dispatch import receiver
 
-from apps.oauth.audit import record
+from apps.oauth.audit import Event, record
 from apps.oauth.models import OAuthQQUser
 from apps.users.signals import password_was_reset
 
 
 @receiver(password_was_reset)
 def unbind(sender, request, user, **kwargs):
-    """Take every QQ off the account: a stranger who was in it may have left his. The owner binds his own again."""
+    """Unbind every QQ: one may be a stranger's who had access to the account. The owner can bind theirs again."""
     if settings.RESET_UNBINDS_QQ and OAuthQQUser.objects.filter(user_id=user.pk).delete()[0]:
-        record(request, "unbind", user_id=user.pk, reason="password_reset")
+        record(request, Event.UNBIND, user_id=user.pk, reason="password_reset")

@@ -348,10 +348,10 @@ NUM_PROXIES = given("NUM_PROXIES", number(int), 0)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["apps.users.tokens.LoginTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["apps.users.formats.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["apps.oauth.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.users.formats.OnlyJSON",
-    "EXCEPTION_HANDLER": "apps.users.errors.exception_handler",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.oauth.parsers.JSONOnlyNegotiation",
+    "EXCEPTION_HANDLER": "apps.oauth.exception_handler.exception_handler",
     "NUM_PROXIES": NUM_PROXIES,
 }
 SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER_TYPES": ("JWT",), "LEEWAY": 60}

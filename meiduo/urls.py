@@ -2,10 +2,12 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
+from django.utils.translation import gettext as _
 
-from apps.users import errors
+from apps.oauth.errors import get_message
+from apps.oauth.exception_handler import json_error
 
-from . import recovery  # noqa: F401  listens
+from . import recovery  # noqa: F401  connects its receiver
 
 urlpatterns = [
     path("oauth/qq/", include("apps.oauth.urls")),
@@ -15,13 +17,19 @@ if settings.ADMIN_PATH:
     urlpatterns.append(path(settings.ADMIN_PATH, admin.site.urls))
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return json_error(400, get_message("invalid"), "invalid")
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer a browser with a page, and a program with JSON."""
     if "text/html" in request.headers.get("Accept", ""):
         return HttpResponse((settings.WHITENOISE_ROOT / "404.html").read_bytes(), status=404)
-    return errors.not_found(request, exception)
+    return json_error(404, _("没有找到。"), "not_found")
 
 
-handler400 = "apps.users.errors.bad_request"
-handler404 = not_found
-handler500 = "apps.users.errors.server_error"
+def server_error(request: HttpRequest) -> HttpResponse:
+    return json_error(500, _("服务器出错了，请稍后再试。"), "server_error")
+
+
+handler400, handler404, handler500 = bad_request, not_found, server_error

@@ -10,14 +10,14 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "meiduo.settings")
 application = get_wsgi_application()
 
-from meiduo.middleware import plain_content_types_only  # noqa: E402  it imports what needs Django set up
+from meiduo.middleware import plain_content_types_only  # noqa: E402  it needs Django to be set up
 
 application = plain_content_types_only(application)
 
-# gunicorn runs no system checks of its own: without this a wrong setting would show at the first shopper's login.
-# What is found goes to stderr; only the line "no issues" is left out.
+# gunicorn runs no system checks, so a wrong setting would only show at the first login. The checks report to stderr;
+# stdout would only get the line "no issues".
 try:
     call_command("check", deploy=settings.PRODUCTION, stdout=io.StringIO())
 except SystemCheckError as exc:
     print(exc, file=sys.stderr)
-    sys.exit(3)  # at any other status gunicorn would try again, for ever
+    sys.exit(3)  # with this status gunicorn stops instead of starting the worker again

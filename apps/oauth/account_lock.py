@@ -17,6 +17,7 @@ from . import cache
 from .audit import Event, record
 from .ratelimit import RateLimited
 
+LIMIT_NAME = "password"
 MAX_FAILURES, WINDOW = 5, 5 * 60  # seconds
 MAX_SLOW_FAILURES, SLOW_WINDOW = 10, 24 * 3600  # seconds: else guesses five minutes apart would never be stopped
 FIRST_LOCK, LONGEST_LOCK = 60, 3600  # seconds
@@ -58,8 +59,8 @@ def unlock(account_key: str) -> None:
 
 
 def _refuse(request: HttpRequest | Request, wait: float) -> RateLimited:
-    record(request, Event.LIMIT, "refused", limit="password")
-    return RateLimited(wait)
+    record(request, Event.LIMIT, "refused", limit=LIMIT_NAME)
+    return RateLimited(wait, LIMIT_NAME)
 
 
 def _get_state_key(account_key: str) -> str:

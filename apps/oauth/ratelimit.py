@@ -32,11 +32,12 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class RateLimited(Throttled):
-    """A limit is reached; `wait` is the number of seconds until its window ends."""
+    """A limit is reached: `limit` is its name, `wait` is the number of seconds until its window ends."""
 
-    def __init__(self, wait: float) -> None:
+    def __init__(self, wait: float, limit: str) -> None:
         APIException.__init__(self, get_message("throttled"))  # DRF's own __init__ adds an English sentence
         self.wait = wait
+        self.limit = limit
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class RateLimit:
         if count > self.maximum:
             record(request, Event.LIMIT, "refused", limit=self.name)
             left = cache.get(f"{key}:ends", float("inf")) - time.time()
-            raise RateLimited(min(left, self.seconds))
+            raise RateLimited(min(left, self.seconds), self.name)
         return Hit(key)
 
     @contextmanager

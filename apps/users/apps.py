@@ -9,7 +9,7 @@ class UsersConfig(AppConfig):
     verbose_name = _("用户")
 
     def ready(self):
-        from . import checks  # noqa: F401  registers itself
+        from . import checks  # noqa: F401  importing it registers the checks
 
-        # A login is one query and writes nothing: who has logged in when stands in the audit log.
+        # A login writes nothing to the database: the audit log records the time of every login.
         user_logged_in.disconnect(dispatch_uid="update_last_login")

@@ -1,3 +1,5 @@
+import unicodedata
+
 from django.contrib.auth.backends import ModelBackend
 
 from .mobiles import is_mobile
@@ -5,15 +7,26 @@ from .models import User
 
 
 def find_account(name):
-    """Return the account of a username or mobile number, or None."""
+    """Return the account (User) of a username or mobile number (str), or None."""
     return User.objects.filter(**{"mobile" if is_mobile(name) else "username": name}).first()
 
 
+def get_account_key(account, name=""):
+    """Return the key (str) that wrong passwords are counted by: the same one for every name of an account (User).
+
+    Without an account it is made from the name that was typed, so that an unknown name is locked like a known one.
+    Accents, case, width and spaces are removed, because a database may find an account without them.
+    """
+    text = name if account is None else account.mobile or account.username
+    letters = (char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return "".join(letters).casefold().strip()
+
+
 class MobileBackend(ModelBackend):
-    """Log in by username or mobile number; a username never looks like a number, so the two cannot be mixed up."""
+    """Log in by username or mobile number. A username never looks like a number, so each name means one account."""
 
     def authenticate(self, request, username=None, password=None, **kwargs):
         if isinstance(username, str) and is_mobile(username):
-            # An unknown number goes on as it is: the parent then hashes for nobody, which takes as long.
+            # For an unknown number, the parent class hashes the password too, so both answers take equally long.
             username = User.objects.filter(mobile=username).values_list("username", flat=True).first() or username
         return super().authenticate(request, username=username, password=password, **kwargs)

@@ -5,7 +5,7 @@ from django.utils.module_loading import import_string
 
 @register
 def check_sms_backend(app_configs, **kwargs):
-    """users.E001: SMS_BACKEND cannot be used. Found at start-up, not when the first shopper waits for a code."""
+    """users.E001: SMS_BACKEND is unusable. Reported at start-up, before a shopper waits for a code."""
     try:
         usable = callable(import_string(settings.SMS_BACKEND))
     except ImportError:
@@ -14,8 +14,8 @@ def check_sms_backend(app_configs, **kwargs):
         return []
     return [
         Error(
-            f"SMS_BACKEND names {settings.SMS_BACKEND!r}, which is not a function that can be imported.",
-            hint="Give the dotted path of a function as apps/users/sms.py describes it.",
+            f"SMS_BACKEND is {settings.SMS_BACKEND!r}, which is not an importable function.",
+            hint="Set it to the dotted path of a function like the one that apps/users/sms.py describes.",
             id="users.E001",
         )
     ]
@@ -23,13 +23,13 @@ def check_sms_backend(app_configs, **kwargs):
 
 @register(Tags.security, deploy=True)
 def check_sms_is_sent(app_configs, **kwargs):
-    """users.W001: the shop is in use, and its SMS codes go to a file."""
+    """users.W001: a shop in production writes its SMS codes to a file."""
     if settings.SMS_BACKEND != "apps.users.development.send_sms":
         return []
     return [
         Warning(
-            "SMS_BACKEND is the development one, which sends nothing and writes the codes to a file.",
-            hint="Name the function that hands messages to your provider; apps/users/sms.py says what it gets.",
+            "SMS_BACKEND is the development back end: it sends nothing and writes the codes to a file.",
+            hint="Set it to a function that sends through your SMS provider. apps/users/sms.py describes it.",
             id="users.W001",
         )
     ]

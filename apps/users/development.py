@@ -1,4 +1,4 @@
-"""What a developer's machine has in place of a phone and of eyes: SMS messages and image codes as lines of a file."""
+"""Stand-ins for a phone and for eyes on a developer's machine: SMS and image codes become lines of a file."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from django.conf import settings
 
 
 def append_line(path: str, **fields: str) -> None:
-    """Append one JSON object with the fields and the UTC time in ISO 8601 to a file that its owner alone can read."""
+    """Append the fields and the UTC time (ISO 8601) as one JSON object to a file that only its owner can read."""
     line = json.dumps({**fields, "time": datetime.now(timezone.utc).isoformat()}, ensure_ascii=False)
-    # One write to a file opened for appending: lines of several processes do not mix.
+    # A single write to a file opened for appending: lines of several processes do not mix.
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(file, f"{line}\n".encode())

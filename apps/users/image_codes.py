@@ -1,4 +1,4 @@
-"""Image codes: each answer is good for one look, right or wrong."""
+"""Image codes: each answer can be checked once, whether the check succeeds or not."""
 
 import secrets
 import time
@@ -6,19 +6,23 @@ from uuid import UUID
 
 from captcha.image import ImageCaptcha
 from django.conf import settings
-from django.core.cache import cache
 from django.utils.crypto import constant_time_compare
+
+from apps.oauth import cache
 
 from .development import append_line
 
-# Without characters that are taken for one another once they are bent: 0 O Q D, 1 I L, 2 Z, 5 S, 6 G, 8 B, U V.
+# Without characters that look alike when distorted: 0 O Q D, 1 I L, 2 Z, 5 S, 6 G, 8 B, U V.
 ALPHABET = "ACEFHJKMNPRTWXY3479"
 LENGTH = 4
-LIFETIME = 300  # seconds: time to type four characters, with the form left open for a while
+LIFETIME = 300  # seconds: a shopper may leave the form open for a while before typing the four characters
 
 
 def draw(image_code_id: UUID) -> bytes:
-    """Return a PNG for the id and remember its answer; an earlier answer for the id is forgotten."""
+    """Return a PNG for the id and remember its answer; an earlier answer for the id is forgotten.
+
+    Raises CacheUnavailable.
+    """
     text = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
     cache.set(_key(image_code_id), {"text": text, "time": time.time()}, LIFETIME)
     if settings.CAPTCHA_LOG:
@@ -27,10 +31,9 @@ def draw(image_code_id: UUID) -> bytes:
 
 
 def check(image_code_id: UUID, text: str) -> bool:
-    """Tell whether the text is the answer, in either case of letters. The answer is gone afterwards."""
-    answer = cache.get(_key(image_code_id))
-    # Of several checks at once only the one that deletes the answer may use it.
-    if answer is None or not cache.delete(_key(image_code_id)) or time.time() - answer["time"] >= LIFETIME:
+    """Return whether the text is the answer, ignoring case, and forget the answer. Raises CacheUnavailable."""
+    answer = cache.pop(_key(image_code_id))
+    if answer is None or time.time() - answer["time"] >= LIFETIME:
         return False
     return constant_time_compare(answer["text"], text.upper())
 

@@ -7,7 +7,7 @@ from .mobiles import validate_mobile, validate_not_mobile
 
 
 class User(AbstractUser):
-    """A shopper. Staff made on the command line may be without a mobile number."""
+    """A shopper. Staff created on the command line may have no mobile number."""
 
     username = models.CharField(
         _("用户名"),
@@ -35,25 +35,24 @@ class User(AbstractUser):
 
     def set_unusable_password(self):
         super().set_unusable_password()
-        self._password = ""  # the mark of a changed password, which Django sets in set_password() only
+        self._password = ""  # marks the password as changed; Django does so in set_password() only
 
     def save(self, *args, update_fields=None, **kwargs):
-        """
-        Save; a changed password also raises `token_generation`, so that every login token of before is dead.
+        """Save. A changed password also raises `token_generation`, which invalidates all earlier login tokens.
 
-        `_password` is Django's own mark of a password set and not yet saved. A better hash of the same password,
-        made in check_password(), does not carry it.
+        `_password` is Django's own mark of a password that is set and not yet saved. check_password() does not leave
+        the mark when it stores a stronger hash of the same password.
         """
         mark = self._password
         password_is_saved = update_fields is None or "password" in update_fields
-        raises = mark is not None and password_is_saved and not self._state.adding
-        if raises:
-            # Counted by the database: two changes at once must not end on the same number.
+        ends_tokens = mark is not None and password_is_saved and not self._state.adding
+        if ends_tokens:
+            # The database counts: two simultaneous changes must not end with the same number.
             self.token_generation = models.F("token_generation") + 1
             if update_fields is not None:
                 update_fields = {*update_fields, "token_generation"}
         super().save(*args, update_fields=update_fields, **kwargs)
-        if raises:
+        if ends_tokens:
             self.refresh_from_db(fields=["token_generation"])
         if not password_is_saved:
-            self._password = mark  # Django forgets it although the password was not among the saved fields
+            self._password = mark  # Django clears it although the password was not among the saved fields

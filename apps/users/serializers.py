@@ -8,41 +8,20 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
+from apps.oauth.account_lock import password_attempt, unlock
+from apps.oauth.redaction import mask_mobile
+
 from . import sms
-from .backends import find_account
+from .backends import find_account, get_account_key
 from .fields import ImageTextField, MobileField, NewUsernameField, PasswordField, SMSCodeField, TextField
-from .limits import LOGIN_FAILED, SMS_CHECK_FAILED, failures, forget_failures, lock_name, password_try
-from .mobiles import mask_mobile, validate_not_mobile
+from .limits import LOGIN_FAILED
+from .mobiles import validate_not_mobile
 from .models import User
+from .proofs import prove_mobile
 from .signals import password_was_reset
 from .tokens import LOGIN_ENDED
 
-LONGEST_PASSWORD = 128  # no account has a longer one: not worth a hash
-
-
-class SMSCodeMixin:
-    """
-    For forms with `mobile` and `sms_code`. Nothing about the account may be told before `require_sms_code`.
-
-    `use_up_sms_code` is the last step, so that mistakes elsewhere in the form cost no new SMS; or an early one, after
-    which the number stays proved.
-    """
-
-    def require_sms_code(self, attrs, claimant=None):
-        """Raise ValidationError unless the code proves the number."""
-        self.claimant = claimant or secrets.token_hex(8)
-        with failures(self.context["request"], SMS_CHECK_FAILED):
-            self.code_id = sms.find_code(attrs["mobile"], attrs["sms_code"], self.claimant)
-            if self.code_id is None:
-                raise self.wrong_sms_code()
-
-    def use_up_sms_code(self):
-        """Raise ValidationError if somebody else has used the code up meanwhile."""
-        if not sms.claim_code(self.code_id, self.claimant):
-            raise self.wrong_sms_code()
-
-    def wrong_sms_code(self):
-        return ValidationError({"sms_code": [_("短信验证码错误或已过期。")]})
+LONGEST_PASSWORD = 128  # characters; no account has a longer one, so a longer one is not worth hashing
 
 
 def require_good_password(password):
@@ -52,15 +31,14 @@ def require_good_password(password):
         raise ValidationError({"password": exc.messages}) from None
 
 
-class AccountSerializer(SMSCodeMixin, serializers.Serializer):
-    """
-    Whose account is this: mobile, password and SMS code in; `save()` returns the user, made where there was none.
+class AccountSerializer(serializers.Serializer):
+    """Find or create the account of a mobile number, a password and an SMS code. `save()` returns the User.
 
-    `validate` uses the SMS code up, so that `save()` may be called again after its transaction was rolled back.
-    Whether a disabled or a staff account may go on is the caller's to decide.
+    `validate` uses the SMS code up, so `save()` may be called again after its transaction was rolled back. The caller
+    decides whether a disabled account or a staff account may go on.
 
-    The context has the `request`. Its `attempt`, a text that only one browser can send again, ties several calls
-    together: for these a number stays proved for a while, so that a mistyped password costs no second SMS.
+    The context has the `request`. It may have `attempt`, a text that joins the calls of one login and that no other
+    browser can send: within an attempt a number stays proved for a while, so a mistyped password costs no second SMS.
     """
 
     mobile = MobileField()
@@ -68,37 +46,38 @@ class AccountSerializer(SMSCodeMixin, serializers.Serializer):
     sms_code = SMSCodeField()
 
     def validate(self, attrs):
-        attempt = self.context.get("attempt")
+        request, attempt = self.context["request"], self.context.get("attempt")
+        proof = None
         if attempt is None:
-            self.require_sms_code(attrs)
+            proof = prove_mobile(request, attrs)
         elif not sms.is_proved(attrs["mobile"], attempt):
-            self.require_sms_code(attrs, claimant=attempt)
-            # In this order: dying in between, the attempt may claim its code again, and nobody else has got it.
-            self.use_up_sms_code()
+            # If this process dies between the two steps, the attempt may redeem its code again; no other attempt can.
+            prove_mobile(request, attrs, claimant=attempt).redeem()
             sms.remember_proof(attrs["mobile"], attempt)
         self.account = User.objects.filter(mobile=attrs["mobile"]).first()
         if self.account is None:
             require_good_password(attrs["password"])
         else:
             self.require_password_of(self.account, attrs["password"])
-        if attempt is None:
-            self.use_up_sms_code()
+        if proof is not None:
+            proof.redeem()
         return attrs
 
     def save(self):
-        """Return the account. Raises ValidationError if its password is another one by now, or it is another's.
+        """Return the account. Raises ValidationError if its password has changed since `validate`, or is not this one.
 
-        Called in a transaction: until that ends nobody resets the password, and a reset after it finds what was bound.
+        Call it in a transaction. The account stays locked until that ends, so a password reset waits and then finds
+        what was bound.
         """
         if self.account is not None:
-            held = User.objects.select_for_update().filter(pk=self.account.pk).first()
-            if held is None or held.token_generation != self.account.token_generation:
+            locked = User.objects.select_for_update().filter(pk=self.account.pk).first()
+            if locked is None or locked.token_generation != self.account.token_generation:
                 raise self.wrong_password()
-            return held
+            return locked
         mobile, password = self.validated_data["mobile"], self.validated_data["password"]
         try:
             with transaction.atomic():
-                # A name nobody can guess from the number, as a name is shown to others.
+                # The username is random: others see it, and it must not reveal the number.
                 return User.objects.create_user(f"user_{secrets.token_hex(8)}", mobile=mobile, password=password)
         except IntegrityError:
             account = User.objects.filter(mobile=mobile).first()
@@ -108,7 +87,7 @@ class AccountSerializer(SMSCodeMixin, serializers.Serializer):
             return account
 
     def require_password_of(self, account, password):
-        with password_try(self.context["request"], lock_name(account)):
+        with password_attempt(self.context["request"], get_account_key(account)):
             if not account.check_password(password):
                 raise self.wrong_password()
 
@@ -116,10 +95,10 @@ class AccountSerializer(SMSCodeMixin, serializers.Serializer):
         return ValidationError({"password": [_("手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码。")]})
 
 
-class RegistrationSerializer(SMSCodeMixin, serializers.Serializer):
+class RegistrationSerializer(serializers.Serializer):
     username = NewUsernameField(validators=[validate_not_mobile])
     password = PasswordField()
-    password2 = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请再次输入密码。")))
+    password2 = TextField(missing=_("请再次输入密码。"))
     mobile = MobileField()
     sms_code = SMSCodeField()
     allow = serializers.BooleanField(
@@ -134,14 +113,14 @@ class RegistrationSerializer(SMSCodeMixin, serializers.Serializer):
     def validate(self, attrs):
         if attrs["password"] != attrs["password2"]:
             raise ValidationError({"password2": [_("两次输入的密码不一致。")]})
-        self.require_sms_code(attrs)
+        proof = prove_mobile(self.context["request"], attrs)
         require_good_password(attrs["password"])
         self.require_free(attrs)
-        self.use_up_sms_code()
+        proof.redeem()
         return attrs
 
     def save(self):
-        """Return the new user. Raises ValidationError if the name or the number was taken meanwhile."""
+        """Return the new User. Raises ValidationError if the username or the number has been taken meanwhile."""
         fields = {name: self.validated_data[name] for name in ("username", "password", "mobile")}
         try:
             with transaction.atomic():
@@ -157,41 +136,41 @@ class RegistrationSerializer(SMSCodeMixin, serializers.Serializer):
 
 
 class LoginSerializer(serializers.Serializer):
-    """Username or mobile number, and password; `validate` adds `user`. One answer whatever was wrong."""
+    """A username or mobile number, and a password; `validate` returns the `user`. All mistakes get the same answer."""
 
-    username = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入用户名或手机号。")))
-    password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入密码。")))
+    username = TextField(missing=_("请输入用户名或手机号。"))
+    password = TextField(missing=_("请输入密码。"))
 
     def validate(self, attrs):
         request, name, password = self.context["request"], attrs["username"], attrs["password"]
         refused = ValidationError(_("账号或密码不正确。"))
-        with failures(request, LOGIN_FAILED):
+        with LOGIN_FAILED.count_failures(request):
             if len(name) > 150 or len(password) > LONGEST_PASSWORD:
                 raise refused
-            with password_try(request, lock_name(find_account(name), name)):
+            with password_attempt(request, get_account_key(find_account(name), name)):
                 user = authenticate(request, username=name, password=password)
                 if user is None:
                     raise refused
         return {"user": user}
 
 
-class PasswordResetSerializer(SMSCodeMixin, serializers.Serializer):
-    """A new password for whoever holds the phone; `save()` returns the user. Ends every login of before."""
+class PasswordResetSerializer(serializers.Serializer):
+    """A new password, proved by an SMS code; `save()` returns the User. It ends all earlier logins."""
 
     mobile = MobileField()
     password = PasswordField()
     sms_code = SMSCodeField()
 
     def validate(self, attrs):
-        self.require_sms_code(attrs)
+        proof = prove_mobile(self.context["request"], attrs)
         require_good_password(attrs["password"])
         self.account = User.objects.filter(mobile=attrs["mobile"]).first()
         if self.account is None:
             raise ValidationError({"mobile": [_("该手机号还没有账号。请用 QQ 登录并绑定这个手机号，账号会自动创建。")]})
         if not self.account.is_active or self.account.is_staff or self.account.is_superuser:
-            # An SMS can be intercepted: for those who run the shop it is too weak a door.
+            # An SMS can be intercepted, so it is too weak a proof for staff.
             raise ValidationError({"mobile": [_("该账号不能用短信重设密码，请联系客服。")]})
-        self.use_up_sms_code()
+        proof.redeem()
         return attrs
 
     def save(self):
@@ -199,26 +178,26 @@ class PasswordResetSerializer(SMSCodeMixin, serializers.Serializer):
         with transaction.atomic():
             self.account.save(update_fields=["password"])
             password_was_reset.send(sender=User, request=self.context["request"], user=self.account)
-        forget_failures(lock_name(self.account))  # a stranger's guesses must not keep the owner out
+        unlock(get_account_key(self.account))  # a stranger's wrong guesses must not keep the owner out
         return self.account
 
 
 class PasswordChangeSerializer(serializers.Serializer):
-    """The old password and a new one, of somebody logged in; `save()` returns the user. Ends every login of before."""
+    """The old password and a new one; `save()` returns the User. It ends all earlier logins."""
 
-    old_password = TextField(error_messages=dict.fromkeys(("required", "null", "blank"), _("请输入原密码。")))
+    old_password = TextField(missing=_("请输入原密码。"))
     password = PasswordField()
 
     def validate(self, attrs):
         request, old_password = self.context["request"], attrs["old_password"]
-        with password_try(request, lock_name(request.user)):
+        with password_attempt(request, get_account_key(request.user)):
             if len(old_password) > LONGEST_PASSWORD or not request.user.check_password(old_password):
                 raise ValidationError({"old_password": [_("原密码不正确。")]})
         require_good_password(attrs["password"])
         return attrs
 
     def save(self):
-        """Return the user. Raises AuthenticationFailed if the password was changed meanwhile: the old one is void."""
+        """Return the User. Raises AuthenticationFailed if the password was changed meanwhile: the old one is void."""
         user = self.context["request"].user
         with transaction.atomic():
             same = User.objects.select_for_update().filter(pk=user.pk, token_generation=user.token_generation).first()
@@ -230,7 +209,7 @@ class PasswordChangeSerializer(serializers.Serializer):
 
 
 class SMSRequestSerializer(serializers.Serializer):
-    """A number, and the answer to an image code. Names as the pages send them."""
+    """A mobile number and the answer to an image code, under the names that the pages send."""
 
     mobile = MobileField()
     text = ImageTextField()
@@ -248,12 +227,12 @@ class MobileSerializer(serializers.Serializer):
 
 
 class ProfileSerializer(serializers.ModelSerializer):
-    """Who is logged in. The mobile number is masked: a page that shows it whole shows it to others too."""
+    """The user who is logged in. The mobile number is masked: other people may see the page."""
 
     mobile = serializers.SerializerMethodField()
 
     def get_mobile(self, user):
-        return mask_mobile(user.mobile) or None
+        return mask_mobile(user.mobile)
 
     class Meta:
         model = User

@@ -1,5 +1,5 @@
 from django.dispatch import Signal
 
-# `request` and `user`, in the transaction of the new password: the owner has the account back by an SMS code, and
-# whoever else was in it is to go.
+# Carries `request` and `user`. Sent inside the transaction that stores the new password: the owner has recovered the
+# account by SMS code, and a receiver removes every other way into it.
 password_was_reset = Signal()

@@ -1,4 +1,4 @@
-"""Login tokens: what the shop's pages send as `Authorization: JWT <token>`."""
+"""Login tokens, which the shop's pages send as `Authorization: JWT <token>`."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -18,14 +18,14 @@ LOGIN_ENDED = _("登录已失效，请重新登录。")
 
 
 class LoginToken(Token):
-    """The one kind of token: claims `user_id`, `username`, `gen`, `exp`, `iat`, `jti`."""
+    """The only kind of token, with the claims `user_id`, `username`, `gen`, `exp`, `iat` and `jti`."""
 
-    token_type = "login"  # simplejwt asks for a name; with one kind of token it is not written into it
+    token_type = "login"  # simplejwt requires a name; for_user() removes it from the token
     lifetime = timedelta(hours=24)
 
     @classmethod
     def for_user(cls, user):
-        """Return a new token for a saved user. Whether the account may log in is the caller's to check."""
+        """Return a new token for a saved User. The caller checks whether the account may log in."""
         token = cls()
         del token[api_settings.TOKEN_TYPE_CLAIM]
         token["user_id"] = user.pk
@@ -39,12 +39,12 @@ class LoginToken(Token):
 
     def verify(self):
         if settings.JWT_OLD_TOKENS:
-            # Made by djangorestframework-jwt, which knew of neither: they are of the generation every account begins
-            # with, and end with the first change of its password.
+            # Tokens of djangorestframework-jwt lack both claims. They count as the first generation of their account,
+            # so the first change of its password invalidates them.
             self.payload = {"jti": "", "gen": 0} | self.payload
         super().verify()
-        # The leeway is there for servers whose clocks run apart, where a new token seems to come from the future.
-        # The end is not stretched by it.
+        # The leeway is for servers whose clocks differ, where a new token may seem to come from the future. It does not
+        # extend the lifetime.
         self.check_exp(current_time=self.current_time + self.get_token_backend().get_leeway())
 
     def verify_token_type(self):
@@ -52,7 +52,7 @@ class LoginToken(Token):
 
 
 class SigningKeys(TokenBackend):
-    """Sign with the one key; verify with that one or, until the last tokens of before have ended, with an older one."""
+    """Sign with the current key. Verify with it or with an older one, until the last tokens of that one expire."""
 
     def decode(self, token, verify=True):
         try:
@@ -66,20 +66,20 @@ class SigningKeys(TokenBackend):
 
 @cache
 def signing_keys(algorithm, key, leeway):
-    # Kept, as it takes a while to look a key over.
+    # Cached, because preparing a key takes long.
     return SigningKeys(algorithm, key, leeway=leeway)
 
 
 class LoginTokenAuthentication(JWTAuthentication):
-    """
-    Find the user of a login token.
+    """Find the user of a login token.
 
-    A token that is bent, late, of an earlier generation or of an account that is gone or disabled: the same 401.
+    The answer is the same 401 for a malformed or expired token, for one of an earlier generation, and for one of a
+    deleted or disabled account.
     """
 
     def get_header(self, request):
         header = request.META.get(api_settings.AUTH_HEADER_NAME)
-        # A server hands headers over as latin-1; anything else can be no token of ours.
+        # WSGI servers decode headers as latin-1; a token of ours never contains anything else.
         return header.encode("latin-1", "replace") if isinstance(header, str) else header
 
     def get_raw_token(self, header):
@@ -97,7 +97,7 @@ class LoginTokenAuthentication(JWTAuthentication):
     def get_user(self, validated_token):
         user_id, generation = validated_token.get("user_id"), validated_token.get("gen")
         user = None
-        if type(user_id) is type(generation) is int:  # as they were signed; a list would be no question to a database
+        if type(user_id) is type(generation) is int:  # a database query fails for other types, such as a list
             users = get_user_model().objects
             user = users.filter(pk=user_id, token_generation=generation, is_active=True).first()
         if user is None:
@@ -106,5 +106,5 @@ class LoginTokenAuthentication(JWTAuthentication):
 
 
 def login_payload(user, request):
-    """Return what a login answers: a token, and whose it is. `request` is DRF's; other shops may need it."""
+    """Return the body of a login's answer (dict). `request` is DRF's; another shop's function may need it."""
     return {"token": str(LoginToken.for_user(user)), "user_id": user.pk, "username": user.get_username()}

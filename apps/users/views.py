@@ -4,14 +4,14 @@ from django.http import HttpResponse
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
+from apps.oauth.audit import audited
+from apps.oauth.redaction import mask_mobile
+
 from . import image_codes, sms
-from .audit import audit
-from .errors import ServiceUnavailable
-from .limits import COUNT, IMAGE_CODE, IMAGE_CODE_TRIED, LOGIN, LimitReached, hit
-from .mobiles import is_mobile, mask_mobile
+from .events import Event
+from .limits import COUNT, IMAGE_CODE, IMAGE_CODE_TRIED, LOGIN
 from .models import User
 from .serializers import (
     LoginSerializer,
@@ -26,40 +26,30 @@ from .serializers import (
 from .tokens import login_payload
 
 
-class PrivateView(APIView):
-    """A view whose answers, errors included, are kept by no browser and no proxy."""
+def validate(serializer_class, data, request):
+    """Return the serializer of valid data. Raises ValidationError, and what the serializer raises."""
+    serializer = serializer_class(data=data, context={"request": request})
+    serializer.is_valid(raise_exception=True)
+    return serializer
 
-    event = None  # what the audit calls its calls; without a name they are not recorded
-    named = ""  # the number the form names, masked
+
+def get_masked_mobile(form, field="mobile"):
+    """Return the mobile number in a field of the form, masked for the audit log; None if there is none."""
+    return mask_mobile(form.get(field)) if isinstance(form, dict) else None
+
+
+class ShopView(APIView):
+    """A view of the shop. Neither browsers nor proxies may store its answers, including errors.
+
+    The methods read `request.data` before they count or record the call: a malformed body does neither.
+    """
 
     def initial(self, request, *args, **kwargs):
-        """Refuse what a browser calls for a page of another site: it could use up what its visitor's address may do."""
+        """Refuse calls from other sites' pages: they could use up the limits of their visitors' addresses."""
         is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
         if is_foreign and request.headers.get("Origin") not in settings.CORS_ALLOWED_ORIGINS:
             raise PermissionDenied(_("请从本店的页面登录。"))
         super().initial(request, *args, **kwargs)
-
-    def read(self, serializer_class, data):
-        """Return a serializer of data that is valid."""
-        if isinstance(data, dict):
-            texts = [text for text in (data.get("mobile"), data.get("username")) if isinstance(text, str)]
-            self.named = next((mask_mobile(text) for text in texts if is_mobile(text)), "")
-        serializer = serializer_class(data=data, context={"request": self.request})
-        serializer.is_valid(raise_exception=True)
-        return serializer
-
-    def record_done(self, user=None):
-        audit(self.request, self.event, "ok", mobile=self.named, user_id=user and user.pk)
-
-    def handle_exception(self, exc):
-        if self.event and isinstance(exc, (ValidationError, LimitReached, ServiceUnavailable)):
-            reason = exc.default_code
-            if isinstance(exc, ValidationError) and isinstance(exc.detail, dict):
-                reason = next(iter(exc.detail))
-                if reason == api_settings.NON_FIELD_ERRORS_KEY:
-                    reason = "credentials"
-            audit(self.request, self.event, "refused", reason=reason, mobile=self.named, user_id=self.request.user.pk)
-        return super().handle_exception(exc)
 
     def finalize_response(self, request, response, *args, **kwargs):
         response = super().finalize_response(request, response, *args, **kwargs)
@@ -67,92 +57,90 @@ class PrivateView(APIView):
         return response
 
 
-class OpenView(PrivateView):
-    """For anybody. It reads no token, so that one that has ended does not get in the way of a new login."""
+class PublicView(ShopView):
+    """A view that reads no login token, so that an expired one does not prevent a new login."""
 
     authentication_classes = permission_classes = ()
 
 
-class LoginView(OpenView):
-    event = "password_login"
-
+class LoginView(PublicView):
     def post(self, request):
-        form = request.data  # what is no form is refused before it counts: any page can have its visitors send that
-        hit(request, LOGIN)
-        user = self.read(LoginSerializer, form).validated_data["user"]
-        user_logged_in.send(sender=User, request=request, user=user)
-        self.record_done(user)
+        form = request.data
+        with audited(request, Event.PASSWORD_LOGIN) as step:
+            step.add(mobile=get_masked_mobile(form, "username"))
+            LOGIN.hit(request)
+            user = validate(LoginSerializer, form, request).validated_data["user"]
+            user_logged_in.send(sender=User, request=request, user=user)
+            step.add(user_id=user.pk)
         return Response(login_payload(user, request))
 
 
-class RegistrationView(OpenView):
-    event = "registration"
-
+class RegistrationView(PublicView):
     def post(self, request):
         form = request.data
-        hit(request, COUNT)  # the answer tells whether the name is taken
-        user = self.read(RegistrationSerializer, form).save()
-        self.record_done(user)
+        with audited(request, Event.REGISTRATION) as step:
+            step.add(mobile=get_masked_mobile(form))
+            COUNT.hit(request)  # the answer reveals whether the username is taken
+            user = validate(RegistrationSerializer, form, request).save()
+            step.add(user_id=user.pk)
         token, mobile = login_payload(user, request)["token"], mask_mobile(user.mobile)
         return Response({"id": user.pk, "username": user.username, "mobile": mobile, "token": token}, status=201)
 
 
-class PasswordResetView(OpenView):
-    event = "password_reset"
-
+class PasswordResetView(PublicView):
     def post(self, request):
-        user = self.read(PasswordResetSerializer, request.data).save()
-        user_logged_in.send(sender=User, request=request, user=user)
-        self.record_done(user)
+        form = request.data
+        with audited(request, Event.PASSWORD_RESET) as step:
+            step.add(mobile=get_masked_mobile(form))
+            user = validate(PasswordResetSerializer, form, request).save()
+            user_logged_in.send(sender=User, request=request, user=user)
+            step.add(user_id=user.pk)
         return Response(login_payload(user, request))
 
 
-class PasswordChangeView(PrivateView):
-    event = "password_change"
-
+class PasswordChangeView(ShopView):
     def put(self, request):
-        user = self.read(PasswordChangeSerializer, request.data).save()
-        self.record_done(user)
+        form = request.data
+        with audited(request, Event.PASSWORD_CHANGE) as step:
+            step.add(user_id=request.user.pk)
+            user = validate(PasswordChangeSerializer, form, request).save()
         return Response(login_payload(user, request))
 
 
-class ProfileView(PrivateView):
+class ProfileView(ShopView):
     def get(self, request):
         return Response(ProfileSerializer(request.user).data)
 
 
-class UsernameCountView(OpenView):
+class UsernameCountView(PublicView):
     def get(self, request, username):
-        hit(request, COUNT)
-        self.read(UsernameSerializer, {"username": username})
+        COUNT.hit(request)
+        validate(UsernameSerializer, {"username": username}, request)
         return Response({"username": username, "count": User.objects.filter(username=username).count()})
 
 
-class MobileCountView(OpenView):
+class MobileCountView(PublicView):
     def get(self, request, mobile):
-        hit(request, COUNT)
-        self.read(MobileSerializer, {"mobile": mobile})
+        COUNT.hit(request)
+        validate(MobileSerializer, {"mobile": mobile}, request)
         return Response({"mobile": mobile, "count": User.objects.filter(mobile=mobile).count()})
 
 
-class ImageCodeView(OpenView):
+class ImageCodeView(PublicView):
     def get(self, request, image_code_id):
-        hit(request, IMAGE_CODE)
+        IMAGE_CODE.hit(request)
         return HttpResponse(image_codes.draw(image_code_id), content_type="image/png")
 
 
-class SMSCodeView(OpenView):
-    event = "sms"
-
+class SMSCodeView(PublicView):
     def get(self, request, mobile):
-        hit(request, IMAGE_CODE_TRIED)
-        asked = self.read(SMSRequestSerializer, {**request.query_params.dict(), "mobile": mobile}).validated_data
-        # Before the limits of SMS are counted: who has not read an image uses up nothing of what a number has left.
-        if not image_codes.check(asked["image_code_id"], asked["text"]):
-            raise ValidationError({"text": [_("图形验证码错误或已过期。")]})
-        try:
+        form = {**request.query_params.dict(), "mobile": mobile}
+        with audited(request, Event.SMS) as step:
+            step.add(mobile=get_masked_mobile(form))
+            IMAGE_CODE_TRIED.hit(request)
+            answer = validate(SMSRequestSerializer, form, request).validated_data
+            # Checked before an SMS is counted: a caller who cannot read the image uses up no SMS of the number.
+            if not image_codes.check(answer["image_code_id"], answer["text"]):
+                raise ValidationError({"text": [_("图形验证码错误或已过期。")]})
             sms.send_code(request, mobile)
-        except sms.SMSError as exc:
-            raise ServiceUnavailable(_("短信发送失败，请稍后再试。")) from exc
-        self.record_done()
         return Response({"message": "OK"})

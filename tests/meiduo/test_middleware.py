@@ -95,7 +95,7 @@ def refusal(response, status):
 )
 def test_only_utf_8_is_read(call, path, parameters):
     response = call("POST", path, [("Content-Type", f"application/json; {parameters}")], b'{"username": "a"}')
-    assert refusal(response, 415) == "请求不正确。"
+    assert refusal(response, 415) == "请求内容有误，请检查后重试。"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_what_a_form_of_another_site_can_send_is_refused(call, path, content_typ
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_long_body_is_refused_before_it_is_sent(call, method, path):
     length = [("Content-Type", "application/json"), ("Content-Length", str(20 * 1024 * 1024))]
-    assert refusal(call(method, path, length), 413) == "请求内容过大。"
+    assert refusal(call(method, path, length), 413) == "请求内容太大。"
 
 
 def test_a_body_of_16_kib_is_the_longest_that_is_read(client, db):
@@ -441,7 +441,7 @@ def fail(request):
 
 
 urlpatterns = [route("own/", own), route("fail/", fail)]
-handler500 = "apps.users.errors.server_error"
+handler500 = "meiduo.urls.server_error"
 handler404 = "meiduo.urls.not_found"
 
 

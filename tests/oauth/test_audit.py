@@ -58,6 +58,7 @@ def test_every_step_of_a_first_and_a_second_login_is_recorded(audit, browser, fo
         ("start", {}),
         ("callback", {}),
         ("bind_token", {"openid": openid}),
+        ("sms", {"mobile": "138****5678"}),
         ("bind", {"openid": openid, "mobile": "138****5678", "user_id": user.pk}),
         ("start", {}),
         ("callback", {}),
@@ -65,7 +66,7 @@ def test_every_step_of_a_first_and_a_second_login_is_recorded(audit, browser, fo
     ]
     assert {fields["outcome"] for _, fields in audit.events()} == {"ok"}
     assert {fields["address"] for _, fields in audit.events()} == {"127.0.0.1"}
-    assert len({fields["request_id"] for _, fields in audit.events()}) == 7
+    assert len({fields["request_id"] for _, fields in audit.events()}) == 8
 
 
 def test_a_refusal_is_recorded_with_its_reason(audit, browser, other_browser, form):

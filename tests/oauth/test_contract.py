@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 
 import standin
-from apps.users.mobiles import mask_mobile
+from apps.oauth.redaction import mask_mobile
 from tests.tools import processes
 
 

@@ -6,8 +6,9 @@ import re
 import pytest
 from django.test import Client
 
+from apps.oauth.audit import record as audit
+from apps.oauth.signals import qq_audited as audited
 from apps.users import sms
-from apps.users.audit import audit, audited
 from tests.conftest import MOBILE, PASSWORD, Phone
 from tests.users.test_views import log_in, post, stopped_clock
 
@@ -44,10 +45,15 @@ def test_logins_are_recorded(client, account, records):
     log_in(client)
     log_in(client, password="another horse")
     log_in(client, "nobody")
+    refused = {"outcome": "refused", "reason": "invalid", "field": "non_field_errors"}
     assert records() == [
         ("INFO", "password_login", {"outcome": "ok", "mobile": MASKED, "user_id": account.pk}),
-        ("WARNING", "password_login", {"outcome": "refused", "mobile": MASKED, "reason": "credentials"}),
-        ("WARNING", "password_login", {"outcome": "refused", "reason": "credentials"}),
+        (
+            "WARNING",
+            "password_login",
+            {"mobile": MASKED, **refused},
+        ),
+        ("WARNING", "password_login", refused),
     ]
 
 
@@ -58,11 +64,11 @@ def test_sms_are_recorded(phone, client, settings, records):
     settings.SMS_BACKEND = f"{__name__}.fail_to_send"
     phone.ask_for_code("13900000000")
     assert records() == [
-        ("WARNING", "sms", {"outcome": "refused", "mobile": MASKED, "reason": "text"}),
+        ("WARNING", "sms", {"outcome": "refused", "mobile": MASKED, "reason": "invalid", "field": "text"}),
         ("INFO", "sms", {"outcome": "ok", "mobile": MASKED}),
         ("WARNING", "limit", {"outcome": "refused", "limit": "sms_cool_down"}),
         ("WARNING", "sms", {"outcome": "refused", "mobile": MASKED, "reason": "throttled"}),
-        ("WARNING", "sms", {"outcome": "refused", "mobile": "139****0000", "reason": "unavailable"}),
+        ("WARNING", "sms", {"outcome": "refused", "mobile": "139****0000", "reason": "sms_unavailable"}),
     ]
 
 
@@ -96,13 +102,22 @@ def test_registration_reset_and_change_are_recorded(client, clock, phone, users,
     post(client, "/password/", reset)
     post(client, "/password/", reset)
     mine = {"mobile": MASKED, "user_id": user.pk}
+    wrong = {"outcome": "refused", "reason": "invalid"}
     assert [record for record in records() if record[1] != "sms"] == [
         ("INFO", "registration", {"outcome": "ok", **mine}),
-        ("WARNING", "registration", {"outcome": "refused", "reason": "sms_code", "mobile": MASKED}),
-        ("WARNING", "password_change", {"outcome": "refused", "reason": "old_password", "user_id": user.pk}),
+        ("WARNING", "registration", {**wrong, "field": "sms_code", "mobile": MASKED}),
+        (
+            "WARNING",
+            "password_change",
+            {**wrong, "field": "old_password", "user_id": user.pk},
+        ),
         ("INFO", "password_change", {"outcome": "ok", "user_id": user.pk}),
         ("INFO", "password_reset", {"outcome": "ok", **mine}),
-        ("WARNING", "password_reset", {"outcome": "refused", "reason": "sms_code", "mobile": MASKED}),
+        (
+            "WARNING",
+            "password_reset",
+            {**wrong, "field": "sms_code", "mobile": MASKED},
+        ),
     ]
 
 

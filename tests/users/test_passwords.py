@@ -83,7 +83,7 @@ def test_who_holds_the_phone_sets_a_new_password_and_is_logged_in(client, accoun
 def test_wrong_field_of_a_reset_is_named_and_costs_no_new_sms(client, account, reset, form, field, sentence):
     response = post(client, "/password/", reset | form)
     assert response.status_code == 400
-    assert response.json() == {"message": sentence, field: [sentence]}
+    assert response.json() == {"code": "invalid", "message": sentence, field: [sentence]}
     account.refresh_from_db()
     assert account.check_password(PASSWORD)
     assert post(client, "/password/", reset).status_code == 200
@@ -93,7 +93,7 @@ def test_number_without_an_account_is_told_where_to_go_and_may_use_its_code_ther
     response = post(client, "/password/", reset)
     sentence = "该手机号还没有账号。请用 QQ 登录并绑定这个手机号，账号会自动创建。"
     assert response.status_code == 400
-    assert response.json() == {"message": sentence, "mobile": [sentence]}
+    assert response.json() == {"code": "invalid", "message": sentence, "mobile": [sentence]}
     form = reset | {"username": "xiaoming", "password2": NEW_PASSWORD, "allow": True}
     assert post(client, "/users/", form).status_code == 201
 
@@ -104,7 +104,7 @@ def test_an_sms_opens_no_disabled_and_no_staff_account(client, users, account, r
     response = post(client, "/password/", reset)
     sentence = "该账号不能用短信重设密码，请联系客服。"
     assert response.status_code == 400
-    assert response.json() == {"message": sentence, "mobile": [sentence]}
+    assert response.json() == {"code": "invalid", "message": sentence, "mobile": [sentence]}
     account.refresh_from_db()
     assert account.check_password(PASSWORD)
 
@@ -112,7 +112,7 @@ def test_an_sms_opens_no_disabled_and_no_staff_account(client, users, account, r
 def test_a_reset_uses_its_code_up(client, account, reset):
     assert post(client, "/password/", reset).status_code == 200
     response = post(client, "/password/", reset | {"password": "a third horse"})
-    assert response.json() == {"message": SMS_CODE_WRONG, "sms_code": [SMS_CODE_WRONG]}
+    assert response.json() == {"code": "invalid", "message": SMS_CODE_WRONG, "sms_code": [SMS_CODE_WRONG]}
     assert "token" in log_in(client, password=NEW_PASSWORD)
 
 
@@ -209,7 +209,7 @@ def test_changed_password_ends_the_logins_of_before(client, account, token):
 def test_wrong_field_of_a_change_is_named(client, token, form, field, sentence):
     response = change(client, token, **form)
     assert response.status_code == 400
-    assert response.json() == {"message": sentence, field: [sentence]}
+    assert response.json() == {"code": "invalid", "message": sentence, field: [sentence]}
     assert get_user(client, token).status_code == 200
 
 

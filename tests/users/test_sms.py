@@ -15,8 +15,8 @@ from django.db import connection, transaction
 from django.test import Client, RequestFactory
 from PIL import Image
 
+from apps.oauth.errors import CacheUnavailable
 from apps.users import image_codes, sms
-from apps.users.errors import CACHE_ERRORS
 from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD, Phone
 from tests.users.test_views import at_once, post, stopped_clock
@@ -96,7 +96,7 @@ def ask_for_sms(client, image_code, mobile=MOBILE):
 
 def assert_image_code_refused(response):
     assert response.status_code == 400
-    assert response.json() == {"message": IMAGE_CODE_WRONG, "text": [IMAGE_CODE_WRONG]}
+    assert response.json() == {"code": "invalid", "message": IMAGE_CODE_WRONG, "text": [IMAGE_CODE_WRONG]}
 
 
 def test_answers_are_written_down_only_where_asked(client, settings, tmp_path):
@@ -152,13 +152,13 @@ def test_image_code_is_checked_once_however_many_ask(client, image_code):
 def test_sms_is_refused_for_a_garbled_image_code(client, image_code, query, field, sentence):
     response = ask_for_sms(client, image_code | query)
     assert response.status_code == 400
-    assert response.json() == {"message": sentence, field: [sentence]}
+    assert response.json() == {"code": "invalid", "message": sentence, field: [sentence]}
 
 
 def test_sms_is_refused_for_what_is_no_number(client, image_code):
     response = ask_for_sms(client, image_code, "123")
     assert response.status_code == 400
-    assert response.json() == {"message": "手机号格式不正确。", "mobile": ["手机号格式不正确。"]}
+    assert response.json() == {"code": "invalid", "message": "手机号格式不正确。", "mobile": ["手机号格式不正确。"]}
 
 
 # SMS codes
@@ -181,7 +181,7 @@ def test_second_sms_has_to_wait_a_minute(phone, clock):
     response = phone.ask_for_code()
     assert response.status_code == 429
     assert response["Retry-After"] == "1"
-    assert response.json() == {"message": "操作太频繁，请稍后再试。"}
+    assert response.json() == {"code": "throttled", "message": "操作太频繁，请稍后再试。"}
     clock.shift(1)
     assert phone.ask_for_code().json() == {"message": "OK"}
 
@@ -221,7 +221,7 @@ def test_provider_that_fails_is_told_to_the_shopper(phone, settings):
     settings.SMS_BACKEND = f"{__name__}.refuse_message"
     response = phone.ask_for_code()
     assert response.status_code == 503
-    assert response.json() == {"message": "短信发送失败，请稍后再试。"}
+    assert response.json() == {"code": "sms_unavailable", "message": "短信发送失败，请稍后再试。"}
 
 
 @pytest.mark.parametrize("path", ["no.such.function", "apps.users.sms.LIFETIME", "nonsense"])
@@ -299,7 +299,7 @@ def test_code_serves_one_attempt_and_no_other(account, proof, client):
     assert refusal(proof, attempt=OTHER_ATTEMPT) == {"sms_code": [SMS_CODE_WRONG]}
     assert refusal(proof) == {"sms_code": [SMS_CODE_WRONG]}
     response = post(client, "/password/", proof)
-    assert response.json() == {"message": SMS_CODE_WRONG, "sms_code": [SMS_CODE_WRONG]}
+    assert response.json() == {"code": "invalid", "message": SMS_CODE_WRONG, "sms_code": [SMS_CODE_WRONG]}
     assert ask_account(proof, attempt=ATTEMPT).is_valid()
 
 
@@ -499,8 +499,8 @@ def test_where_the_cache_is_down_nobody_passes_and_the_rest_goes_on(client, acco
         client.put("/user/password/", form, content_type="application/json", headers=headers),
     ):
         assert response.status_code == 503
-        assert response.json() == {"message": "服务暂时不可用，请稍后再试。"}
-    with pytest.raises(CACHE_ERRORS):  # which the QQ login answers with a 503 of its own
+        assert response.json() == {"code": "cache_unavailable", "message": "登录服务暂时不可用，请稍后再试。"}
+    with pytest.raises(CacheUnavailable):  # which the QQ login answers with a 503 of its own
         ask_account(form, attempt=ATTEMPT).is_valid()
     assert client.get("/user/", headers=headers).status_code == 200
     account.refresh_from_db()

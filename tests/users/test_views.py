@@ -150,7 +150,7 @@ def test_registration_makes_an_account_and_logs_it_in(client, registration, user
 def test_wrong_field_is_refused_with_its_own_sentence(client, registration, users, change, field, sentence):
     response = post(client, "/users/", registration | change)
     assert response.status_code == 400
-    assert response.json() == {"message": sentence, field: [sentence]}
+    assert response.json() == {"code": "invalid", "message": sentence, field: [sentence]}
     assert not users.exists()
 
 
@@ -158,6 +158,7 @@ def test_missing_fields_are_all_named(client, db):
     response = post(client, "/users/", {})
     assert response.status_code == 400
     assert response.json() == {
+        "code": "invalid",
         "message": "请输入用户名。",
         "username": ["请输入用户名。"],
         "password": ["请输入密码。"],
@@ -183,7 +184,7 @@ def test_mistake_in_the_form_costs_no_new_sms(client, registration):
 def test_taken_name_or_number_is_refused(client, account, registration, users, change, field, sentence):
     response = post(client, "/users/", registration | change)
     assert response.status_code == 400
-    assert response.json() == {"message": sentence, field: [sentence]}
+    assert response.json() == {"code": "invalid", "message": sentence, field: [sentence]}
     assert users.get() == account
 
 
@@ -191,7 +192,7 @@ def test_taken_number_is_not_told_without_the_sms_code(client, account, registra
     wrong = registration | {"sms_code": other_code(registration["sms_code"])}
     response = post(client, "/users/", wrong)
     assert response.status_code == 400
-    assert response.json() == {"message": SMS_CODE_WRONG, "sms_code": [SMS_CODE_WRONG]}
+    assert response.json() == {"code": "invalid", "message": SMS_CODE_WRONG, "sms_code": [SMS_CODE_WRONG]}
 
 
 def test_fields_nobody_asked_for_are_ignored(client, registration, users):
@@ -251,7 +252,11 @@ def test_refused_login_tells_nothing_and_works_the_same(client, settings, users,
     CountingHasher.hashed = 0
     response = post(client, "/authorizations/", {"username": name, "password": "another horse"})
     assert response.status_code == 400
-    assert response.json() == {"message": "账号或密码不正确。", "non_field_errors": ["账号或密码不正确。"]}
+    assert response.json() == {
+        "code": "invalid",
+        "message": "账号或密码不正确。",
+        "non_field_errors": ["账号或密码不正确。"],
+    }
     assert CountingHasher.hashed == 1
 
 
@@ -260,7 +265,11 @@ def test_huge_password_is_not_hashed(client, settings, account):
     CountingHasher.hashed = 0
     response = post(client, "/authorizations/", {"username": "zhang3", "password": "x" * 15_000})
     assert response.status_code == 400
-    assert response.json() == {"message": "账号或密码不正确。", "non_field_errors": ["账号或密码不正确。"]}
+    assert response.json() == {
+        "code": "invalid",
+        "message": "账号或密码不正确。",
+        "non_field_errors": ["账号或密码不正确。"],
+    }
     assert CountingHasher.hashed == 0
 
 
@@ -308,7 +317,7 @@ def test_count_says_whether_a_name_or_number_is_taken(client, account, path, ans
 def test_count_of_what_is_no_number_is_refused(client, db, mobile):
     response = client.get(f"/mobiles/{mobile}/count/")
     assert response.status_code == 400
-    assert response.json() == {"message": "手机号格式不正确。", "mobile": ["手机号格式不正确。"]}
+    assert response.json() == {"code": "invalid", "message": "手机号格式不正确。", "mobile": ["手机号格式不正确。"]}
 
 
 # Tokens
@@ -332,7 +341,7 @@ def test_token_holds_these_claims_and_no_others(account, token, settings):
 def assert_refused(response, message=LOGIN_ENDED):
     assert response.status_code == 401
     assert response["WWW-Authenticate"] == 'JWT realm="api"'
-    assert response.json() == {"message": message}
+    assert response.json() == {"code": "not_authenticated", "message": message}
 
 
 def test_token_ends_on_its_second(client, account):
@@ -583,14 +592,14 @@ def test_body_that_is_no_json_is_refused(client, db, path, body):
     response = post(client, path, body)
     assert response.status_code == 400
     if body:
-        assert response.json() == {"message": "请求内容不是有效的 JSON。"}
+        assert response.json() == {"code": "invalid", "message": "请求内容不是有效的 JSON。"}
 
 
 @pytest.mark.parametrize("body", ["[]", "1", "null", '"text"', "true"])
 def test_body_that_is_no_object_is_refused(client, db, body):
     response = post(client, "/users/", body)
     assert response.status_code == 400
-    assert set(response.json()) >= {"message"}
+    assert set(response.json()) >= {"message", "code"}
 
 
 @pytest.mark.parametrize(
@@ -608,7 +617,7 @@ def test_values_of_the_wrong_kind_are_refused(client, db, value):
 def test_huge_body_is_refused(client, db):
     response = post(client, "/authorizations/", json.dumps({"username": "x" * 10**6, "password": PASSWORD}))
     assert response.status_code == 413
-    assert response.json() == {"message": "请求内容过大。", "code": "invalid"}
+    assert response.json() == {"code": "invalid", "message": "请求内容太大。"}
 
 
 def test_body_that_is_not_called_json_is_refused(client, db):
@@ -616,13 +625,13 @@ def test_body_that_is_not_called_json_is_refused(client, db):
         "/authorizations/", "username=a&password=b", content_type="application/x-www-form-urlencoded"
     )
     assert response.status_code == 415
-    assert set(response.json()) == {"message"}
+    assert set(response.json()) == {"message", "code"}
 
 
 def test_unknown_address_is_answered_in_json(client, db):
     response = client.get("/nowhere/")
     assert response.status_code == 404
-    assert response.json() == {"message": "没有找到。", "code": "not_found"}
+    assert response.json() == {"code": "not_found", "message": "没有找到。"}
 
 
 def test_unknown_address_is_a_page_for_a_browser(client, db):
@@ -634,13 +643,13 @@ def test_unknown_address_is_a_page_for_a_browser(client, db):
 def test_method_nobody_offers_is_answered_in_json(client, db):
     response = client.delete("/authorizations/", headers={"Accept": "text/html"})
     assert response.status_code == 405
-    assert response.json() == {"message": "方法 “DELETE” 不被允许。"}
+    assert response.json() == {"code": "invalid", "message": "方法 “DELETE” 不被允许。"}
 
 
 def test_errors_are_english_for_those_who_ask(client, account):
     response = post(client, "/authorizations/", {"username": "zhang3", "password": "x"}, **{"Accept-Language": "en"})
     sentence = "The account or the password is wrong."
-    assert response.json() == {"message": sentence, "non_field_errors": [sentence]}
+    assert response.json() == {"code": "invalid", "message": sentence, "non_field_errors": [sentence]}
 
 
 # The admin

@@ -136,7 +136,7 @@ def _find_owner(request: Request, claims: dict[str, Any]) -> Flow:
     cookies = get_flow_cookies(request)
     if conf.REQUIRE_COOKIE:
         raise BadSignature("another browser's") if cookies else NoCookie("no flow cookie")
-    # The page's calls may carry no cookie at all. If they carry another flow's cookie, this one is missing for a reason.
+    # The page's calls may carry no cookies at all. If they carry another flow's, this one's absence is suspicious.
     is_same_client = any(constant_time_compare(hash, claims.get("client", "")) for hash in _hash_client(request))
     if cookies or not is_same_client:
         raise BadSignature("another client's")

@@ -42,14 +42,6 @@ _upstreams: dict[tuple[str, int], _Upstream] = {}
 _upstreams_lock = threading.Lock()
 
 
-def _get_upstream(api_url: str, max_concurrency: int) -> _Upstream:
-    key = api_url, max_concurrency
-    with _upstreams_lock:
-        if key not in _upstreams:
-            _upstreams[key] = _Upstream(api_url, max_concurrency)
-        return _upstreams[key]
-
-
 def forget_connections() -> None:
     """Close idle connections and start anew. A forked child needs this: it must not use its parent's connections."""
     global _upstreams_lock
@@ -64,7 +56,7 @@ if sys.platform != "win32":  # pragma: no branch  (Windows does not fork)
 
 
 class OAuthQQ:
-    """The client of QQ for one registered application. All methods that call QQ raise QQError."""
+    """A registered application's client of QQ. Every method that calls QQ raises QQError."""
 
     def __init__(
         self,
@@ -130,7 +122,7 @@ class OAuthQQ:
 
     @contextmanager
     def exchange(self) -> Iterator["Exchange"]:
-        """Take a slot for one or more requests. Raises QQBusy and QQCircuitOpen."""
+        """Take a slot for one or more requests; not to be nested. Raises QQBusy and QQCircuitOpen."""
         upstream = self._upstream
         try:
             with upstream.bulkhead.slot() as slot, upstream.breaker.attempt() as attempt:
@@ -159,13 +151,15 @@ class OAuthQQ:
 
     @property
     def _upstream(self) -> _Upstream:
-        return _get_upstream(self._api_url, self._max_concurrency)
+        key = self._api_url, self._max_concurrency
+        with _upstreams_lock:
+            if key not in _upstreams:
+                _upstreams[key] = _Upstream(*key)
+            return _upstreams[key]
 
 
 class Exchange:
     """Requests to QQ that share a slot and a deadline, which starts at the first request."""
-
-    __slots__ = ("_attempt", "_client", "_deadline", "_pool", "_slot")
 
     def __init__(self, client: OAuthQQ, pool: ConnectionPool, slot: Slot, attempt: Attempt) -> None:
         self._client = client

@@ -6,19 +6,16 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# An open circuit after this many failures in a row (one success between them shows a working server) …
-FAILURE_THRESHOLD = 5
-FAILURE_WINDOW = 10  # … within so many seconds
-RECOVERY_TIMEOUT = 30  # seconds until the next call may probe the server
+FAILURE_THRESHOLD = 5  # failures in a row open the circuit; a single success between them shows a working server
+FAILURE_WINDOW = 10  # seconds within which they occur
+RECOVERY_TIMEOUT = 30  # seconds until a probe
 
-RESERVABLE_SHARE = 0.9  # of the slots: some callers return late, and some are new
-MAX_RESERVATION = 50.0  # seconds: two of them, and the page's own delays, are shorter than a sealed code lives
+RESERVABLE_SHARE = 0.9  # of the slots; the rest is for callers that are new or return late
+MAX_RESERVATION = 50.0  # seconds: two of them and the page's own delays fit into the life of a sealed code
 
 
 class Deadline:
     """A time budget that starts with the first use."""
-
-    __slots__ = ("_end", "_seconds")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -41,8 +38,6 @@ class BulkheadFull(Exception):
 
 class Slot:
     """A slot in use."""
-
-    __slots__ = ("is_measured", "taken_at")
 
     def __init__(self) -> None:
         self.taken_at = time.monotonic()
@@ -94,8 +89,6 @@ class CircuitOpen(Exception):
 
 class Attempt:
     """One attempt to use the server."""
-
-    __slots__ = ("is_probe", "succeeded")
 
     def __init__(self, is_probe: bool) -> None:
         self.is_probe = is_probe

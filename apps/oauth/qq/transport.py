@@ -103,7 +103,7 @@ class ConnectionPool:
                 try:
                     self._lookup.start()
                 except RuntimeError:
-                    raise OSError("the process may start no more threads") from None
+                    raise TransportError("no thread for the name look-up") from None
             lookup = self._lookup
         return lookup.wait(seconds)
 
@@ -115,22 +115,22 @@ class _Lookup(threading.Thread):
         super().__init__(name=f"look-up of {name}", daemon=True)
         self._query = name, port
         self._addresses: list[str] = []
-        self._error: OSError | ValueError = OSError("no address")
+        self._failure = "no address"
 
     def run(self) -> None:
         try:
             found = socket.getaddrinfo(*self._query, type=socket.SOCK_STREAM)
             self._addresses = [str(address[0]) for *_, address in found]
         except (OSError, ValueError) as exc:  # ValueError: a name that IDNA cannot encode
-            self._error = exc
+            self._failure = type(exc).__name__
 
     def wait(self, seconds: float) -> list[str]:
-        """Return the addresses, at least one; raises OSError, TimeoutError among them, and ValueError."""
+        """Return the addresses, at least one; raises TransportError."""
         self.join(seconds)
         if self.is_alive():
-            raise TimeoutError
+            raise TransportError("the name look-up timed out")
         if not self._addresses:
-            raise self._error
+            raise TransportError(self._failure)
         return self._addresses
 
 

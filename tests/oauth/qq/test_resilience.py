@@ -1,176 +1,207 @@
-"""A QQ that fails again and again is left alone for half a minute, and then tried by one."""
+"""Deadline, bulkhead and circuit breaker."""
+
+from contextlib import ExitStack
 
 import pytest
-import time_machine
 
-from apps.oauth.qq import QQRejected, QQUnavailable
-from tests.conftest import query_of
-from tests.oauth.qq.test_client import asked, make_client
+from apps.oauth.qq.resilience import (
+    FAILURE_THRESHOLD,
+    FAILURE_WINDOW,
+    MAX_RESERVATION,
+    RECOVERY_TIMEOUT,
+    Bulkhead,
+    BulkheadFull,
+    CircuitBreaker,
+    CircuitOpen,
+    Deadline,
+)
+from tests.tools.requirements import requirement
 
-FAULTY = {"token": {"fault": "502"}}
-
-
-@pytest.fixture(autouse=True)
-def clock(qq):
-    with time_machine.travel(1_800_000_000, tick=False) as clock:
-        yield clock
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 @pytest.fixture
-def client(qq):
-    return make_client(qq)
+def breaker():
+    return CircuitBreaker()
 
 
-def fail(client, times=1):
-    for _ in range(times):
-        with pytest.raises(QQUnavailable):
-            client.identify("C0DE")
+def record(breaker, *results):
+    """Make attempts with these results: True, False, or None for one that does not call the server."""
+    for succeeded in results:
+        with breaker.attempt() as attempt:
+            attempt.succeeded = succeeded
 
 
-@pytest.mark.parametrize("fault", ["502", "reset", "html"])
-def test_the_sixth_call_after_five_failures_is_not_made(qq, client, clock, fault):
-    qq.behave(token={"fault": fault})
-    fail(client, 6)
-    assert len(asked(qq)) == 5
-    clock.shift(29)
-    fail(client)
-    assert len(asked(qq)) == 5
+def open_circuit(breaker):
+    record(breaker, *[False] * FAILURE_THRESHOLD)
 
 
-def test_the_first_answer_after_half_a_minute_opens_the_way(qq, client, clock):
-    qq.behave(**FAULTY)
-    fail(client, 5)
-    qq.behave(token=None)
-    clock.shift(30)
-    for _ in range(2):
-        with pytest.raises(QQRejected):
-            client.identify("C0DE")
-    qq.behave(**FAULTY)
-    fail(client, 5)  # the five of before are forgotten
-    assert len(asked(qq)) == 12
+def is_open(breaker):
+    try:
+        record(breaker, None)
+    except CircuitOpen:
+        return True
+    return False
 
 
-def test_a_trial_that_fails_begins_another_rest(qq, client, clock):
-    qq.behave(**FAULTY)
-    fail(client, 5)
-    clock.shift(30)
-    fail(client, 2)
-    assert len(asked(qq)) == 6
-    clock.shift(29)
-    fail(client)
-    assert len(asked(qq)) == 6
-    clock.shift(1)
-    fail(client)
-    assert len(asked(qq)) == 7
+def use(bulkhead, clock, seconds):
+    """Use a slot for so many seconds."""
+    with bulkhead.slot() as slot:
+        slot.is_measured = True
+        clock.shift(seconds)
 
 
-def test_while_one_call_tries_the_others_are_spared(qq, client, clock):
-    qq.behave(**FAULTY)
-    fail(client, 5)
-    clock.shift(30)
-    breaker = client._connections._breaker
-    breaker.admit()  # the one that tries, still without an answer
-    fail(client)
-    assert len(asked(qq)) == 5
-
-
-def test_failures_with_an_answer_between_them_are_no_row(qq, client):
-    for _ in range(3):
-        qq.behave(**FAULTY)
-        fail(client, 4)
-        qq.behave(token={"fault": "error", "number": 100020})
-        with pytest.raises(QQRejected):
-            client.identify("C0DE")
-    assert len(asked(qq)) == 15
-
-
-def test_failures_with_a_login_between_them_are_no_row(qq, client):
-    for _ in range(2):
-        qq.behave(**FAULTY)
-        fail(client, 4)
-        qq.behave(token=None)
-        code = query_of(qq.sign_in(client.get_authorization_url("s" * 43), "小明"))["code"]
-        assert client.identify(code).openid == qq.openid("小明")
-    assert len(asked(qq)) == 10
-
-
-def test_failures_over_more_than_ten_seconds_are_no_row(qq, client, clock):
-    qq.behave(**FAULTY)
-    for _ in range(10):
-        fail(client)
-        clock.shift(2.6)
-    assert len(asked(qq)) == 10
-
-
-@pytest.mark.parametrize(("seconds", "asked_in_all"), [(10, 6), (10.5, 9)])
-def test_five_in_a_row_are_the_last_five_and_within_ten_seconds(qq, client, clock, seconds, asked_in_all):
-    qq.behave(**FAULTY)
-    fail(client)
+def test_a_deadline_starts_at_its_first_use(clock):
+    deadline = Deadline(5)
     clock.shift(60)
-    fail(client, 3)
+    assert deadline.remaining() == pytest.approx(5)
+    clock.shift(4)
+    assert deadline.remaining() == pytest.approx(1)
+    clock.shift(1)
+    with pytest.raises(TimeoutError):
+        deadline.remaining()
+
+
+@requirement("8.2")
+def test_a_full_bulkhead_rejects_until_a_slot_is_freed():
+    bulkhead = Bulkhead(2)
+    with bulkhead.slot():
+        with bulkhead.slot(), pytest.raises(BulkheadFull), bulkhead.slot():
+            pass
+        with bulkhead.slot():
+            pass
+    with pytest.raises(ZeroDivisionError), bulkhead.slot():
+        raise ZeroDivisionError
+    with bulkhead.slot(), bulkhead.slot():
+        pass
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_each_reservation_is_one_free_slot_later_than_the_one_before(clock, size):
+    bulkhead = Bulkhead(size)
+    use(bulkhead, clock, 1.8)
+    wait = 1.8 / size / 0.9  # nine of ten slots are given to reservations
+    assert [bulkhead.reserve() for _ in range(3)] == pytest.approx([wait, 2 * wait, 3 * wait])
+    clock.shift(2 * wait)
+    assert bulkhead.reserve() == pytest.approx(2 * wait)
+    clock.shift(60)
+    assert bulkhead.reserve() == pytest.approx(wait)
+
+
+def test_the_mean_duration_of_a_slot_follows_slowly(clock):
+    bulkhead = Bulkhead(1)
+    assert bulkhead.reserve() == 0
+    use(bulkhead, clock, 0.8)
+    use(bulkhead, clock, 0)
+    assert bulkhead.reserve() == pytest.approx(0.7 / 0.9)
+
+
+def test_a_slot_without_a_request_does_not_count_in_the_mean(clock):
+    bulkhead = Bulkhead(1)
+    use(bulkhead, clock, 0.9)
+    with bulkhead.slot():
+        clock.shift(0.1)
+    assert bulkhead.reserve() == pytest.approx(1.0)
+
+
+def test_a_slow_slot_in_use_counts_before_it_ends(clock):
+    bulkhead = Bulkhead(2)
+    use(bulkhead, clock, 0.9)
+    with bulkhead.slot():
+        clock.shift(3.6)
+        with bulkhead.slot():
+            clock.shift(0.9)
+            assert bulkhead.reserve() == pytest.approx(2.5)  # by the oldest, 4.5 s for two slots
+
+
+def test_reservations_end_at_the_maximum(clock):
+    bulkhead = Bulkhead(1)
+    use(bulkhead, clock, 20)
+    waits = [bulkhead.reserve() for _ in range(4)]
+    assert waits == pytest.approx([20 / 0.9, 40 / 0.9, MAX_RESERVATION, MAX_RESERVATION])
+
+
+@requirement("8.6")
+def test_failures_in_a_row_open_the_circuit(breaker, clock):
+    record(breaker, *[False] * (FAILURE_THRESHOLD - 1))
+    assert not is_open(breaker)
+    record(breaker, False)
+    clock.shift(RECOVERY_TIMEOUT - 0.5)
+    assert is_open(breaker)
+
+
+def test_a_success_starts_the_count_anew(breaker):
+    for _ in range(3):
+        record(breaker, *[False] * (FAILURE_THRESHOLD - 1), True)
+    assert not is_open(breaker)
+
+
+def test_an_attempt_without_a_call_decides_nothing(breaker):
+    record(breaker, *[False] * (FAILURE_THRESHOLD - 1), None, False)
+    assert is_open(breaker)
+
+
+@pytest.mark.parametrize(("seconds", "opens"), [(FAILURE_WINDOW, True), (FAILURE_WINDOW + 0.5, False)])
+def test_only_the_last_failures_count_and_only_within_the_window(breaker, clock, seconds, opens):
+    record(breaker, False)
+    clock.shift(60)
+    record(breaker, *[False] * (FAILURE_THRESHOLD - 1))
+    clock.shift(seconds)
+    record(breaker, False)
+    assert is_open(breaker) == opens
+
+
+@requirement("8.6")
+def test_a_successful_probe_closes_the_circuit(breaker, clock):
+    open_circuit(breaker)
+    clock.shift(RECOVERY_TIMEOUT)
+    record(breaker, True)
+    record(breaker, *[False] * (FAILURE_THRESHOLD - 1))  # the earlier failures are forgotten
+    assert not is_open(breaker)
+
+
+@requirement("8.6")
+def test_a_failed_probe_keeps_the_circuit_open(breaker, clock):
+    open_circuit(breaker)
+    clock.shift(RECOVERY_TIMEOUT)
+    record(breaker, False)
+    clock.shift(RECOVERY_TIMEOUT - 0.5)
+    assert is_open(breaker)
     clock.shift(0.5)
-    fail(client)
-    clock.shift(seconds - 0.5)
-    fail(client, 5)
-    assert len(asked(qq)) == asked_in_all
+    record(breaker, True)
+    assert not is_open(breaker)
 
 
-def test_a_clock_that_was_set_back_makes_no_rest_longer(qq, client, clock):
-    qq.behave(**FAULTY)
-    fail(client, 5)
-    clock.shift(-3600)
-    fail(client)
-    assert len(asked(qq)) == 6
+@requirement("8.6")
+def test_only_one_attempt_probes(breaker, clock):
+    open_circuit(breaker)
+    clock.shift(RECOVERY_TIMEOUT)
+    with breaker.attempt() as probe:
+        assert is_open(breaker)
+        probe.succeeded = True
+    assert not is_open(breaker)
 
 
-@pytest.mark.parametrize("number", [100017, 123456])
-def test_an_answer_with_a_number_is_an_answer(qq, client, number):
-    """Else anybody could keep everybody out with five codes that upset QQ."""
-    qq.behave(token={"fault": "error", "number": number})
-    fail(client, 8)
-    assert len(asked(qq)) == 8
+def test_a_probe_that_hangs_lets_another_one_probe(breaker, clock):
+    open_circuit(breaker)
+    clock.shift(RECOVERY_TIMEOUT)
+    with breaker.attempt():
+        clock.shift(RECOVERY_TIMEOUT)
+        record(breaker, True)
 
 
-def test_an_exchange_that_sends_nothing_decides_nothing(qq, client, clock):
-    qq.behave(**FAULTY)
-    fail(client, 4)
-    with client.exchange():
-        pass
-    fail(client, 2)
-    assert len(asked(qq)) == 5
+def test_a_probe_without_a_call_leaves_the_probe_to_the_next_attempt(breaker, clock):
+    """Otherwise one used code every half minute would keep everyone from a QQ that works again."""
+    open_circuit(breaker)
+    clock.shift(RECOVERY_TIMEOUT)
+    record(breaker, None)
+    with breaker.attempt():
+        assert is_open(breaker)
 
 
-def test_who_is_let_through_and_sends_nothing_takes_nobodys_trial(qq, client, clock):
-    """Else one who comes with a spent code every half minute keeps everybody from a QQ that is well again."""
-    qq.behave(**FAULTY)
-    fail(client, 5)
-    qq.behave(token=None)
-    clock.shift(30)
-    with client.exchange():
-        pass
-    with pytest.raises(QQRejected):
-        client.identify("C0DE")
-    assert len(asked(qq)) == 6
-
-
-def test_the_next_one_then_tries_alone(qq, client, clock):
-    qq.behave(**FAULTY)
-    fail(client, 5)
-    clock.shift(30)
-    with client.exchange():
-        pass
-    fail(client, 2)
-    assert len(asked(qq)) == 6
-
-
-def test_meanwhile_a_shopper_is_told_at_once_and_his_code_stays_good(browser, other_browser, qq, clock, binding):
-    code = browser.arrive()
-    qq.behave(**FAULTY)
-    for _ in range(5):
-        assert other_browser.collect(other_browser.arrive()).json()["code"] == "qq_unavailable"
-    qq.behave(token=None)
-    spared = browser.collect(code)
-    assert (spared.status_code, spared.json()["code"]) == (503, "qq_unavailable")
-    assert len(qq.requests("/oauth2.0/token")) == 5
-    clock.shift(30)
-    assert browser.collect(code).json()["user_id"] == binding.user_id
+def test_an_attempt_from_before_closes_the_circuit_if_it_succeeds(breaker):
+    with ExitStack() as stack:
+        stack.enter_context(breaker.attempt()).succeeded = True
+        open_circuit(breaker)
+        assert is_open(breaker)
+    assert not is_open(breaker)

@@ -1,0 +1,40 @@
+"""Prove a mobile number by the SMS code of a form."""
+
+import secrets
+from dataclasses import dataclass
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import ValidationError
+
+from . import sms
+from .limits import SMS_CHECK_FAILED
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A correct SMS code, valid until it is redeemed. Forms redeem it last, so that a mistake costs no new SMS."""
+
+    code_id: str
+    claimant: str
+
+    def redeem(self):
+        """Use the code up. Raises ValidationError if another form has used it meanwhile."""
+        if not sms.claim_code(self.code_id, self.claimant):
+            raise wrong_sms_code()
+
+
+def prove_mobile(request, form, claimant=None):
+    """Return the Proof of a form (dict) with `mobile` and `sms_code`. The same claimant (str) may redeem a code again.
+
+    A form reveals nothing about an account before this call. Raises ValidationError and RateLimited.
+    """
+    claimant = claimant or secrets.token_hex(8)
+    with SMS_CHECK_FAILED.count_failures(request):
+        code_id = sms.find_code(form["mobile"], form["sms_code"], claimant)
+        if code_id is None:
+            raise wrong_sms_code()
+    return Proof(code_id, claimant)
+
+
+def wrong_sms_code():
+    return ValidationError({"sms_code": [_("短信验证码错误或已过期。")]})

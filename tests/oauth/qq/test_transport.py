@@ -1,0 +1,422 @@
+"""Bounded HTTP against servers that break every rule."""
+
+import socket
+import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import pytest
+
+from apps.oauth.qq.resilience import Deadline
+from apps.oauth.qq.transport import ConnectionPool, TransportError
+from tests.tools.requirements import requirement
+
+from .conftest import BODY, RESPONSE, raw_server, read_request, reply, sending
+
+CHUNKS = b"5\r\n%s\r\n%x;x=y\r\n%s\r\n0\r\n\r\n" % (BODY[:5], len(BODY) - 5, BODY[5:])
+UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"
+KEPT, CLOSED = 1, 2  # connections for two calls
+
+
+@contextmanager
+def pool_to(serve, certificate=None, host="127.0.0.1"):
+    """A server and a pool to it; yields the pool and the server's connections."""
+    with (
+        raw_server(serve, certificate) as (url, accepted),
+        closing(ConnectionPool(url.replace("127.0.0.1", host))) as pool,
+    ):
+        yield pool, accepted
+
+
+def get(pool, target="/", *, timeout=2.0, max_body=1024):
+    return pool.get(target, {"A": "b"}, max_body, Deadline(timeout))
+
+
+@contextmanager
+def fails_within(seconds, match=None):
+    began = time.monotonic()
+    with pytest.raises(TransportError, match=match):
+        yield
+    assert time.monotonic() - began < seconds + 0.9
+
+
+@requirement("8.1")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        None,  # silence after the request
+        b"HTTP/1.1 200 OK\r\nA",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 60\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n",
+    ],
+)
+@pytest.mark.usefixtures("trusted")
+def test_a_response_that_trickles_in_ends_at_the_deadline(authority, scheme, head):
+    def drip(connection, over):
+        if head is None:
+            over.wait()
+        read_request(connection)
+        connection.sendall(head)
+        while not over.wait(0.1):
+            connection.sendall(b"x")
+
+    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
+    with pool_to(drip, certificate) as (pool, accepted), fails_within(0.4, "TimeoutError"):
+        get(pool, timeout=0.4)
+    assert len(accepted) == 1
+
+
+@requirement("8.1")
+def test_silence_in_the_tls_handshake_ends_at_the_deadline():
+    with raw_server(lambda connection, over: over.wait()) as (url, _), fails_within(0.4, "TimeoutError"):
+        get(ConnectionPool(url.replace("http:", "https:")), timeout=0.4)
+
+
+@requirement("8.2")
+def test_a_response_without_a_length_on_a_connection_that_stays_open_is_incomplete():
+    held = sending(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + BODY, then_wait=True)
+    with pool_to(held) as (pool, _), fails_within(0.4, "TimeoutError"):
+        get(pool, timeout=0.4)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.usefixtures("trusted")
+def test_each_call_over_a_kept_connection_has_its_own_deadline(authority, scheme):
+    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
+    with pool_to(reply, certificate) as (pool, accepted):
+        get(pool, timeout=0.2)
+        get(pool, "/slow")
+        assert len(accepted) == 1
+        with fails_within(0.2):
+            get(pool, "/slow", timeout=0.2)
+
+
+def test_after_the_deadline_nothing_is_sent_even_over_a_kept_connection():
+    seen = []
+
+    def serve(connection, over):
+        while request := read_request(connection):
+            seen.append(request)
+            connection.sendall(RESPONSE)
+
+    with pool_to(serve) as (pool, _):
+        get(pool)
+        for _ in range(2):
+            with fails_within(0, "TimeoutError"):
+                get(pool, timeout=0)
+    assert len(seen) == 1
+
+
+@pytest.fixture
+def resolver(monkeypatch):
+    """A resolver for qq.example: it finds the addresses of `names`, once `released` is set."""
+    resolver, look_up = SimpleNamespace(names=["127.0.0.1"], released=threading.Event(), threads=[]), socket.getaddrinfo
+
+    def getaddrinfo(name, *args, **kwargs):
+        if name != "qq.example":
+            return look_up(name, *args, **kwargs)
+        resolver.threads.append(threading.current_thread())
+        resolver.released.wait(6)
+        return [address for each in resolver.names for address in look_up(each, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield resolver
+    resolver.released.set()
+    for thread in resolver.threads:
+        thread.join()
+
+
+@requirement("8.1")
+def test_a_slow_look_up_ends_at_the_deadline_and_is_shared(resolver):
+    with pool_to(reply, host="qq.example") as (pool, accepted), ThreadPoolExecutor(2) as threads:
+        for _ in range(2):
+            with fails_within(0.3, "look-up timed out"):
+                get(pool, timeout=0.3)
+        assert accepted == []
+        calls = [threads.submit(get, pool) for _ in range(2)]
+        time.sleep(0.1)  # until both wait
+        resolver.released.set()
+        assert [call.result() for call in calls] == [(200, BODY)] * 2
+        assert len(resolver.threads) == 1
+        pool.close()
+        get(pool)  # a new connection needs a new look-up: the address may have changed
+        assert len(resolver.threads) == 2
+
+
+def test_a_failed_look_up_is_not_remembered(resolver):
+    resolver.released.set()
+    with pool_to(reply, host="qq.example") as (pool, _):
+        for names in (["nowhere.invalid"], []):
+            resolver.names = names
+            with pytest.raises(TransportError, match="gaierror" if names else "no address"):
+                get(pool)
+        resolver.names = ["127.0.0.1"]
+        assert get(pool) == (200, BODY)
+
+
+def test_a_look_up_that_finds_no_thread_fails(resolver, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    resolver.released.set()
+    with pool_to(reply, host="qq.example") as (pool, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(TransportError, match="no thread"):
+                get(pool)
+        assert get(pool) == (200, BODY)
+
+
+def test_an_address_without_a_server_fails():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        for url in (f"http://127.0.0.1:{unused.getsockname()[1]}", "http://nowhere.invalid", "http://a..b"):
+            with pytest.raises(TransportError):
+                get(ConnectionPool(url))
+
+
+@contextmanager
+def deaf_listener(host="127.0.0.1", port=0):
+    """An address whose queue of connections is full, so that another one is not answered."""
+    with socket.socket() as listener:
+        listener.bind((host, port))
+        listener.listen(0)
+        queued = [socket.socket() for _ in range(4)]
+        for each in queued:
+            each.setblocking(False)
+            each.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+        for each in queued:
+            each.close()
+
+
+@pytest.mark.parametrize("dead", [["127.0.0.2"], ["127.0.0.3"] * 3], ids=["refused", "silent"])
+def test_dead_addresses_do_not_hide_a_live_one(resolver, dead):
+    resolver.names = [*dead, "127.0.0.1"]
+    resolver.released.set()
+    with pool_to(reply, host="qq.example") as (pool, _), deaf_listener("127.0.0.3", pool._port):
+        assert get(pool, timeout=2.4) == (200, BODY)
+
+
+@pytest.mark.parametrize(("timeout", "ends_within"), [(30.0, 2.5), (0.3, 0.3)])
+def test_connecting_has_a_limit_of_its_own(timeout, ends_within):
+    with deaf_listener() as port, fails_within(ends_within):
+        get(ConnectionPool(f"http://127.0.0.1:{port}"), timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "url_port", "port", "host"),
+    [
+        ("http", "", 80, "127.0.0.1"),
+        ("http", ":80", 80, "127.0.0.1"),
+        ("http", ":443", 443, "127.0.0.1:443"),
+        ("https", "", 443, "127.0.0.1"),
+        ("https", ":443", 443, "127.0.0.1"),
+        ("https", ":80", 80, "127.0.0.1:80"),
+    ],
+)
+@pytest.mark.parametrize("userinfo", ["", "name:word@"])
+@pytest.mark.usefixtures("trusted")
+def test_a_request_is_sent_as_given_and_names_neither_a_default_port_nor_a_password(
+    authority, monkeypatch, scheme, url_port, port, host, userinfo
+):
+    connect, seen = socket.create_connection, []
+
+    def serve(connection, over):
+        seen.append(read_request(connection))
+        connection.sendall(RESPONSE)
+
+    with raw_server(serve, authority.issue_cert("127.0.0.1") if scheme == "https" else None) as (url, _):
+        ports = {port: urlsplit(url).port}  # a test may not listen on the default ports
+        monkeypatch.setattr(
+            socket, "create_connection", lambda address, seconds: connect((address[0], ports[address[1]]), seconds)
+        )
+        with closing(ConnectionPool(f"{scheme}://{userinfo}127.0.0.1{url_port}")) as pool:
+            assert get(pool, "/a?b=%20") == (200, BODY)
+    assert seen == [f"GET /a?b=%20 HTTP/1.1\r\nHost: {host}\r\nA: b\r\n\r\n".encode()]
+
+
+@pytest.mark.parametrize("target", ["", "a", "/a b", "/ä", "/a\x0bX: y", "/a\n"])
+def test_an_impossible_target_is_not_sent(target):
+    with pool_to(reply) as (pool, accepted), pytest.raises(TransportError, match="percent-encoded"):
+        get(pool, target)
+    assert accepted == []
+
+
+@requirement("8.4")
+@pytest.mark.parametrize("fault", ["untrusted", "another host", "expired"])
+def test_any_other_certificate_is_refused_before_the_request_is_sent(authority, request, fault):
+    if fault != "untrusted":
+        request.getfixturevalue("trusted")
+    expiry = datetime(2020, 1, 1, tzinfo=timezone.utc) if fault == "expired" else None
+    certificate = authority.issue_cert("qq.example" if fault == "another host" else "127.0.0.1", not_after=expiry)
+    seen = []
+    server = raw_server(lambda connection, over: seen.append(read_request(connection)), certificate)
+    with server as (url, _), pytest.raises(TransportError, match="SSLCertVerificationError"):
+        get(ConnectionPool(url))
+    assert seen == []
+
+
+@requirement("8.4")
+def test_proxies_of_the_environment_are_not_used(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pool_to(reply) as (pool, _):
+        assert get(pool) == (200, BODY)
+
+
+@pytest.mark.parametrize(
+    ("response", "connections"),
+    [
+        (RESPONSE, KEPT),
+        (RESPONSE.replace(b"Content-Length", b"content-length"), KEPT),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, KEPT),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + RESPONSE, KEPT),
+        (RESPONSE.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), CLOSED),
+        (RESPONSE.replace(b"1.1", b"1.0"), CLOSED),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + BODY, CLOSED),
+        (b"HTTP/1.0 200 \r\n\r\n" + BODY, CLOSED),
+        (b"HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\nHTTP/1.1 200 OK\r\n\r\n" + BODY, CLOSED),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("size", [1, 65536])
+def test_each_framing_of_http_is_read(response, connections, size):
+    pieces = [response[start : start + size] for start in range(0, len(response), size)]
+
+    def serve(connection, over):
+        sending(*pieces)(connection, over)
+        if connections == KEPT:
+            sending(*pieces)(connection, over)
+        elif b"Content-Length: %d" % len(BODY) in response:
+            over.wait()  # the client must not wait for the end, nor use the connection again
+
+    with pool_to(serve) as (pool, accepted):
+        assert [get(pool), get(pool)] == [(200, BODY)] * 2
+        assert len(accepted) == connections
+
+
+@requirement("8.2")
+@pytest.mark.parametrize("length", [1024, 1025])
+def test_a_body_has_a_maximum(length):
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (length, b" " * length)
+    expected = pytest.raises(TransportError, match="too long") if length > 1024 else nullcontext()
+    with pool_to(sending(response)) as (pool, _), expected:
+        assert get(pool)[1] == b" " * 1024
+
+
+@requirement("8.5")
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n" + BODY, "HttpParser"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + BODY, "HttpParser"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20\r\n\r\n" + BODY, "HttpParser"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, "HttpParser"),
+        (b"HTTP/1.1 -20 OK\r\n\r\n" + BODY, "HttpParser"),
+        (b"\r\n\r\n" + BODY, "HttpParser"),
+        (UPGRADE + BODY, "HttpParserUpgrade"),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 30_000 + b"\r\n", "too long"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1;%s\r\n \r\n" % (b"x" * 200) * 900, "too long"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS[:-5], "cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n" + BODY, "cut short"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(BODY) + 1) + BODY, "cut short"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "cut short"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 O", "cut short"),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", "cut short"),
+        (b"", "cut short"),
+    ],
+    ids=range(16),
+)
+def test_a_response_with_broken_framing_fails(response, reason):
+    with pool_to(sending(response)) as (pool, _), pytest.raises(TransportError, match=reason):
+        get(pool)
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_kept_connection_that_the_server_has_closed_is_not_used(is_reset):
+    received, closed = threading.Event(), threading.Event()
+
+    def serve(connection, over):
+        sending(RESPONSE)(connection, over)
+        received.wait(5)
+        if is_reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        closed.set()
+
+    with pool_to(serve) as (pool, accepted):
+        get(pool)
+        received.set()
+        assert closed.wait(5)
+        assert get(pool) == (200, BODY)
+        assert len(accepted) == 2
+
+
+@pytest.mark.parametrize(
+    "extra", [b"x", b"x" * 12_000, RESPONSE, RESPONSE[:20], b"HTTP/1.1 500 Oh\r\n\r\noh", UPGRADE], ids=range(6)
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.usefixtures("trusted")
+def test_bytes_after_a_response_are_not_the_next_one(authority, scheme, extra):
+    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
+    with pool_to(sending(RESPONSE + extra, then_wait=True), certificate) as (pool, accepted):  # in one TLS record
+        assert [get(pool), get(pool)] == [(200, BODY)] * 2
+        assert len(accepted) == 2
+
+
+def test_a_response_without_a_request_is_dropped():
+    received, sent = threading.Event(), threading.Event()
+
+    def serve(connection, over):
+        sending(RESPONSE)(connection, over)
+        received.wait(5)
+        connection.sendall(RESPONSE.replace(b"200", b"500"))
+        sent.set()
+        over.wait()
+
+    with pool_to(serve) as (pool, accepted):
+        get(pool)
+        received.set()
+        assert sent.wait(5)
+        assert get(pool) == (200, BODY)
+        assert len(accepted) == 2
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used(clock):
+    with pool_to(reply) as (pool, accepted):
+        for seconds, connections in [(0, 1), (30, 1), (31, 2)]:
+            clock.shift(seconds)
+            get(pool)
+            assert len(accepted) == connections
+
+
+def test_all_connections_of_a_peak_are_kept_and_closed_once_idle(clock):
+    together, closed = threading.Barrier(3, timeout=5), threading.Semaphore(0)
+
+    def serve(connection, over):
+        try:
+            while request := read_request(connection):
+                together.wait() if b"peak" in request else None
+                connection.sendall(RESPONSE)
+        finally:
+            closed.release()
+
+    with pool_to(serve) as (pool, accepted), ThreadPoolExecutor(3) as threads:
+        for _ in range(2):
+            list(threads.map(lambda target: get(pool, target), ["/peak"] * 3))
+        assert len(accepted) == 3
+        for seconds in (20, 20):
+            clock.shift(seconds)
+            get(pool)
+        assert all(closed.acquire(timeout=5) for _ in range(2))
+        get(pool)
+        assert len(accepted) == 3
