@@ -122,9 +122,9 @@ def goals(results: Figures) -> str:
     return table(["what", "at least", "aim", "measured", "reached"], rows) if rows else "none for these scenarios"
 
 
-def count_queries(asked: Figures) -> float:
+def count_queries(sent: Figures) -> float:
     kinds = ("Com_select", "Com_insert", "Com_update", "Com_delete")
-    return round(sum(asked["sql"].get(kind, 0) for kind in kinds), 1)
+    return round(sum(sent["sql"].get(kind, 0) for kind in kinds), 1)
 
 
 def ceiling(figures: Figures) -> str:
@@ -136,16 +136,16 @@ def queries(figures: Figures) -> str:
     rows = [
         [
             name,
-            number(count_queries(asked)),
+            number(count_queries(sent)),
             ", ".join(
                 f"{kind.removeprefix('Com_')} {number(count)}"
-                for kind, count in asked["sql"].items()
+                for kind, count in sent["sql"].items()
                 if kind != "Questions"
             ),
-            ", ".join(f"{command} {number(count)}" for command, count in asked["redis"].items()),
-            number(asked["round_trips"].get("redis", 0)),
+            ", ".join(f"{command} {number(count)}" for command, count in sent["redis"].items()),
+            number(sent["round_trips"].get("redis", 0)),
         ]
-        for name, asked in figures.items()
+        for name, sent in figures.items()
     ]
     return table(["", "queries", "what MariaDB counts", "what Redis counts", "round trips to Redis"], rows)
 
@@ -155,7 +155,7 @@ def saturated(figures: Figures) -> str:
     for store, trusted in STORES.items():
         for name, title in figures["titles"].items():
             rounds = [each[store][name] for each in figures["rounds"]]
-            others = [f"{statistics.median(each['busy'][whose] for each in rounds):.0%}" for whose in OTHERS]
+            others = [f"{statistics.median(each['busy'][process] for each in rounds):.0%}" for process in OTHERS]
             rows.append(
                 [
                     title,
@@ -230,7 +230,16 @@ def slow(figures: Figures) -> str:
         ]
         for each in figures["rows"]
     ]
-    head = ["shoppers", "logins/s", "in 3 tries", "in 6", "other pages, p50 / p99 / max, ms", "answers", "ends", "core"]
+    head = [
+        "users",
+        "logins/s",
+        "in 3 tries",
+        "in 6",
+        "other pages, p50 / p99 / max, ms",
+        "answers",
+        "outcomes",
+        "core",
+    ]
     return table(head, rows)
 
 
@@ -239,7 +248,7 @@ def failing(figures: Figures) -> str:
         ["", ""],
         [
             ["logins/s before", number(figures["usual_rate"])],
-            ["calls to QQ in the minute it failed", f"{figures['asked_while_failing']:,}"],
+            ["calls to QQ in the minute it failed", f"{figures['calls_while_failing']:,}"],
             ["from QQ's recovery to the first login", f"{number(figures['first_login_after'])} s"],
             ["to 90 % of the earlier logins/s", f"{number(figures['at_90_percent_after'])} s"],
             *([f"other pages meanwhile, {each}", f"{number(figures[f'probe_{each}_ms'])} ms"] for each in PROBED),

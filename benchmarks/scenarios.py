@@ -39,7 +39,7 @@ def ceiling(bench: Bench) -> Figures:
 def queries(bench: Bench) -> Figures:
     """The statements and commands that a login and a bind send to MariaDB and Redis."""
 
-    def so_far() -> dict[str, Counter[str]]:
+    def read_counters() -> dict[str, Counter[str]]:
         reads = int(measure.redis_info(bench.cache, "stats")["total_reads_processed"])
         return {
             "sql": measure.statements(bench.database),
@@ -47,12 +47,12 @@ def queries(bench: Bench) -> Figures:
             "round_trips": Counter(redis=reads),
         }
 
-    def of_each(server: Server, **job: Any) -> Figures:
+    def count_per_call(server: Server, **job: Any) -> Figures:
         with bench.load(server, clients=1, **job) as load:
-            before = [so_far(), so_far()]  # their difference is what counting itself sends
+            before = [read_counters(), read_counters()]  # their difference is what counting itself sends
             load.send("go")
             assert load.wait_for("done")
-            after = so_far()
+            after = read_counters()
             calls = len(load.stop()["calls"])
         found = {}
         for kind, counted in after.items():
@@ -64,8 +64,8 @@ def queries(bench: Bench) -> Figures:
     with bench.serve(OURS) as server:
         bench.use_up(server, flows=1000, clients=32)  # each thread opens its connections
         return {
-            "login": of_each(server, flows=200),
-            "bind": of_each(server, requests=prepare_binds(bench, server, 20)),
+            "login": count_per_call(server, flows=200),
+            "bind": count_per_call(server, requests=prepare_binds(bench, server, 20)),
         }
 
 
@@ -232,7 +232,7 @@ def failing(bench: Bench) -> Figures:
         "resets_at": round(fails + failing / 2 - begin, 2),
         "back_at": round(back - begin, 2),
         "usual_rate": round(usual, 1),
-        "asked_while_failing": counted["failed"] - failed_before,
+        "calls_while_failing": counted["failed"] - failed_before,
         "first_login_after": round(next((end - back for end in logins if end > back), float("nan")), 2),
         "at_90_percent_after": round(find_recovery() - back, 2),
         "probe_p50_ms": percentile(probes, 50),

@@ -137,30 +137,30 @@ class Upstream:
             send = connection.reset if self.behaviour.failing == "reset" else lambda: gateway_page(connection)
         else:
             answer = call(dict(parse_qsl(body.decode() if method == "POST" else query))).encode()
-            send = lambda: connection.send(answer)  # noqa: E731  what is done now or after the delay
+            send = lambda: connection.send(answer)  # noqa: E731  called now or after the delay
         if self.behaviour.delay:
             asyncio.get_running_loop().call_later(self.behaviour.delay, send)
         else:
             send()
 
-    def token(self, asked: dict[str, str]) -> str:
+    def token(self, query: dict[str, str]) -> str:
         answer = {
-            "access_token": new_code(int(asked["code"][:8], 16)),
+            "access_token": new_code(int(query["code"][:8], 16)),
             "expires_in": "5184000",
             "refresh_token": secrets.token_hex(16).upper(),
         }
-        if asked.get("need_openid") == "1":
-            answer["openid"] = openid_in(asked["code"])
-        if asked.get("fmt") == "json":
+        if query.get("need_openid") == "1":
+            answer["openid"] = openid_in(query["code"])
+        if query.get("fmt") == "json":
             return json.dumps(answer, separators=(",", ":"))
         return "&".join(f"{name}={value}" for name, value in answer.items())
 
-    def me(self, asked: dict[str, str]) -> str:
-        answer = {"client_id": CLIENT_ID, "openid": openid_in(asked["access_token"])}
+    def me(self, query: dict[str, str]) -> str:
+        answer = {"client_id": CLIENT_ID, "openid": openid_in(query["access_token"])}
         text = json.dumps(answer, separators=(",", ":"))
-        return text if asked.get("fmt") == "json" else f"callback( {text} );\n"
+        return text if query.get("fmt") == "json" else f"callback( {text} );\n"
 
-    def get_user_info(self, asked: dict[str, str]) -> str:
+    def get_user_info(self, query: dict[str, str]) -> str:
         return json.dumps(USER_INFO, ensure_ascii=False, indent=4)
 
     def control(self, connection: Connection, method: str, target: str, body: bytes) -> None:
