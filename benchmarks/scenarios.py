@@ -157,7 +157,7 @@ def slow(bench: Bench) -> Figures:
     with bench.serve(OURS) as server:
         for title, job in ways.items():
             # The mix of first and repeated calls is stable once the first flows have had all their tries.
-            warm_up, seconds = (20, 10) if bench.quick else (LONGEST_FLOW, 30)
+            warm_up, seconds = (30, 10) if bench.quick else (LONGEST_FLOW, 30)
             window = bench.window(server, warm_up=warm_up, seconds=seconds, flows=0, probe=PROBE, **job)
             probes = window.latencies("probes")
             rows.append(
