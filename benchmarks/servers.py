@@ -11,7 +11,7 @@ VENVS = Path(__file__).parent / ".venvs"
 
 REQUIREMENTS = {
     "tools": ["uvloop", "trustme"],  # for the upstream and the load
-    "ours": ["-r", "requirements.txt"],
+    "ours": ["-r", "requirements.txt", "django-environ"],  # the last is for the build before
     "tutorial": ["Django>=5.2,<5.3", "djangorestframework", "PyJWT", "mysqlclient", "gunicorn"],
     "peer": [
         "rest-social-auth>=10",
@@ -64,7 +64,7 @@ OURS = Contestant(
     concurrency=48,
     calls=1,
 )
-# The last commit before the modules of apps/oauth were rebuilt. It needs the same packages.
+# The last commit before the modules of apps/oauth were rebuilt.
 BEFORE = replace(
     OURS,
     name="before",
