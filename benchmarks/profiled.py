@@ -20,7 +20,7 @@ PARTS = {
     "Django: request, middleware, response": ["django.core.handlers.wsgi:WSGIHandler.__call__"],
     "DRF: view, request, response": ["apps.oauth.views.users:QQTokenView.dispatch"],
     "rate limits": ["apps.oauth.ratelimit:RateLimit.hit"],
-    "the cookie and the sealed code": ["apps.oauth.views.users:open_page_code"],
+    "the cookie and the sealed code": ["apps.oauth.views.users:read_sealed_code"],
     "single flight, slot, circuit, deadline": ["apps.oauth.views.users:resolve_identity"],
     "QQ's protocol": ["apps.oauth.qq.client:Exchange.identify"],
     "HTTPS to QQ": ["apps.oauth.qq.transport:ConnectionPool.get"],

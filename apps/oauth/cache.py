@@ -35,7 +35,10 @@ CACHE_ERRORS = _import_cache_errors()
 
 
 class cache_guard:
-    """Context manager around calls of a cache client: its errors become CacheUnavailable."""
+    """Context manager around calls of a cache client: its errors become CacheUnavailable.
+
+    A class because every cache call enters it, and a generator costs more.
+    """
 
     def __enter__(self) -> None:
         pass
@@ -93,7 +96,7 @@ def increment(key: str, seconds: float) -> int:
                     if count <= 1:  # refunded to zero, or created by Django's Redis cache without an expiry
                         cache.touch(key, seconds)
                     return max(count, 1)
-        raise ConnectionError("the cache does not count")  # a client that swallows its errors refuses every call
+        raise ConnectionError("the cache does not count")  # the client hides its errors, so nothing is counted
 
 
 def decrement(key: str) -> None:

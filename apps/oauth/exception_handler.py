@@ -21,7 +21,7 @@ from rest_framework.views import set_rollback
 
 from .errors import BodyTooLarge, QQLoginError, get_message, get_retry_after
 
-# What a view answers as an error. Anything else is a bug, which must stay visible.
+# Exceptions that become an error response. Anything else is a bug, which must stay visible.
 API_ERRORS = (
     APIException,
     Http404,
@@ -48,7 +48,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     set_rollback()
     code = get_code(error)
     fields = get_fields(error)
-    message = get_message(code) if isinstance(error, (QQLoginError, Throttled)) else _find_message(error.detail)
+    message = get_message(code) if isinstance(error, Throttled) else _find_message(error.detail)
     headers = get_retry_after(error)
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
