@@ -3,8 +3,9 @@
 Five wrong passwords within five minutes, or ten within a day, lock the account for one minute. Each further lock lasts
 twice as long, up to an hour. An attacker gets a few guesses an hour; the owner waits a minute at first.
 
-Keys: `<account>` holds (epoch, locks); `<account>:<epoch>:<locks>` counts failures since that lock, with `:slow` for the
-day and `:locked` for the end of the lock. A new epoch abandons all counters: deleting them would race.
+Keys: `<account>` holds (epoch, locks). `<account>:<epoch>:<locks>` counts the failures since that lock; with `:slow` it
+counts those of the day, with `:locked` it holds the end of the lock. A new epoch abandons all counters: deleting them
+would race.
 """
 
 import secrets

@@ -55,7 +55,7 @@ def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit:
     """Return the identity that QQ gives for a flow's code.
 
     `code`: QQ's code if the page sent it itself (direct mode); None to take the one that callback/ kept.
-    `rate_limit` counts every call except the one that leads and the flow's first qq_busy; None: all are counted already.
+    `rate_limit` counts every call except the one that leads and the flow's first qq_busy. None: all are counted.
     Raises QQLoginError, RateLimited and CacheUnavailable.
     """
     outcome = _SingleFlight(request, flow, rate_limit).resolve(code)

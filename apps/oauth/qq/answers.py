@@ -18,8 +18,8 @@ _ERROR_NUMBER = re.compile(r"-?[0-9]{1,9}")
 def parse_answer(text: str) -> dict[str, Any]:
     """Parse an answer in any of QQ's three formats: JSON, `callback( {…} );` or form-encoded.
 
-    QQ may use any of them, whichever was requested. Raises QQUnavailable for text that is not exactly one answer. For an
-    answer with an error number, which QQ sends with status 200, it raises that number's error.
+    QQ may use any of them, whichever was requested. Raises QQUnavailable for text that is not exactly one answer, and
+    the number's own error for an answer with an error number, which QQ sends with status 200.
     """
     text = text.strip(" \t\r\n")
     callback = _CALLBACK.fullmatch(text)

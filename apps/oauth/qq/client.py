@@ -22,7 +22,7 @@ MAX_BODY = 64 * 1024  # bytes; real answers have a few hundred
 HEADERS = {
     "User-Agent": "meiduo-qq-login",
     "Accept-Encoding": "identity",
-}  # without a User-Agent, QQ has sent empty bodies
+}  # without a User-Agent: empty bodies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
