@@ -57,7 +57,8 @@ def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
         error = to_api_error(exc)
         assert error is not None
         reason = error.reason if isinstance(error, QQLoginError) else get_code(error)
-        record(request, event, "refused", reason=reason, field=next(iter(get_fields(error)), None), **step.fields)
+        field = next(iter(get_fields(error)), None)
+        record(request, event, "refused", **{**step.fields, "reason": reason, "field": field})
         raise
     record(request, step.event, **step.fields)  # the block may have changed the event, to bind_token
 

@@ -74,9 +74,9 @@ def delete(*keys: str) -> None:
 def pop(key: str) -> Any:
     """Return the value and delete it: of several callers at once, one gets it and the others None."""
     with cache_guard():
-        getdel = getattr(cache, "getdel", None)  # one round trip; Django's own caches have no such method
-        if getdel is not None:
-            return getdel(key)
+        get_and_delete = getattr(cache, "get_and_delete", None)  # one round trip, where the cache class has it
+        if get_and_delete is not None:
+            return get_and_delete(key)
         value = cache.get(key)
         return value if value is not None and cache.delete(key) else None
 
@@ -102,5 +102,6 @@ def increment(key: str, seconds: float) -> int:
 def decrement(key: str) -> None:
     """Take one from a counter, if it still exists."""
     with cache_guard(), suppress(ValueError):  # it has expired
-        if cache.decr(key) < 0:
+        count = cache.decr(key)
+        if count is not None and count < 0:  # None: the client hides its errors
             cache.delete(key)  # it expired just now, and Django's Redis cache created one without an expiry

@@ -32,7 +32,8 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     database = database or manager.db
     user: AbstractBaseUser
     for user in manager.raw(_compile_lookup(database), [openid], using=database):
-        if user._bound_openid == openid:  # type: ignore[attr-defined]  # MySQL ignores case in a column we did not make
+        # Compared again: MySQL ignores case in a column that we did not make. Popped: it is none of the user's data.
+        if user.__dict__.pop("_bound_openid") == openid:
             return user
     return None
 
