@@ -88,7 +88,7 @@ def assert_refused(response, status, message):
 def test_encoding_other_than_utf_8_is_refused(call, parameters):
     for path in ("/oauth/qq/users/", "/authorizations/", "/user/", "/nowhere"):
         headers = [("Content-Type", f"application/json; {parameters}")]
-        assert_refused(call("POST", path, headers, b'{"username": "a"}'), 415, "请求不正确。")
+        assert_refused(call("POST", path, headers, b'{"username": "a"}'), 415, "请求内容有误，请检查后重试。")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_long_body_is_refused_before_it_is_sent(call):
     length = [("Content-Type", "application/json"), ("Content-Length", str(20 * 1024 * 1024))]
     for path in (*WRITING, *READING, *ELSEWHERE, "/back-office/login/"):
         for method in ("GET", "POST"):
-            assert_refused(call(method, path, length), 413, "请求内容过大。")
+            assert_refused(call(method, path, length), 413, "请求内容太大。")
 
 
 @requirement("11 bind, all")
@@ -411,7 +411,7 @@ def test_headers_of_the_view_are_kept(client, db, own_urls):
     ("path", "host", "status", "code", "message"),
     [
         ("/CANARY/", "testserver", 404, "not_found", "没有找到。"),
-        ("/fail/", "CANARY", 400, "invalid", "请求不正确。"),
+        ("/fail/", "CANARY", 400, "invalid", "请求内容有误，请检查后重试。"),
         ("/fail/", "testserver", 500, "server_error", "服务器出错了，请稍后再试。"),
     ],
 )

@@ -47,8 +47,8 @@ def test_logins_are_recorded(client, account, events):
     log_in(client, "nobody")
     assert events() == [
         ok("password_login", mobile=MASKED, user_id=account.pk),
-        refused("password_login", "credentials", mobile=MASKED),
-        refused("password_login", "credentials"),
+        refused("password_login", "invalid", field="non_field_errors", mobile=MASKED),
+        refused("password_login", "invalid", field="non_field_errors"),
     ]
 
 
@@ -64,11 +64,11 @@ def test_sms_are_recorded(phone, client, settings, events):
     settings.SMS_BACKEND = f"{__name__}.fail_to_send"
     phone.ask_for_code(OTHER_MOBILE)
     assert events() == [
-        refused("sms", "text", mobile=MASKED),
+        refused("sms", "invalid", field="text", mobile=MASKED),
         ok("sms", mobile=MASKED),
         refused("limit", limit="sms_cool_down"),
         refused("sms", "throttled", mobile=MASKED),
-        refused("sms", "unavailable", mobile="139****0000"),
+        refused("sms", "sms_unavailable", mobile="139****0000"),
     ]
 
 
@@ -111,11 +111,11 @@ def test_registration_change_and_reset_are_recorded_without_secrets(
     log = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
     assert [event for event in events() if event[1] != "sms"] == [
         ok("registration", mobile=MASKED, user_id=user.pk),
-        refused("registration", "sms_code", mobile=MASKED),
-        refused("password_change", "old_password", user_id=user.pk),
+        refused("registration", "invalid", field="sms_code", mobile=MASKED),
+        refused("password_change", "invalid", field="old_password", user_id=user.pk),
         ok("password_change", user_id=user.pk),
         ok("password_reset", mobile=MASKED, user_id=user.pk),
-        refused("password_reset", "sms_code", mobile=MASKED),
+        refused("password_reset", "invalid", field="sms_code", mobile=MASKED),
     ]
     passwords = {PASSWORD, "another horse", "a second horse", "a third horse"}
     codes = {registration["sms_code"], reset["sms_code"], phone.last_line("captcha.log")["text"]}

@@ -166,7 +166,7 @@ def test_without_the_cache_counted_calls_are_refused_and_the_rest_works(client, 
         post(client, "/password/", form),
         client.put("/user/password/", form, content_type="application/json", headers=headers),
     ):
-        assert_error(response, 503, "cache_unavailable", "服务暂时不可用，请稍后再试。")
+        assert_error(response, 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。")
     assert client.get("/user/", headers=headers).status_code == 200
     account.refresh_from_db()
     assert account.check_password(PASSWORD)
