@@ -10,6 +10,7 @@ import jwt
 import pytest
 import time_machine
 
+from apps.users.models import User
 from tests.conftest import PASSWORD
 from tests.tools.requirements import requirement
 from tests.users import texts
@@ -80,22 +81,14 @@ def test_tokens_end_when_a_changed_password_is_saved(client, account, token, fie
 
 def disable(account):
     account.is_active = False
-    account.save()
-
-
-def remove_password(account):
-    account.set_unusable_password()
-    account.save()
-
-
-def delete(account):
-    account.delete()
 
 
 @requirement("5.5")
-@pytest.mark.parametrize("change", [disable, remove_password, delete])
+@pytest.mark.parametrize("change", [disable, User.set_unusable_password, User.delete])
 def test_token_ends_with_its_account_or_password(client, account, token, change):
     change(account)
+    if account.pk:
+        account.save()
     assert_unauthorized(get_user(client, token))
 
 
@@ -161,36 +154,14 @@ def test_token_with_missing_or_wrong_claims_is_refused(client, token, settings, 
 
 
 @requirement("5.1")
-@pytest.mark.filterwarnings("ignore:The HMAC key")
-def test_key_named_in_the_header_is_ignored(client, account, token, settings):
-    claims = jwt.decode(token, options={"verify_signature": False})
-    for name, value in (
-        ("jku", "http://127.0.0.1:9/keys"),
-        ("x5u", "http://127.0.0.1:9/keys"),
-        ("kid", "../../dev/null"),
-        ("jwk", {"kty": "oct", "k": "aw"}),
-    ):
-        own = jwt.encode(claims, settings.SIMPLE_JWT["SIGNING_KEY"], headers={name: value})
-        assert get_user(client, own).json()["id"] == account.pk
-        for key in ("k", "another key of thirty-two bytes and more"):
-            assert_unauthorized(get_user(client, jwt.encode(claims, key, headers={name: value})))
-
-
-@requirement("5.1")
-@pytest.mark.parametrize(
-    "algorithm", ["none", "None", "HS512", "HS384", "RS256", "ES256", "", None, ["HS256"], "hs256", "HS256"]
-)
+@pytest.mark.parametrize("algorithm", ["none", "None", "HS512", "RS256", "", None, ["HS256"], "hs256", "HS256"])
 def test_only_hs256_with_our_key_is_accepted(client, token, settings, algorithm):
-    head = encode(json.dumps({"alg": algorithm, "typ": "JWT"}).encode())
+    jwk = {"kty": "oct", "k": ""}  # a key in the header is ignored
+    head = encode(json.dumps({"alg": algorithm, "typ": "JWT", "jwk": jwk, "kid": "../../dev/null"}).encode())
     signed = f"{head}.{token.split('.')[1]}"
-
-    def sign(key, digest):
-        return encode(hmac.digest(key.encode(), signed.encode(), digest))
-
-    our_key = settings.SIMPLE_JWT["SIGNING_KEY"]
-    own = sign(our_key, "sha256")
-    forged = [sign("", "sha256"), sign("", "sha512"), sign(our_key, "sha512"), "", "AAAA", f"{own}.", f"{own}.AAAA"]
-    for signature in [*forged, *([own] if algorithm != "HS256" else [])]:
+    our_key = settings.SIMPLE_JWT["SIGNING_KEY"].encode()
+    keys = [(b"", "sha256"), (b"", "sha512"), (our_key, "sha512"), (our_key, "sha256")]
+    *forged, own = (encode(hmac.digest(key, signed.encode(), digest)) for key, digest in keys)
+    for signature in (*forged, "", "AAAA", f"{own}.", f"{own}.AAAA"):
         assert_unauthorized(get_user(client, f"{signed}.{signature}"))
-    assert_unauthorized(get_user(client, signed))
-    assert (get_user(client, f"{signed}.{own}").status_code == 200) is (algorithm == "HS256")
+    assert get_user(client, f"{signed}.{own}").status_code == (200 if algorithm == "HS256" else 401)
