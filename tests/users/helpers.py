@@ -1,13 +1,9 @@
 """Calls, checks and tools that the tests of the shop's accounts share."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import datetime, timezone
 from threading import Barrier
 
-import time_machine
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
-from django.core.cache import cache
 from django.db import connections
 from django.test import RequestFactory
 
@@ -16,9 +12,6 @@ from tests.conftest import MOBILE, PASSWORD
 from tests.users import texts
 
 OTHER_MOBILE = "13900000000"
-
-
-# Calls ----------------------------------------------------------------------------------------------------------------
 
 
 def post(client, path, data, **headers):
@@ -44,9 +37,6 @@ def ask_account(data, **context):
 
 def other_code(code):
     return f"{(int(code) + 1) % 10**6:06}"
-
-
-# Checks ---------------------------------------------------------------------------------------------------------------
 
 
 def assert_error(response, status, code, message, **fields):
@@ -82,9 +72,6 @@ def refusal(serializer):
     return serializer.errors
 
 
-# Tools ----------------------------------------------------------------------------------------------------------------
-
-
 def at_once(call, times=8):
     """Call `call(number)` from as many threads at the same moment; return the results."""
     start = Barrier(times, timeout=30)
@@ -98,17 +85,6 @@ def at_once(call, times=8):
 
     with ThreadPoolExecutor(times) as pool:
         return list(pool.map(wait_and_call, range(times)))
-
-
-@contextmanager
-def stopped_clock(settings):
-    """Let only the test move the clock. The cache is local memory: Redis has a clock of its own."""
-    options = {"MAX_ENTRIES": 100_000}
-    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "stopped", "OPTIONS": options}
-    settings.CACHES = {"default": local}
-    cache.clear()
-    with time_machine.travel(datetime(2030, 1, 1, tzinfo=timezone.utc), tick=False) as clock:
-        yield clock
 
 
 class CountingHasher(PBKDF2PasswordHasher):

@@ -20,13 +20,13 @@ def new_mobile(number):
 
 # One address ----------------------------------------------------------------------------------------------------------
 
+LOOKUPS = (
+    lambda client: client.get("/usernames/zhang3/count/"),
+    lambda client: client.get(f"/mobiles/{MOBILE}/count/"),
+    lambda client: post(client, "/users/", {}),  # a registration also shows whether a name is taken
+)
 CALLS = {
-    "lookups": (
-        60,
-        lambda client: client.get("/usernames/zhang3/count/"),
-        lambda client: client.get(f"/mobiles/{MOBILE}/count/"),
-        lambda client: post(client, "/users/", {}),  # a registration also shows whether a name is taken
-    ),
+    "lookups": (60, *LOOKUPS),
     "image codes": (60, lambda client: client.get(IMAGE_CODE)),
     "answers to image codes": (60, lambda client: client.get(f"/sms_codes/{MOBILE}/", IMAGE_ANSWER)),
     "logins": (30, log_in),

@@ -111,14 +111,18 @@ def test_reset_unbinds_all_qqs_where_the_setting_says_so(browser, client, bindin
     assert OAuthQQUser.objects.count() == (0 if unbinds else 2)
 
 
+def set_password_meanwhile(password):
+    owner = User.objects.get(mobile=MOBILE)
+    owner.set_password(password)
+    owner.save()
+
+
 class OvertakenSerializer(AccountSerializer):
-    """Right after the password was found right, its owner sets another one by SMS."""
+    """While it is used, the owner of the account sets another password."""
 
     def validate(self, attrs):
         attrs = super().validate(attrs)
-        owner = User.objects.get(mobile=attrs["mobile"])
-        owner.set_password(NEW_PASSWORD)
-        owner.save()
+        set_password_meanwhile(NEW_PASSWORD)
         return attrs
 
 
@@ -169,19 +173,17 @@ def test_guesses_at_the_old_password_and_at_the_login_are_counted_together(clien
 
 
 class OvertakingValidator:
-    """A password validator; while the new password is checked, the owner sets another one."""
+    """A password validator; while it checks the new password, the owner of the account sets another one."""
 
     def validate(self, password, user=None):
-        owner = User.objects.get(mobile=MOBILE)
-        owner.set_password("the owner's password")
-        owner.save()
+        set_password_meanwhile("another horse")
 
 
 def test_change_overtaken_by_another_change_is_refused(client, account, token, settings):
     settings.AUTH_PASSWORD_VALIDATORS = [{"NAME": f"{__name__}.OvertakingValidator"}]
     assert_unauthorized(change(client, token))
     account.refresh_from_db()
-    assert account.check_password("the owner's password")
+    assert account.check_password("another horse")
 
 
 @pytest.mark.servers  # SQLite in memory does not wait for a table that another thread writes

