@@ -234,13 +234,6 @@ def test_other_methods_are_refused(client, db, path):
         assert status == 405 or (path, status) == ("/user/", 401), method
 
 
-@requirement("9.12")
-def test_method_cannot_be_overridden(client, db):
-    headers = dict.fromkeys(("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"), "POST")
-    for path in ("/oauth/qq/users/?_method=POST", "/authorizations/?_method=POST&_content_type=application/json"):
-        assert client.get(path, headers=headers).status_code == (400 if "qq" in path else 405)
-
-
 # Headers of answers ---------------------------------------------------------------------------------------------------
 
 

@@ -473,15 +473,10 @@ def test_command_needs_no_configuration_and_ends_at_once_while_a_call_is_open(co
         assert process.wait(timeout=2) == 0
 
 
-@pytest.mark.parametrize("by", ["options", "environment"])
-def test_command_is_configured_by_options_or_environment(command, http, by):
+def test_command_is_configured_by_the_environment(command, http):
     port, callbacks = str(free_port()), ["https://a.example/qq", "https://b.example/qq"]
-    if by == "options":
-        options = [part for callback in callbacks for part in ("--callback", callback)]
-        _, qq = command("--port", port, "--client-id", "7", "--client-secret", "s", *options)
-    else:
-        names = {"STANDIN_PORT": port, "STANDIN_CLIENT_ID": "7", "STANDIN_CLIENT_SECRET": "s"}
-        _, qq = command(**names, STANDIN_CALLBACKS=" ; ".join(callbacks))
+    names = {"STANDIN_PORT": port, "STANDIN_CLIENT_ID": "7", "STANDIN_CLIENT_SECRET": "s"}
+    _, qq = command(**names, STANDIN_CALLBACKS=" ; ".join(callbacks))
     assert qq.url == f"http://127.0.0.1:{port}"
     qq.client_id, qq.client_secret = "7", "s"
     for callback in callbacks:

@@ -30,7 +30,7 @@ def get_user(client, token):
     return client.get("/user/", headers={"Authorization": f"JWT {token}"})
 
 
-def ask_account(data, **context):
+def make_serializer(data, **context):
     """Give the account serializer a form as a login view does."""
     return AccountSerializer(data=data, context={"request": RequestFactory().post("/"), **context})
 
@@ -67,12 +67,12 @@ def assert_logged_in(client, response, user):
     assert answer == {"user_id": user.pk, "username": user.username}
 
 
-def refusal(serializer):
+def get_errors(serializer):
     assert not serializer.is_valid()
     return serializer.errors
 
 
-def at_once(call, times=8):
+def simultaneously(call, times=8):
     """Call `call(number)` from as many threads at the same moment; return the results."""
     start = Barrier(times, timeout=30)
 

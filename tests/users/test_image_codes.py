@@ -10,7 +10,7 @@ from PIL import Image
 from tests.conftest import MOBILE
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import OTHER_MOBILE, assert_invalid, at_once
+from tests.users.helpers import OTHER_MOBILE, assert_invalid, simultaneously
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_simultaneous_requests_use_an_image_code_once(image_code):
     def ask(number):
         return ask_for_sms(Client(), image_code, f"1390000000{number}").status_code
 
-    assert sorted(at_once(ask)) == [200] + [400] * 7
+    assert sorted(simultaneously(ask)) == [200] + [400] * 7
 
 
 @pytest.mark.parametrize(("age", "status"), [(299, 200), (300, 400)])

@@ -125,7 +125,7 @@ def test_sms_to_one_mobile_are_one_a_minute_five_an_hour_and_ten_a_day(clock, ne
     assert send(new_client(), tmp_path, OTHER_MOBILE).status_code == 200
     clock.shift(HOUR - 5 * 60 - 10)
     assert_too_often(send(new_client(), tmp_path), 10)
-    clock.shift(10)  # the refusal ten seconds ago began no wait of a minute
+    clock.shift(10)  # the get_errors ten seconds ago began no wait of a minute
     send_every_minute()
     clock.shift(HOUR)
     left = DAY - 2 * HOUR - 5 * 60

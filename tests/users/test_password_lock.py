@@ -5,7 +5,15 @@ import pytest
 from tests.conftest import MOBILE, PASSWORD, Browser, Phone
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import OTHER_MOBILE, assert_error, assert_logged_in, assert_too_often, at_once, log_in, post
+from tests.users.helpers import (
+    OTHER_MOBILE,
+    assert_error,
+    assert_logged_in,
+    assert_too_often,
+    log_in,
+    post,
+    simultaneously,
+)
 
 DAY = 24 * 3600
 
@@ -107,7 +115,7 @@ def test_login_and_bind_share_one_lock(clock, account, qq, new_client, tmp_path,
 def test_five_of_many_simultaneous_guesses_are_hashed(hasher, account, new_client):
     guessers, names = [new_client() for _ in range(50)], ["zhang3", MOBILE]
     hasher.hashed = 0
-    answers = at_once(lambda number: log_in(guessers[number], names[number % 2], f"horse {number}"), 50)
+    answers = simultaneously(lambda number: log_in(guessers[number], names[number % 2], f"horse {number}"), 50)
     assert sorted(answer.status_code for answer in answers) == [400] * 5 + [429] * 45
     assert {answer["Retry-After"] for answer in answers if answer.status_code == 429} <= {"60", "59", "58", "57", "56"}
     assert hasher.hashed == 5

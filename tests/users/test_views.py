@@ -127,25 +127,17 @@ def test_count_shows_whether_a_mobile_is_taken(client, account, mobile, count):
 # Malformed requests ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "body",
-    ["[" * 5000, '{"a":' * 3000, "{", "NaN", b"\xff\xfe", '{"a": 1, "a": 2}', '{"a": ' + "1" * 5000 + "}"],
-    ids=range(7),
-)
-def test_malformed_json_is_refused(client, db, body):
-    assert_error(post(client, "/authorizations/", body), 400, "invalid", "请求内容不是有效的 JSON。")
+WRONG_TYPES = ['"a\\u0000b"', '"\\ud800"', "[]", "{}", "true", "[" * 980 + "]" * 980]
 
 
-@pytest.mark.parametrize(
-    "value",
-    ['"a\\u0000b"', '"\\ud800"', "[]", "{}", "true", "[" * 980 + "]" * 980],
-    ids=["nul", "half a character", "list", "object", "boolean", "deep list"],
-)
+@pytest.mark.parametrize("value", WRONG_TYPES, ids=range(6))
 def test_body_or_value_of_the_wrong_type_is_refused(client, db, value):
     fields = ("username", "password", "password2", "mobile", "sms_code", "allow")
-    for body in ("", value, *(f'{{"{field}": {value}}}' for field in fields)):
-        for path in ("/users/", "/authorizations/"):
+    for path in ("/users/", "/authorizations/"):
+        for body in ("", value, *(f'{{"{field}": {value}}}' for field in fields)):
             assert post(client, path, body).status_code == 400
+        for malformed in ("[" * 5000, "{", "NaN", b"\xff\xfe", '{"a": 1, "a": 2}'):
+            assert_error(post(client, path, malformed), 400, "invalid", "请求内容不是有效的 JSON。")
 
 
 # Admin ----------------------------------------------------------------------------------------------------------------
