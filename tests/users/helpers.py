@@ -1,4 +1,4 @@
-"""Calls, checks and tools that the tests of the shop's accounts share."""
+"""Calls and tools that the tests of the shop's accounts share."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -9,7 +9,6 @@ from django.test import RequestFactory
 
 from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD
-from tests.users import texts
 
 OTHER_MOBILE = "13900000000"
 
@@ -31,45 +30,12 @@ def get_user(client, token):
 
 
 def make_serializer(data, **context):
-    """Give the account serializer a form as a login view does."""
+    """Return the account serializer of a form, as a login view makes it."""
     return AccountSerializer(data=data, context={"request": RequestFactory().post("/"), **context})
 
 
 def other_code(code):
     return f"{(int(code) + 1) % 10**6:06}"
-
-
-def assert_error(response, status, code, message, **fields):
-    """Compare the whole body of an error."""
-    assert (response.status_code, response.json()) == (status, {"message": message, "code": code, **fields})
-    assert response["Cache-Control"] == "no-store"
-
-
-def assert_invalid(response, field, sentence):
-    assert_error(response, 400, "invalid", sentence, **{field: [sentence]})
-
-
-def assert_unauthorized(response, message=texts.LOGIN_ENDED):
-    assert_error(response, 401, "not_authenticated", message)
-    assert response["WWW-Authenticate"] == 'JWT realm="api"'
-
-
-def assert_too_often(response, wait):
-    assert_error(response, 429, "throttled", texts.TOO_OFTEN)
-    assert response["Retry-After"] == str(wait)
-
-
-def assert_logged_in(client, response, user):
-    """Compare the answer to a login of any kind, and use its token."""
-    assert (response.status_code, response["Cache-Control"]) == (200, "no-store")
-    answer = response.json()
-    assert get_user(client, answer.pop("token")).json()["id"] == user.pk
-    assert answer == {"user_id": user.pk, "username": user.username}
-
-
-def get_errors(serializer):
-    assert not serializer.is_valid()
-    return serializer.errors
 
 
 def simultaneously(call, times=8):

@@ -10,7 +10,8 @@ from PIL import Image
 from tests.conftest import MOBILE
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import OTHER_MOBILE, assert_invalid, simultaneously
+from tests.users.checks import assert_invalid
+from tests.users.helpers import OTHER_MOBILE, simultaneously
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from tests.conftest import MOBILE, Phone
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import OTHER_MOBILE, assert_invalid, assert_too_often, log_in, post
+from tests.users.checks import assert_invalid, assert_too_often
+from tests.users.helpers import OTHER_MOBILE, log_in, post
 
 HOUR, DAY = 3600, 24 * 3600
 IMAGE_ANSWER = {"text": "abcd", "image_code_id": "00000000-0000-4000-8000-000000000000"}

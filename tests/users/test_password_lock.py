@@ -5,15 +5,8 @@ import pytest
 from tests.conftest import MOBILE, PASSWORD, Browser, Phone
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import (
-    OTHER_MOBILE,
-    assert_error,
-    assert_logged_in,
-    assert_too_often,
-    log_in,
-    post,
-    simultaneously,
-)
+from tests.users.checks import assert_error, assert_logged_in, assert_too_often
+from tests.users.helpers import OTHER_MOBILE, log_in, post, simultaneously
 
 DAY = 24 * 3600
 

@@ -11,18 +11,8 @@ from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD, Phone
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import (
-    assert_invalid,
-    assert_logged_in,
-    assert_too_often,
-    assert_unauthorized,
-    get_token,
-    get_user,
-    log_in,
-    other_code,
-    post,
-    simultaneously,
-)
+from tests.users.checks import assert_invalid, assert_logged_in, assert_too_often, assert_unauthorized
+from tests.users.helpers import get_token, get_user, log_in, other_code, post, simultaneously
 
 DAY = 24 * 3600
 NEW_PASSWORD = "new correct horse"
@@ -30,7 +20,7 @@ NEW_PASSWORD = "new correct horse"
 
 @pytest.fixture
 def reset(proof):
-    """The form of a user who holds the phone."""
+    """The reset form, filled in by the owner of the phone."""
     return proof | {"password": NEW_PASSWORD}
 
 

@@ -12,15 +12,8 @@ from apps.users import sms
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import (
-    OTHER_MOBILE,
-    assert_invalid,
-    get_errors,
-    make_serializer,
-    other_code,
-    post,
-    simultaneously,
-)
+from tests.users.checks import assert_invalid, get_errors
+from tests.users.helpers import OTHER_MOBILE, make_serializer, other_code, post, simultaneously
 
 ATTEMPT, OTHER_ATTEMPT = "0123456789ab", "ba9876543210"
 WRONG_CODE = {"sms_code": [texts.SMS_CODE_WRONG]}

@@ -13,18 +13,8 @@ from apps.users import sms
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import (
-    OTHER_MOBILE,
-    assert_error,
-    assert_invalid,
-    assert_too_often,
-    get_errors,
-    get_token,
-    make_serializer,
-    other_code,
-    post,
-    simultaneously,
-)
+from tests.users.checks import assert_error, assert_invalid, assert_too_often, get_errors
+from tests.users.helpers import OTHER_MOBILE, get_token, make_serializer, other_code, post, simultaneously
 
 WRONG = {"sms_code": [texts.SMS_CODE_WRONG]}
 

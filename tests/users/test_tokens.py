@@ -14,7 +14,8 @@ from apps.users.models import User
 from tests.conftest import PASSWORD
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import assert_unauthorized, get_token, get_user, log_in
+from tests.users.checks import assert_unauthorized
+from tests.users.helpers import get_token, get_user, log_in
 
 OLD_KEY, NEW_KEY = "the old key of the shop, long enough", "the new key of the shop, long enough"
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)

@@ -6,17 +6,8 @@ from django.core.exceptions import ValidationError
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import (
-    OTHER_MOBILE,
-    assert_error,
-    assert_invalid,
-    assert_logged_in,
-    get_token,
-    get_user,
-    log_in,
-    other_code,
-    post,
-)
+from tests.users.checks import assert_error, assert_invalid, assert_logged_in
+from tests.users.helpers import OTHER_MOBILE, get_token, get_user, log_in, other_code, post
 
 USERNAME_MISSING = "请输入用户名。"
 USERNAME_SHAPE = "用户名应为 5 到 20 个字符，可以用文字、数字和 @ . + - _ 这些符号。"
