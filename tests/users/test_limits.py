@@ -19,8 +19,6 @@ def new_mobile(number):
     return f"139{number:08}"
 
 
-# One address ----------------------------------------------------------------------------------------------------------
-
 LOOKUPS = (
     lambda client: client.get("/usernames/zhang3/count/"),
     lambda client: client.get(f"/mobiles/{MOBILE}/count/"),
@@ -103,9 +101,6 @@ def test_page_of_another_site_cannot_use_up_the_limits_of_its_visitor(client, se
     assert call(path).status_code not in (403, 429)
     listed = foreign | {"origin": "https://www.shop.example"}
     assert call(path, headers=listed, REMOTE_ADDR="198.51.100.7").status_code != 403
-
-
-# SMS ------------------------------------------------------------------------------------------------------------------
 
 
 def send(client, tmp_path, mobile=MOBILE):

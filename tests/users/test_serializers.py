@@ -20,9 +20,6 @@ WRONG_CODE = {"sms_code": [texts.SMS_CODE_WRONG]}
 WRONG_PASSWORD = {"password": [texts.BIND_PASSWORD_WRONG]}
 
 
-# The account ----------------------------------------------------------------------------------------------------------
-
-
 @requirement("7.8")
 def test_new_mobile_gets_an_account_with_an_unguessable_username_also_after_a_rollback(proof, users):
     serializer = make_serializer(proof)
@@ -77,9 +74,6 @@ def test_two_simultaneous_new_accounts_on_one_mobile_become_one(phone, users):
             return serializers[number].save().pk
 
     assert simultaneously(save, 2) == [users.get().pk] * 2
-
-
-# A mobile stays proved within one attempt to log in -------------------------------------------------------------------
 
 
 @requirement("6.3")

@@ -19,9 +19,6 @@ from tests.users.helpers import OTHER_MOBILE, get_token, make_serializer, other_
 WRONG = {"sms_code": [texts.SMS_CODE_WRONG]}
 
 
-# Sending --------------------------------------------------------------------------------------------------------------
-
-
 def test_development_back_end_prints_the_message_and_writes_it_to_a_private_file(phone, capsys):
     code = phone.receive_code()
     line = phone.last_line("sms.log")
@@ -50,9 +47,6 @@ def test_failure_of_the_provider_is_reported_and_begins_the_wait_of_a_minute(pho
 def test_check_refuses_a_back_end_that_is_not_a_function(settings, path):
     settings.SMS_BACKEND = path
     assert [error.id for error in run_checks() if error.id.startswith("users.")] == ["users.E001"]
-
-
-# Checking -------------------------------------------------------------------------------------------------------------
 
 
 @requirement("6.3")
@@ -128,9 +122,6 @@ def test_common_password_of_a_new_account_costs_no_new_sms_however_often(registr
         assert get_errors(make_serializer(common)) == {"password": [texts.PASSWORD_COMMON]}
     assert len(compared) == 9
     assert make_serializer(registration).is_valid()
-
-
-# The cache is down ----------------------------------------------------------------------------------------------------
 
 
 @requirement("9.8")

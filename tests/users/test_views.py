@@ -14,8 +14,6 @@ USERNAME_SHAPE = "用户名应为 5 到 20 个字符，可以用文字、数字�
 USERNAME_IS_MOBILE = "用户名不能是手机号。"
 TERMS = "请阅读并同意用户协议。"
 
-# Registration ---------------------------------------------------------------------------------------------------------
-
 
 @requirement("6.8")
 def test_registration_creates_the_account_and_ignores_all_other_fields(client, registration, users):
@@ -78,9 +76,6 @@ def test_model_refuses_a_username_that_looks_like_a_mobile(django_user_model):
     assert refused.value.message_dict == {"username": [USERNAME_IS_MOBILE]}
 
 
-# Login and profile ----------------------------------------------------------------------------------------------------
-
-
 @requirement("6.7")
 def test_login_accepts_username_or_mobile_the_exact_password_and_an_old_token(client, users):
     user = users.create_user("zhang3", password=f" {PASSWORD} ", mobile=MOBILE)
@@ -115,9 +110,6 @@ def test_count_shows_whether_a_mobile_is_taken(client, account, mobile, count):
         assert_invalid(client.get(f"/mobiles/{malformed}/count/"), "mobile", texts.MOBILE_MALFORMED)
 
 
-# Malformed requests ---------------------------------------------------------------------------------------------------
-
-
 WRONG_TYPES = ['"a\\u0000b"', '"\\ud800"', "[]", "{}", "true", "[" * 980 + "]" * 980]
 
 
@@ -129,9 +121,6 @@ def test_body_or_value_of_the_wrong_type_is_refused(client, db, value):
             assert post(client, path, body).status_code == 400
         for malformed in ("[" * 5000, "{", "NaN", b"\xff\xfe", '{"a": 1, "a": 2}'):
             assert_error(post(client, path, malformed), 400, "invalid", "请求内容不是有效的 JSON。")
-
-
-# Admin ----------------------------------------------------------------------------------------------------------------
 
 
 @requirement("10.7")
