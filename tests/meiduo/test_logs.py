@@ -46,9 +46,6 @@ def written(log_stream):
     return written
 
 
-# Messages -------------------------------------------------------------------------------------------------------------
-
-
 @requirement("10.3")
 @pytest.mark.parametrize(
     ("text", "cleaned"),
@@ -105,9 +102,6 @@ def test_traceback_is_cleaned_and_indented(written):
     assert all(line.startswith("    ") for line in lines[1:])
 
 
-# Audit events ---------------------------------------------------------------------------------------------------------
-
-
 @requirement("10.5")
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR])
 def test_audit_event_is_one_line_of_json_in_utc(written, level):
@@ -130,9 +124,6 @@ def test_audit_event_is_cleaned_cut_and_keeps_the_request_id(written):
     assert {**cleaned, "request_id": request_id}.items() <= json.loads(line).items()
 
 
-# The check of every test's logs ---------------------------------------------------------------------------------------
-
-
 @requirement("10.2")
 def test_each_kind_of_secret_is_found(settings, phone, db):
     secrets = [getattr(settings, name) for name in ("SECRET_KEY", "JWT_SIGNING_KEY", "QQ_CLIENT_SECRET")]
@@ -150,9 +141,6 @@ def test_logged_secret_or_malformed_message_fails_a_test(name):
     for logger, message in ((name, ("tried %s", PASSWORD)), ("apps", ("%d", "three"))):
         with pytest.raises(SecretLogged), refusing_secrets_in_logs():
             logging.getLogger(logger).debug(*message)
-
-
-# Error reports --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
