@@ -4,8 +4,7 @@ The number of tries that passed is read from the shop's answers and from the mes
 call after the other: tests/users/test_limits.py, tests/users/test_sms.py, tests/oauth/test_ratelimit.py.
 """
 
-import time
-from uuid import uuid4
+from functools import partial
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -19,6 +18,7 @@ from tests.tools.shoppers import (
     a_few_at_a_time,
     at_once,
     database_of_the_tests,
+    each_at_once,
     new_mobile,
     read_page,
     shop_and_qq,
@@ -46,7 +46,7 @@ def new_shopper(running_shop, transactional_db):
 
 
 @pytest.fixture
-def url(running_shop):
+def url(running_shop, transactional_db):
     return running_shop[0].url
 
 
@@ -55,19 +55,10 @@ def forged(address):
     return {"X_Forwarded_For": f"{random_address()}, {address}"}
 
 
-def in_one_minute(send):
-    """Return the answers of send(address). Repeat it if a minute ended meanwhile: limits count by calendar minutes."""
-    while True:
-        minute = time.time() // 60
-        answers = send(random_address())
-        if time.time() // 60 == minute:
-            return answers
-
-
 def assert_passed(number, answers, passed=(400, "invalid")):
     """This many answers have this status and code; all others are "throttled" and say when to try again."""
     assert tally(answers) == {passed: number, (429, "throttled"): len(answers) - number}
-    assert_retry_after([answer for answer in answers if answer.status == 429])
+    assert_retry_after(answer for answer in answers if answer.status == 429)
 
 
 def assert_retry_after(answers):
@@ -82,12 +73,9 @@ def wrong_form(bind_token):
 
 
 @requirement("9.7", "11 start")
-def test_60_of_100_starts_from_one_address_pass(url, running_shop, transactional_db):
-    def send(address):
-        start = f"{url}/oauth/qq/login/?next=/cart"
-        return at_once(*[lambda: Visitor().get(start, **forged(address))] * CALLS)
-
-    answers = in_one_minute(send)
+def test_60_of_100_starts_from_one_address_pass(url, running_shop):
+    start, address = f"{url}/oauth/qq/login/?next=/cart", random_address()
+    answers = at_once(*[lambda: Visitor().get(start, **forged(address))] * CALLS)
     assert {answer.status for answer in answers} == {302}
     at_qq = [answer for answer in answers if answer.headers["Location"].startswith(running_shop[1].url)]
     refused = [answer for answer in answers if answer not in at_qq]
@@ -99,16 +87,10 @@ def test_60_of_100_starts_from_one_address_pass(url, running_shop, transactional
 
 @requirement("11 callback")
 def test_30_of_50_callbacks_from_one_address_pass_and_the_others_can_be_repeated(new_shopper):
-    def send(address):
-        shoppers = [new_shopper() for _ in range(50)]
-        callbacks = a_few_at_a_time([shopper.sign_in for shopper in shoppers])
-        pairs = list(zip(shoppers, callbacks, strict=True))
-        answers = at_once(
-            *(lambda s=s, callback=callback: s.visitor.get(callback, **forged(address)) for s, callback in pairs)
-        )
-        return list(zip(answers, pairs, strict=True))
-
-    pages = [(read_page(answer.headers["Location"]), *pair) for answer, pair in in_one_minute(send)]
+    address, shoppers = random_address(), [new_shopper() for _ in range(50)]
+    callbacks = a_few_at_a_time([shopper.sign_in for shopper in shoppers])
+    answers = each_at_once(lambda s, callback: s.visitor.get(callback, **forged(address)), shoppers, callbacks)
+    pages = zip([read_page(answer.headers["Location"]) for answer in answers], shoppers, callbacks, strict=True)
     refused = [(page["error"], shopper, callback) for page, shopper, callback in pages if "code" not in page]
     assert [error for error, *_ in refused] == ["throttled"] * 20
     _, shopper, callback = refused[0]
@@ -117,24 +99,20 @@ def test_30_of_50_callbacks_from_one_address_pass_and_the_others_can_be_repeated
 
 @requirement("11 bind, failed")
 def test_10_of_100_wrong_forms_from_one_address_pass(new_shopper):
-    shoppers = [new_shopper() for _ in range(CALLS // 2)]
-    bind_tokens = a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
-
-    def send(address):
-        forms = list(zip(shoppers, map(wrong_form, bind_tokens), strict=True))
-        return at_once(*(lambda s=s, form=form: s.bind(form, **forged(address)) for s, form in forms * 2))
-
-    assert_passed(10, in_one_minute(send))
+    address, shoppers = random_address(), [new_shopper() for _ in range(CALLS // 2)] * 2
+    forms = [wrong_form(token) for token in a_few_at_a_time([s.get_bind_token for s in shoppers[: CALLS // 2]])] * 2
+    assert_passed(10, each_at_once(lambda shopper, form: shopper.bind(form, **forged(address)), shoppers, forms))
 
 
 @requirement("6.1")
-def test_10_of_100_wrong_passwords_from_one_address_pass(url, transactional_db):
+def test_10_of_100_wrong_passwords_from_one_address_pass(url):
     address = random_address()
-    logins = [{"username": new_mobile(), "password": PASSWORD} for _ in range(CALLS)]
-    login_url = f"{url}/authorizations/"
-    assert_passed(
-        10, at_once(*(lambda login=login: Visitor().post(login_url, login, **forged(address)) for login in logins))
-    )
+
+    def log_in():
+        login = {"username": new_mobile(), "password": PASSWORD}
+        return Visitor().post(f"{url}/authorizations/", login, **forged(address))
+
+    assert_passed(10, at_once(*[log_in] * CALLS))
 
 
 # By flow, account and number ------------------------------------------------------------------------------------------
@@ -157,7 +135,7 @@ def test_5_of_100_wrong_passwords_of_one_account_pass_and_then_even_the_right_on
     def log_in(name, password):
         return Visitor().post(f"{url}/authorizations/", {"username": name, "password": password})
 
-    answers = at_once(*(lambda name=name: log_in(name, "wrong horse") for name in ["zhang3", mobile] * (CALLS // 2)))
+    answers = each_at_once(partial(log_in, password="wrong horse"), ["zhang3", mobile] * (CALLS // 2))
     assert_passed(5, answers)
 
     right = log_in("zhang3", PASSWORD)
@@ -175,10 +153,10 @@ def test_200_wrong_guesses_end_an_sms_code(new_shopper):
     bind_tokens = a_few_at_a_time([attacker.get_bind_token for attacker in attackers])
     right = int(form["sms_code"])
     guesses = [
-        (attacker, {**form, "access_token": bind_token, "sms_code": f"{(right + number) % 10**6:06}"})
-        for number, (attacker, bind_token) in enumerate(list(zip(attackers, bind_tokens, strict=True)) * 5, start=1)
+        {**form, "access_token": bind_token, "sms_code": f"{(right + number) % 10**6:06}"}
+        for number, bind_token in enumerate(bind_tokens * 5, start=1)
     ]
-    answers = at_once(*(lambda s=attacker, guess=guess: s.bind(guess) for attacker, guess in guesses))
+    answers = each_at_once(Shopper.bind, attackers * 5, guesses)
     answers.append(victim.bind(form))  # the right code
     assert tally(answers) == {(400, "invalid"): 201}
     assert {answer.body for answer in answers} == {answers[0].body}
@@ -192,26 +170,21 @@ def test_200_wrong_guesses_end_an_sms_code(new_shopper):
 def ask_at_once(running_shop, transactional_db):
     """Ask for SMS codes at the same moment; return the answers and how many messages were sent."""
     shop = running_shop[0]
+    log = shop.var / "sms.log"
 
     def count_messages():
-        log = shop.var / "sms.log"
         return len(log.read_text().splitlines()) if log.exists() else 0
 
-    def ask_at_once(mobiles, image_codes=None, **headers):
-        image_codes = image_codes or a_few_at_a_time([lambda: read_image_code(shop)] * len(mobiles))
+    def ask_at_once(mobiles, share_image_code=False, **headers):
+        addresses = a_few_at_a_time([partial(shop.sms_address, Visitor(), mobile) for mobile in mobiles])
+        if share_image_code:
+            shared = addresses[0].partition("?")[2]
+            addresses = [f"{address.partition('?')[0]}?{shared}" for address in addresses]
         before = count_messages()
-        calls = [f"{shop.url}/sms_codes/{mobile}/?{code}" for mobile, code in zip(mobiles, image_codes, strict=True)]
-        answers = at_once(*(lambda call=call: Visitor().get(call, **headers) for call in calls))
+        answers = each_at_once(lambda address: Visitor().get(address, **headers), addresses)
         return answers, count_messages() - before
 
     return ask_at_once
-
-
-def read_image_code(shop):
-    """Return the query that solves a new image code."""
-    image_code_id = str(uuid4())
-    assert Visitor().get(f"{shop.url}/image_codes/{image_code_id}/").status == 200
-    return f"text={shop.last_line('captcha.log', id=image_code_id)['text']}&image_code_id={image_code_id}"
 
 
 @requirement("6.4", "11 SMS send")
@@ -223,9 +196,9 @@ def test_20_requests_at_once_send_1_sms_to_one_number(ask_at_once):
 
 
 @requirement("6.5")
-def test_1_image_code_used_20_times_at_once_sends_1_sms(running_shop, ask_at_once):
+def test_1_image_code_used_20_times_at_once_sends_1_sms(ask_at_once):
     for _ in range(10):
-        answers, sent = ask_at_once([new_mobile() for _ in range(20)], [read_image_code(running_shop[0])] * 20)
+        answers, sent = ask_at_once([new_mobile() for _ in range(20)], share_image_code=True)
         assert tally(answers) == {(200, None): 1, (400, "invalid"): 19}
         assert sent == 1
 

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -10,6 +11,7 @@ from django.core.cache import cache
 from itsdangerous import URLSafeTimedSerializer
 
 from apps.oauth.models import OAuthQQUser
+from tests.conftest import token_requests
 from tests.e2e.stops import SETTINGS, noted_binds
 from tests.tools import processes
 from tests.tools.requirements import requirement
@@ -17,8 +19,8 @@ from tests.tools.shoppers import (
     PASSWORD,
     Shopper,
     a_few_at_a_time,
-    at_once,
     database_of_the_tests,
+    each_at_once,
     find_inconsistencies,
     new_mobile,
     new_person,
@@ -40,7 +42,7 @@ def environ(django_db_setup):
 
 @pytest.fixture(scope="module")
 def two_processes(environ, tmp_path_factory):
-    environ, var = dict(environ), tmp_path_factory.mktemp("var")
+    var = tmp_path_factory.mktemp("var")
     with shop_and_qq(var, **environ, threads=32) as (first, qq):
         urls = {
             "QQ_REDIRECT_URI": f"{first.url}/oauth/qq/callback/",
@@ -66,12 +68,8 @@ def shopper(shops, qq):
     return Shopper(shops, qq)
 
 
-def token_requests(qq):
-    return len(qq.requests("/oauth2.0/token"))
-
-
 def collect_six_times(shopper, code):
-    return at_once(*(lambda shop=shop: shopper.collect(code, shop) for shop in (0, 1) * 3))
+    return each_at_once(partial(shopper.collect, code), (0, 1) * 3)
 
 
 @requirement("1.5")
@@ -114,7 +112,7 @@ def test_six_calls_share_one_failure_of_qq_within_the_timeout(shopper, qq):
 def test_six_callbacks_with_one_state_let_one_pass(shopper):
     callback = shopper.sign_in()
     other = callback.replace(shopper.shops[0].url, shopper.shops[1].url)
-    queries = at_once(*(lambda address=address: shopper.come_back(address) for address in (callback, other) * 3))
+    queries = each_at_once(shopper.come_back, (callback, other) * 3)
     codes = [query["code"] for query in queries if "code" in query]
     assert len(codes) == 1
     assert [query for query in queries if "code" not in query] == [{"error": "state_used", "state": "/cart"}] * 5
@@ -132,8 +130,7 @@ def bind_at_once(shops, environ):
     """
 
     def bind_at_once(shoppers, forms):
-        pairs = enumerate(zip(shoppers, forms, strict=True))
-        answers = at_once(*(lambda s=s, form=form, shop=n % 2: s.bind(form, shop) for n, (s, form) in pairs))
+        answers = each_at_once(Shopper.bind, shoppers, forms, (0, 1) * (len(forms) // 2))
         user, binding = get_user_model().objects.get(), OAuthQQUser.objects.get()
         assert binding.user_id == user.pk
         assert {answer.json()["user_id"] for answer in answers if answer.status == 200} <= {user.pk}
@@ -146,10 +143,6 @@ def bind_at_once(shops, environ):
     return bind_at_once
 
 
-def get_bind_tokens(shoppers):
-    return a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
-
-
 def only_winner(answers):
     (winner,) = (place for place, answer in enumerate(answers) if answer.status == 200)
     return winner
@@ -159,10 +152,10 @@ def only_winner(answers):
 def test_one_openid_with_50_mobiles_at_once_is_bound_once(shops, qq, bind_at_once):
     person = new_person()
     shoppers = [Shopper(shops, qq, person) for _ in range(WIDE)]
-    bind_tokens = get_bind_tokens(shoppers)
+    bind_tokens = a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
     for _ in range(ROUNDS):
         fillings = zip(shoppers, bind_tokens, strict=True)
-        forms = a_few_at_a_time([lambda s=s, token=token: s.fill_in(new_mobile(), token) for s, token in fillings])
+        forms = a_few_at_a_time([partial(shopper.fill_in, new_mobile(), token) for shopper, token in fillings])
         answers, user, openid = bind_at_once(shoppers, forms)
         assert tally(answers) == {(200, None): 1, (400, "already_bound"): WIDE - 1}
         assert (openid, user.mobile) == (qq.openid(person), forms[only_winner(answers)]["mobile"])
@@ -171,7 +164,7 @@ def test_one_openid_with_50_mobiles_at_once_is_bound_once(shops, qq, bind_at_onc
 @requirement("7.5")
 def test_one_mobile_with_50_openids_at_once_is_bound_to_one(shops, qq, bind_at_once):
     shoppers = [Shopper(shops, qq) for _ in range(WIDE)]
-    bind_tokens = get_bind_tokens(shoppers)
+    bind_tokens = a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
     for _ in range(ROUNDS):
         form = shoppers[0].fill_in(new_mobile(), bind_tokens[0])
         answers, user, openid = bind_at_once(shoppers, [{**form, "access_token": token} for token in bind_tokens])
