@@ -65,25 +65,18 @@ def open_shop(var, *, pages=None, direct=False, listener=None, **environ):
         yield Place(shop, qq, pages)
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    """Replaces the fixture of that name in conftest.py, whose settings a shop in another process does not see."""
-    with open_shop(tmp_path_factory.mktemp("shop")) as place:
-        yield place
+def shop_fixture(name, **options):
+    @pytest.fixture(scope="module", name=name)
+    def running_shop(tmp_path_factory):
+        with open_shop(tmp_path_factory.mktemp(name), **options) as place:
+            yield place
+
+    return running_shop
 
 
-@pytest.fixture(scope="module")
-def direct_shop(tmp_path_factory):
-    """A shop in direct mode: QQ redirects straight to its page."""
-    with open_shop(tmp_path_factory.mktemp("direct"), direct=True) as place:
-        yield place
-
-
-@pytest.fixture(scope="module")
-def narrow_shop(tmp_path_factory):
-    """A shop that makes one call to QQ at a time."""
-    with open_shop(tmp_path_factory.mktemp("narrow"), QQ_MAX_CONCURRENCY="1") as place:
-        yield place
+shop = shop_fixture("shop")  # replaces that of conftest.py, whose settings a shop in another process does not see
+direct_shop = shop_fixture("direct_shop", direct=True)  # QQ redirects straight to its page
+narrow_shop = shop_fixture("narrow_shop", QQ_MAX_CONCURRENCY="1")
 
 
 @pytest.fixture(scope="module")
@@ -295,16 +288,11 @@ def test_first_login_binds_and_second_login_skips_the_form(request, meet, place)
 
 
 @requirement("2.3")
-def test_two_tabs_end_at_their_own_targets(meet):
-    first = meet()
-    second = Shopper(first.place, first.context, f"{first.person}的朋友", "13900000001")
-    pages = first.press_qq(next="/?tab=1"), second.press_qq(next="/?tab=2")
-    first.sign_in(pages[0])
-    second.sign_in(pages[1])
-    for page in pages:
-        sees(page, "绑定手机号")
-    second.bind(pages[1], "/?tab=2")
-    first.bind(pages[0], "/?tab=1")
+def test_two_tabs_end_at_their_own_targets(shopper):
+    friend = Shopper(shopper.place, shopper.context, f"{shopper.person}的朋友", "13900000001")
+    page, friends_page = shopper.arrive(next="/?tab=1"), friend.arrive(next="/?tab=2")
+    friend.bind(friends_page, "/?tab=2")
+    shopper.bind(page, "/?tab=1")
 
 
 def test_ten_tabs_finish_and_an_eleventh_drops_the_oldest(member):

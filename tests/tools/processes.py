@@ -91,7 +91,7 @@ def shop(
         "NUM_PROXIES": "1",  # so that each Visitor has an address of its own
         "QQ_REDIRECT_URI": callback_of(listener),
         "QQ_CALLBACK_PAGE": f"{url}/oauth_callback.html",
-        **({"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret} if qq else {}),
+        **(settings_of(qq) if qq else {}),
         **environ,
     }
     manage(environ, "migrate", f"--database={database}", "--verbosity=0", "--skip-checks", cwd=cwd)
@@ -108,6 +108,11 @@ def shop(
     finally:
         listener.close()
         print(f"-- output of gunicorn at {url}", log.read_text(encoding="utf-8") if log.exists() else "", sep="\n")
+
+
+def settings_of(qq: Any) -> dict[str, str]:
+    """Return the settings of a shop that calls this stand-in."""
+    return {"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret}
 
 
 def manage(environ: dict[str, str], *arguments: str, cwd: Path = ROOT) -> str:
