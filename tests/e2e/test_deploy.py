@@ -60,9 +60,7 @@ def nginx(folder, certificate, gunicorn_port):
         f"events {{}} http {{ {temporary} include {folder / 'site.conf'}; }}"
     )
     log = folder / "start.log"
-    with processes.running([processes.find("nginx"), "-e", str(log), "-c", str(main)], log) as process:
-        processes.wait_until(lambda: process.poll() is not None or processes.accepts(https), "nginx listens")
-        assert process.poll() is None, log.read_text()
+    with processes.listening(https, [processes.find("nginx"), "-e", str(log), "-c", str(main)], log):
         yield f"http://{HOST}:{http}", f"https://{HOST}:{https}"
 
 

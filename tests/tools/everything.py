@@ -89,9 +89,9 @@ class Run:
         """Run the measured and the other tests; or, if the caller has chosen tests, those."""
         if self.arguments:
             self.pytest(servers, markers, **environ)
-            return
-        self.pytest(f"{servers}: apps/oauth, measured", markers, *paths[0], measured=True, **environ)
-        self.pytest(f"{servers}: everything else", markers, *paths[1], **environ)
+        else:
+            self.pytest(f"{servers}: apps/oauth, measured", markers, *paths[0], measured=True, **environ)
+            self.pytest(f"{servers}: everything else", markers, *paths[1], **environ)
 
     def count(self, is_good: bool) -> None:
         self.passed, self.failed = self.passed + is_good, self.failed + (not is_good)

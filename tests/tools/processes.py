@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from http.cookiejar import CookieJar
@@ -321,9 +321,8 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS
 
 
 def free_port() -> int:
-    with closing(listen()) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    with listen() as listener:
+        return int(listener.getsockname()[1])
 
 
 def accepts(port: int) -> bool:
