@@ -19,7 +19,7 @@ serve: .venv/serving
 test: .venv/bin/pip
 	@exec .venv/bin/python tests/tools/everything.py $(ARGS)
 
-# mutmut is not in tests/requirements.txt because only this needs it. mutation.py reads the files of this version.
+# mutmut is not in tests/requirements.txt because only this needs it. mutation.py changes a method of this version.
 mutation: .venv/bin/pip
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt 'mutmut>=3.8,<3.9'
 	@exec .venv/bin/python tests/tools/mutation.py $(ARGS)

@@ -3,13 +3,13 @@
 import json
 import re
 import sqlite3
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from shutil import copytree
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -27,13 +27,8 @@ pytestmark = pytest.mark.browser
 # The second line keeps Chromium from calling its maker.
 OPTIONS = ["--no-sandbox", "--disable-quic", "--no-first-run"]
 OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-PHONE = {
-    "user_agent": "Mozilla/5.0 (Linux; Android 14; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 "
-    "Mobile Safari/537.36",
-    "viewport": {"width": 360, "height": 780},
-    "is_mobile": True,
-    "has_touch": True,
-}
+PHONE = {"is_mobile": True, "has_touch": True, "viewport": {"width": 360, "height": 780}}
+PHONE["user_agent"] = "Mozilla/5.0 (Linux; Android 14; K) AppleWebKit/537.36 Chrome/130.0.0.0 Mobile Safari/537.36"
 # Chromium writes each error answer to the console; QQ's pages have no icon.
 FAILED = "Failed to load resource: the server responded with a status of "
 EXPECTED = re.compile(FAILED + r"(400 |429 |503 |404 .*/favicon\.ico)")
@@ -44,8 +39,7 @@ expect.set_options(timeout=30_000)  # Playwright's default for everything else
 # Shops ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A running shop, the QQ it calls, and the origin of its pages."""
 
     shop: processes.Shop
@@ -63,7 +57,7 @@ def open_shop(var, *, pages=None, direct=False, listener=None, **environ):
     pages = pages or processes.address_of(listener)
     page, callback = f"{pages}/oauth_callback.html", processes.callback_of(listener)
     environ |= {"QQ_CALLBACK_PAGE": page, "QQ_REDIRECT_URI": page if direct else callback}
-    environ |= {"DATABASE_URL": "", "CACHE_URL": ""}  # the same on every machine: SQLite and local memory
+    environ |= {"DATABASE_URL": "", "CACHE_URL": ""}  # SQLite and local memory on every machine
     with (
         standin.running(callbacks=[page, callback]) as qq,
         processes.shop(var, qq, listener=listener, **environ) as shop,
@@ -71,53 +65,47 @@ def open_shop(var, *, pages=None, direct=False, listener=None, **environ):
         yield Place(shop, qq, pages)
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    """Replaces the fixture of that name in conftest.py, whose settings a shop in another process does not see."""
-    with open_shop(tmp_path_factory.mktemp("shop")) as place:
-        yield place
+def shop_fixture(name, **options):
+    @pytest.fixture(scope="module", name=name)
+    def running_shop(tmp_path_factory):
+        with open_shop(tmp_path_factory.mktemp(name), **options) as place:
+            yield place
+
+    return running_shop
 
 
-@pytest.fixture(scope="module")
-def direct_shop(tmp_path_factory):
-    """A shop in direct mode: QQ redirects straight to its page."""
-    with open_shop(tmp_path_factory.mktemp("direct"), direct=True) as place:
-        yield place
+shop = shop_fixture("shop")  # replaces that of conftest.py, whose settings a shop in another process does not see
+direct_shop = shop_fixture("direct_shop", direct=True)  # QQ redirects straight to its page
+narrow_shop = shop_fixture("narrow_shop", QQ_MAX_CONCURRENCY="1")
 
 
 @pytest.fixture(scope="module")
 def split_shop(tmp_path_factory):
     """A shop whose pages come from a static server on another origin."""
-    listener = processes.listen()
-    web = tmp_path_factory.mktemp("pages") / "web"
-    copytree(processes.ROOT / "web", web)
+    listener, var = processes.listen(), tmp_path_factory.mktemp("split")
+    web = copytree(processes.ROOT / "web", var / "web")
     for page in (web / name for name in ("index.html", "login.html", "oauth_callback.html", "reset.html")):
         text = page.read_text(encoding="utf-8")
         assert text.count('data-api=""') == 1
         page.write_text(text.replace('data-api=""', f'data-api="{processes.address_of(listener)}"'), encoding="utf-8")
-    with static_server(web) as pages:
-        var = tmp_path_factory.mktemp("split")
-        with open_shop(var, pages=pages, listener=listener, CORS_ALLOWED_ORIGINS=pages) as place:
-            yield place
-
-
-@pytest.fixture(scope="module")
-def narrow_shop(tmp_path_factory):
-    """A shop that makes one call to QQ at a time."""
-    with open_shop(tmp_path_factory.mktemp("narrow"), QQ_MAX_CONCURRENCY="1") as place:
+    with (
+        static_server(web) as pages,
+        open_shop(var, pages=pages, listener=listener, CORS_ALLOWED_ORIGINS=pages) as place,
+    ):
         yield place
 
 
 @contextmanager
 def static_server(folder):
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as server,
+    ):
+        pool.submit(server.serve_forever, 0.01)
         try:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
-            thread.join()
 
 
 # Users ----------------------------------------------------------------------------------------------------------------
@@ -127,10 +115,7 @@ class Shopper:
     """A user with a Chromium profile, a QQ account and a phone."""
 
     def __init__(self, place, context, person, mobile):
-        self.place = place
-        self.context = context
-        self.person = person
-        self.mobile = mobile
+        self.place, self.context, self.person, self.mobile = place, context, person, mobile
         self.requests = []
         context.on("request", lambda sent: self.requests.append(sent))  # Playwright accepts no built-in method
 
@@ -156,8 +141,9 @@ class Shopper:
         page.get_by_label("或者任何人").fill(self.person)
         button(page, "登录 Sign in").click()
 
-    def sign_in_again(self, page):
-        """Press the error page's button and sign in."""
+    def sign_in_again(self, page, heading):
+        """See this error, press its button and sign in."""
+        sees(page, heading)
         button(page, "再用 QQ 登录").click()
         self.sign_in(page)
 
@@ -302,16 +288,11 @@ def test_first_login_binds_and_second_login_skips_the_form(request, meet, place)
 
 
 @requirement("2.3")
-def test_two_tabs_end_at_their_own_targets(meet):
-    first = meet()
-    second = Shopper(first.place, first.context, f"{first.person}的朋友", "13900000001")
-    pages = first.press_qq(next="/?tab=1"), second.press_qq(next="/?tab=2")
-    first.sign_in(pages[0])
-    second.sign_in(pages[1])
-    for page in pages:
-        sees(page, "绑定手机号")
-    second.bind(pages[1], "/?tab=2")
-    first.bind(pages[0], "/?tab=1")
+def test_two_tabs_end_at_their_own_targets(shopper):
+    friend = Shopper(shopper.place, shopper.context, f"{shopper.person}的朋友", "13900000001")
+    page, friends_page = shopper.arrive(next="/?tab=1"), friend.arrive(next="/?tab=2")
+    friend.bind(friends_page, "/?tab=2")
+    shopper.bind(page, "/?tab=1")
 
 
 def test_ten_tabs_finish_and_an_eleventh_drops_the_oldest(member):
@@ -320,13 +301,12 @@ def test_ten_tabs_finish_and_an_eleventh_drops_the_oldest(member):
     oldest.wait_for_function("start => Date.now() >= start + 1000", arg=oldest.evaluate("Date.now()"))
     others = [member.open(f"/oauth/qq/login/?next=/?tab={tab}") for tab in range(10)]
     member.sign_in(oldest)
-    sees(oldest, "这次登录没有完成")
     for page in others:
         member.sign_in(page)
     for tab, page in enumerate(others):
         member.is_logged_in(page, f"/?tab={tab}")
     assert member.place.count_exchanges() == 10
-    member.sign_in_again(oldest)
+    member.sign_in_again(oldest, "这次登录没有完成")
     member.is_logged_in(oldest, "/")  # `next` was in the dropped cookie
 
 
@@ -444,87 +424,68 @@ def test_forgotten_password_is_reset_by_sms(shopper):
     page.get_by_role("link", name="忘记密码").click()
     sees(page, "重设密码")
     page.get_by_role("link", name="返回登录").click()
-    sees(page, "登录")
     page.locator("#username").fill(shopper.mobile)
     page.locator("#password").fill(PASSWORD)
     page.locator("#login-submit").click()
     shopper.is_logged_in(page, "/?known")
 
 
-def test_too_many_tries_end_the_flow_and_a_new_login_works(shopper):
-    page = shopper.arrive(next="/?tries")
+@pytest.mark.parametrize(
+    ("is_bound", "tries", "heading"), [(False, 6, "试的次数太多了"), (True, 1, "这个 QQ 已经绑定好了")]
+)
+def test_refused_bind_hides_the_form_and_a_new_login_works(shopper, is_bound, tries, heading):
+    page = shopper.arrive(next="/?again")
+    if is_bound:
+        bind_elsewhere(shopper)
     shopper.fill_in(page, sms_code="000000")
-    for _ in range(6):
+    for _ in range(tries):
         with page.expect_response(lambda response: response.request.method == "POST"):
             button(page, "绑定并登录").click()
-    sees(page, "试的次数太多了")
+    sees(page, heading)
     expect(page.locator("#bind-form")).to_be_hidden()
-    shopper.sign_in_again(page)
-    shopper.bind(page, "/?tries")
-
-
-def test_openid_bound_meanwhile_is_explained_and_the_next_login_works(shopper):
-    page = shopper.arrive(next="/?late")
-    bind_elsewhere(shopper)
-    shopper.fill_in(page, sms_code="123456")
-    button(page, "绑定并登录").click()
-    sees(page, "这个 QQ 已经绑定好了")
-    expect(page.locator("#bind-form")).to_be_hidden()
-    shopper.sign_in_again(page)
-    shopper.is_logged_in(page, "/?late")
+    shopper.sign_in_again(page, heading)
+    if is_bound:
+        shopper.is_logged_in(page, "/?again")
+    else:
+        shopper.bind(page, "/?again")
 
 
 # Errors on the way ----------------------------------------------------------------------------------------------------
 
 
-def test_cancelling_on_a_computer_ends_at_qq_and_changes_nothing(shopper):
-    page = shopper.press_qq()
-    button(page, "取消").click()
-    sees(page, "已取消")
-    assert page.url.startswith(shopper.place.qq.url)
-    assert shopper.sent("/oauth/qq/callback/") == []
-    page.go_back()
-    sees(page, "QQ 登录")
-    shopper.sign_in(page)
-    sees(page, "绑定手机号")
-
-
-def test_cancelling_on_a_phone_returns_to_the_shop_and_can_be_retried(meet):
+def test_cancelled_and_failed_logins_on_a_phone_can_be_retried(meet):
     shopper = meet(**PHONE)
     page = shopper.press_qq(next="/?phone")
     button(page, "取消").click()
     sees(page, "您取消了 QQ 登录")
     expect(page).to_have_url(f"{shopper.place.pages}/oauth_callback.html")
     assert shopper.place.count_exchanges() == 0
-    shopper.sign_in_again(page)
+    shopper.place.qq.behave(token={"fault": "502", "times": 1})
+    shopper.sign_in_again(page, "您取消了 QQ 登录")
+    shopper.sign_in_again(page, "QQ 暂时没有回应")
     shopper.bind(page, "/?phone")
+    assert shopper.place.count_exchanges() == 2
 
 
 def test_reload_back_and_forward_keep_the_form_without_another_call_to_qq(shopper):
-    page = shopper.arrive(next="/?reload")
+    shopper.place.qq.behave(token={"fault": "slow", "seconds": 2})
+    page = shopper.press_qq(next="/?reload")
+    shopper.sign_in(page)
+    sees(page, "正在登录")
+    processes.wait_until(shopper.place.count_exchanges, "QQ is called")
+    page.reload()  # during the call to QQ: it waits for the same answer
+    sees(page, "绑定手机号")
     page.locator("#mobile").fill(shopper.mobile)
     page.reload()
     sees(page, "绑定手机号")
     expect(page.locator("#mobile")).to_have_value(shopper.mobile)
-    assert len(shopper.sent("/oauth/qq/users/")) == 2
+    assert len(shopper.sent("/oauth/qq/users/")) == 3
     page.go_back()
     sees(page, "QQ 登录")
     page.go_forward()
     sees(page, "绑定手机号")
     assert shopper.place.count_exchanges() == 1
     shopper.bind(page, "/?reload")
-
-
-def test_reload_during_the_call_to_qq_waits_for_the_same_answer(shopper):
-    shopper.place.qq.behave(token={"fault": "slow", "seconds": 2})
-    page = shopper.press_qq()
-    shopper.sign_in(page)
-    sees(page, "正在登录")
-    processes.wait_until(shopper.place.count_exchanges, "QQ is called")
-    page.reload()
-    sees(page, "绑定手机号")
-    assert len(shopper.sent("/oauth/qq/users/")) == 2
-    assert shopper.place.count_exchanges() == 1
 
 
 def test_back_after_the_login_skips_the_callback_page_and_uses_nothing_up(member):
@@ -543,18 +504,8 @@ def test_back_after_the_login_skips_the_callback_page_and_uses_nothing_up(member
     member.sign_in(page)  # from QQ's old page, with the used state
     sees(page, "这次登录没有完成")
     assert member.place.count_exchanges() == 1
-    member.sign_in_again(page)
+    member.sign_in_again(page, "这次登录没有完成")
     member.is_logged_in(page, "/?from=cart")
-
-
-def test_failure_of_qq_is_explained_and_the_next_try_works(shopper):
-    shopper.place.qq.behave(token={"fault": "502", "times": 1})
-    page = shopper.press_qq(next="/?later")
-    shopper.sign_in(page)
-    sees(page, "QQ 暂时没有回应")
-    assert shopper.place.count_exchanges() == 1
-    shopper.sign_in_again(page)
-    shopper.bind(page, "/?later")
 
 
 def test_busy_shop_is_retried_by_the_page(meet, narrow_shop):
@@ -578,19 +529,16 @@ def test_busy_shop_is_retried_by_the_page(meet, narrow_shop):
 
 def test_long_wait_is_shown_in_seconds(meet, narrow_shop):
     shopper, impatient, other = meet(narrow_shop), without_browser(narrow_shop), without_browser(narrow_shop)
-    impatients_code, others_code = impatient.arrive(), other.arrive()
+    code, others_code, before = impatient.arrive(), other.arrive(), narrow_shop.count_exchanges()
     narrow_shop.qq.behave(token={"fault": "slow", "seconds": 4, "times": 1})
-    thread = threading.Thread(target=other.collect, args=[others_code])
-    before = narrow_shop.count_exchanges()
-    thread.start()
-    processes.wait_until(lambda: narrow_shop.count_exchanges() > before, "QQ is called")
-    while int(impatient.collect(impatients_code).headers["Retry-After"]) < 10:
-        pass
-    page = shopper.press_qq()
-    shopper.sign_in(page)
-    sees(page, "现在登录的人有点多")
-    expect(page.get_by_text(re.compile("请等 1[0-9] 秒"))).to_be_visible()
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(other.collect, others_code)
+        processes.wait_until(lambda: narrow_shop.count_exchanges() > before, "QQ is called")
+        processes.wait_until(lambda: int(impatient.collect(code).headers["Retry-After"]) >= 10, "the queue is long")
+        page = shopper.press_qq()
+        shopper.sign_in(page)
+        sees(page, "现在登录的人有点多")
+        expect(page.get_by_text(re.compile("请等 1[0-9] 秒"))).to_be_visible()
 
 
 @requirement("1.1")
@@ -606,7 +554,7 @@ def test_link_from_another_browser_logs_nobody_in_and_uses_nothing_up(shopper, l
     expect(page.get_by_text("请在这个浏览器里再点一次 QQ 登录")).to_be_visible()
     assert place.count_exchanges() == 0
     assert page.evaluate("localStorage.length") == 0
-    shopper.sign_in_again(page)
+    shopper.sign_in_again(page, "这次登录没有完成")
     sees(page, "绑定手机号")
 
     page_address = page_address or attacker.visitor.get(callback).headers["Location"]
@@ -618,13 +566,10 @@ def test_link_from_another_browser_logs_nobody_in_and_uses_nothing_up(shopper, l
 
 def test_no_page_is_wider_than_a_small_phone(meet):
     shopper = meet(**PHONE)
-    page = shopper.context.new_page()
+    page, empty_field = shopper.context.new_page(), "请填写这一项"
 
-    def fits(heading=None):
-        if heading:
-            sees(page, heading)
-        else:
-            expect(page.get_by_text("请填写这一项").first).to_be_visible()
+    def fits(text):
+        expect(page.get_by_text(text).filter(visible=True).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") == 360, page.url
 
     page.goto(f"{shopper.place.pages}/")
@@ -632,7 +577,7 @@ def test_no_page_is_wider_than_a_small_phone(meet):
     for path, submit in ("login", "登录 Log in"), ("reset", "保存并登录"):
         page.goto(f"{shopper.place.pages}/{path}.html")
         button(page, submit).first.click()
-        fits()
+        fits(empty_field)
     page.goto(f"{shopper.place.pages}/oauth_callback.html")
     fits("这里没有要完成的登录")
     faces = page.evaluate("import('./faces.js').then(({faces}) => Object.entries(faces).filter(([, f]) => f.step))")
@@ -643,7 +588,7 @@ def test_no_page_is_wider_than_a_small_phone(meet):
 
     page = shopper.arrive(next="/?narrow")
     button(page, "绑定并登录").click()
-    fits()
+    fits(empty_field)
     shopper.receive_sms(page)
     fits("绑定手机号")
     shopper.fill_in(page, sms_code="12345")

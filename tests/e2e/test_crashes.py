@@ -7,7 +7,6 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from uuid import uuid4
 
 import pytest
 from redis import Redis
@@ -30,23 +29,20 @@ pytestmark = pytest.mark.servers
 
 PAGES = ("/", "/oauth_callback.html", "/oauth/qq/authorization/?next=/cart")
 CACHE_UNAVAILABLE = (503, "cache_unavailable")
+BIND_TOKEN, NO_SMS_CODE = {"access_token", "next"}, {"sms_code", "message", "code"}
 
 
 class Site:
     """A shop whose servers can be stopped and started again on the same ports."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, stack):
         self.var = folder
-        self.database, self.cache, self.rest = ExitStack(), ExitStack(), ExitStack()
-        self.database_url = self.cache_url = None
-        self.redis_port = processes.free_port()
-
-    def start(self):
+        self.database, self.cache = (stack.enter_context(ExitStack()) for _ in range(2))
+        self.database_url, self.redis_port = None, processes.free_port()
         self.start_database()
         self.start_cache()
         environ = {"DATABASE_URL": self.database_url, "CACHE_URL": self.cache_url, "QQ_TIMEOUT": "2"}
-        serving = shop_and_qq(self.var, DJANGO_SETTINGS_MODULE=SETTINGS, **environ)
-        self.shop, self.qq = self.rest.enter_context(serving)
+        self.shop, self.qq = stack.enter_context(shop_and_qq(self.var, DJANGO_SETTINGS_MODULE=SETTINGS, **environ))
 
     def new_shopper(self, person=None):
         return Shopper([self.shop], self.qq, person)
@@ -93,19 +89,11 @@ class Site:
             finally:
                 redis.replicaof("NO", "ONE")
 
-    def end(self):
-        for stack in (self.rest, self.cache, self.database):
-            stack.close()
-
 
 @pytest.fixture(scope="module")
 def running_site(tmp_path_factory):
-    site = Site(tmp_path_factory.mktemp("site"))
-    try:
-        site.start()
-        yield site
-    finally:
-        site.end()
+    with ExitStack() as stack:
+        yield Site(tmp_path_factory.mktemp("site"), stack)
 
 
 @pytest.fixture
@@ -145,22 +133,18 @@ def bind_until(site, shopper, form, pool):
     return bind_until
 
 
-def assert_failed(call, failure):
-    if failure == "kill_worker":
-        with pytest.raises(OSError, match="closed connection"):
-            call.result()
-    else:
-        assert_server_error(call.result())
+def assert_connection_closed(call):
+    with pytest.raises(OSError, match="closed connection"):
+        call.result()
 
 
 def users_with(site, shopper, form):
     """Return the users who have the form's mobile, and those the shopper's openid is bound to."""
-    return (
-        query_database(site.database_url, "SELECT id FROM tb_users WHERE mobile = %s", form["mobile"]),
-        query_database(
-            site.database_url, "SELECT user_id FROM tb_oauth_qq WHERE openid = %s", site.qq.openid(shopper.person)
-        ),
-    )
+    queries = {
+        "SELECT id FROM tb_users WHERE mobile = %s": form["mobile"],
+        "SELECT user_id FROM tb_oauth_qq WHERE openid = %s": site.qq.openid(shopper.person),
+    }
+    return tuple(query_database(site.database_url, *query) for query in queries.items())
 
 
 def assert_logged_in(site, shopper, form, answer):
@@ -178,8 +162,9 @@ def assert_can_bind(site, shopper):
     assert_logged_in(site, shopper, form, shopper.bind(form))
 
 
-def assert_gets_bind_token(answer):
-    assert (answer.status, answer.json().keys()) == (200, {"access_token", "next"})
+def assert_names(status, names, answer):
+    """The answer has this status and exactly these fields."""
+    assert (answer.status, answer.json().keys()) == (status, names)
 
 
 def assert_server_error(answer):
@@ -198,7 +183,10 @@ def assert_pages_work(site, shopper):
 def test_failure_before_the_binding_is_written_leaves_nothing(site, shopper, form, bind_until, failure):
     with bind_until(USER_WRITTEN) as (stop, sent):
         getattr(site, failure)(stop.wait())
-    assert_failed(sent, failure)
+    if failure == "kill_worker":
+        assert_connection_closed(sent)
+    else:
+        assert_server_error(sent.result())
     assert users_with(site, shopper, form) == ([], [])
     assert_logged_in(site, shopper, form, shopper.bind(form))
 
@@ -209,7 +197,7 @@ def test_failure_after_the_commit_keeps_the_binding(site, shopper, form, bind_un
     with bind_until(moment) as (stop, sent):
         getattr(site, failure)(stop.wait())
     if failure == "kill_worker":
-        assert_failed(sent, failure)
+        assert_connection_closed(sent)
     else:
         sent.result()  # a login or an error: the shop may or may not need the database for its answer
     (user_id,), _ = users_with(site, shopper, form)
@@ -232,10 +220,10 @@ def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, 
     call = pool.submit(other.collect, code)
     processes.wait_until(lambda: site.count_exchanges() > before, "QQ is called")
     site.kill_worker(worker)
-    assert_failed(call, "kill_worker")
+    assert_connection_closed(call)
     assert [status_and_code(other.collect(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
     assert site.count_exchanges() == before + 1
-    assert_gets_bind_token(other.collect(other.arrive()))
+    assert_names(200, BIND_TOKEN, other.collect(other.arrive()))
 
 
 def test_nothing_is_used_up_while_the_database_is_down(site, shopper, form):
@@ -249,7 +237,7 @@ def test_nothing_is_used_up_while_the_database_is_down(site, shopper, form):
         assert_pages_work(site, shopper)
     finally:
         site.start_database()
-    assert_gets_bind_token(arrived.collect(code))
+    assert_names(200, BIND_TOKEN, arrived.collect(code))
     assert_logged_in(site, shopper, form, shopper.bind(form))
 
 
@@ -261,20 +249,12 @@ def outage(site, request):
     return getattr(site, request.param)
 
 
-def solve_image_code(site, shopper):
-    """Return the address that sends an SMS to a new number."""
-    image_code_id = str(uuid4())
-    shopper.visitor.get(f"{site.shop.url}/image_codes/{image_code_id}/")
-    text = site.shop.last_line("captcha.log", id=image_code_id)["text"]
-    return f"{site.shop.url}/sms_codes/{new_mobile()}/?text={text}&image_code_id={image_code_id}"
-
-
 @requirement("9.8")
 def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(site, outage):
     newcomer, signed_in, arrived, asking, filling_in, member = shoppers = [site.new_shopper() for _ in range(6)]
     callback = signed_in.sign_in()
     code = arrived.arrive()
-    sms_address = solve_image_code(site, asking)
+    sms_address = site.shop.sms_address(asking.visitor, new_mobile())
     form = filling_in.fill_in(new_mobile())
     members_form = member.fill_in(new_mobile())
     logged_in = member.bind(members_form).json()
@@ -284,15 +264,15 @@ def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(sit
     with outage():
         assert read_page(newcomer.start()) == {"error": "cache_unavailable", "state": "/cart"}
         assert signed_in.come_back(callback)["error"] == "cache_unavailable"
-        assert status_and_code(arrived.collect(code)) == CACHE_UNAVAILABLE
         for answer in (
+            arrived.collect(code),
             asking.visitor.get(sms_address),
             member.visitor.post(f"{site.shop.url}/authorizations/", password),
             asking.visitor.get(f"{site.shop.url}/image_codes/00000000-0000-4000-8000-000000000000/"),
+            filling_in.bind(form),
+            member.bind(members_form),  # a repeat needs the cache too
         ):
             assert status_and_code(answer) == CACHE_UNAVAILABLE
-        assert status_and_code(filling_in.bind(form)) == CACHE_UNAVAILABLE
-        assert status_and_code(member.bind(members_form)) == CACHE_UNAVAILABLE  # a repeat needs the cache too
         assert_pages_work(site, newcomer)
         me = member.visitor.get(f"{site.shop.url}/user/", Authorization=f"JWT {logged_in['token']}")
         assert (me.status, me.json()["id"]) == (200, logged_in["user_id"])
@@ -312,7 +292,7 @@ def test_cache_lost_before_the_binding_is_written_rolls_the_bind_back(site, outa
     assert users_with(site, shopper, form) == ([], [])
     again = shopper.bind(form)
     if status_and_code(again) == (400, "invalid"):  # the cache lost the SMS code; the openid is in the bind token
-        assert again.json().keys() == {"sms_code", "message", "code"}
+        assert_names(400, NO_SMS_CODE, again)
         again = shopper.bind({**form, "sms_code": shopper.receive_sms_code(form["mobile"])})
     assert_logged_in(site, shopper, form, again)
 
@@ -328,39 +308,31 @@ def test_cache_lost_after_the_commit_keeps_the_binding(site, outage, shopper, fo
 
 
 def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
-    signed_in, arrived, asking, filling_in = (site.new_shopper() for _ in range(4))
-    callback = signed_in.sign_in()
-    code = arrived.arrive()
-    sms_address = solve_image_code(site, asking)
+    signed_in, arrived, asking, filling_in, member = (site.new_shopper() for _ in range(5))
+    callback, used_callback = signed_in.sign_in(), member.sign_in()
+    stolen_cookies = list(member.visitor.cookies)
+    code, members_code = arrived.arrive(), member.come_back(used_callback)["code"]
+    sms_address = site.shop.sms_address(asking.visitor, new_mobile())
     form = filling_in.fill_in(new_mobile())
+    members_form = member.fill_in(new_mobile(), member.collect(members_code).json()["access_token"])
+    assert_logged_in(site, member, members_form, member.bind(members_form))
     exchanges = site.count_exchanges()
     site.flush_cache()
 
     assert status_and_code(arrived.collect(code)) == (400, "code_invalid")
     assert site.count_exchanges() == exchanges
-    refused = asking.visitor.get(sms_address)
-    assert (refused.status, refused.json().keys()) == (400, {"message", "code", "text"})
-    unproved = filling_in.bind(form)
-    assert (unproved.status, unproved.json().keys()) == (400, {"sms_code", "message", "code"})
+    assert_names(400, {"text", "message", "code"}, asking.visitor.get(sms_address))
+    assert_names(400, NO_SMS_CODE, filling_in.bind(form))
     assert users_with(site, filling_in, form) == ([], [])
+    assert status_and_code(member.bind(members_form)) == (400, "already_bound")
+    for cookie in stolen_cookies:
+        member.visitor.cookies.set_cookie(cookie)
+    code = member.come_back(used_callback)["code"]
+    assert status_and_code(member.collect(code)) == (400, "qq_rejected")  # QQ accepts a code once
 
     # The state is in the cookie and the openid in the bind token: both outlive the cache.
-    assert_gets_bind_token(signed_in.collect(signed_in.come_back(callback)["code"]))
+    assert_names(200, BIND_TOKEN, signed_in.collect(signed_in.come_back(callback)["code"]))
     again = filling_in.bind({**form, "sms_code": filling_in.receive_sms_code(form["mobile"])})
     assert_logged_in(site, filling_in, form, again)
     for shopper in (arrived, asking):
         assert_can_bind(site, shopper)
-
-
-def test_values_used_before_a_flush_stay_used(site, shopper):
-    callback = shopper.sign_in()
-    cookies = list(shopper.visitor.cookies)  # stolen, together with the address
-    form = shopper.fill_in(new_mobile(), shopper.collect(shopper.come_back(callback)["code"]).json()["access_token"])
-    assert_logged_in(site, shopper, form, shopper.bind(form))
-    site.flush_cache()
-
-    assert status_and_code(shopper.bind(form)) == (400, "already_bound")
-    for cookie in cookies:
-        shopper.visitor.cookies.set_cookie(cookie)
-    code = shopper.come_back(callback)["code"]
-    assert status_and_code(shopper.collect(code)) == (400, "qq_rejected")  # QQ accepts a code once

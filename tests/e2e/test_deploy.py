@@ -6,6 +6,7 @@ import socket
 import sysconfig
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import trustme
@@ -16,21 +17,13 @@ from tests.tools import processes
 from tests.tools.processes import HOST, ROOT, Visitor
 from tests.tools.shoppers import Shopper, at_once, new_mobile, query_database
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(processes.find("nginx") is None, reason="no nginx"),
-]
+pytestmark = [pytest.mark.servers, pytest.mark.skipif(not processes.find("nginx"), reason="no nginx")]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("deploy")
-
-
-@pytest.fixture(scope="module")
-def certificate(folder):
     """A folder with nginx's key and certificate, issued by an authority that this process trusts."""
-    authority = trustme.CA()
+    folder, authority = tmp_path_factory.mktemp("deploy"), trustme.CA()
     authority.cert_pem.write_to_path(folder / "authority.pem")
     issued = authority.issue_cert(HOST)
     issued.private_key_pem.write_to_path(folder / "key.pem")
@@ -67,31 +60,27 @@ def nginx(folder, certificate, gunicorn_port):
         f"events {{}} http {{ {temporary} include {folder / 'site.conf'}; }}"
     )
     log = folder / "start.log"
-    with processes.running([processes.find("nginx"), "-e", str(log), "-c", str(main)], log) as process:
-        processes.wait_until(lambda: process.poll() is not None or processes.accepts(https), "nginx listens")
-        assert process.poll() is None, log.read_text()
+    with processes.listening(https, [processes.find("nginx"), "-e", str(log), "-c", str(main)], log):
         yield f"http://{HOST}:{http}", f"https://{HOST}:{https}"
 
 
 @pytest.fixture(scope="module")
-def shop(certificate, folder):
+def shop(folder):
     """The shop behind nginx. Replaces the fixture of that name in conftest.py."""
     listener = processes.listen()
-    with nginx(folder / "nginx", certificate, listener.getsockname()[1]) as (http, https):
-        callback = f"{https}/oauth/qq/callback/"
-        environ = {"QQ_REDIRECT_URI": callback, "QQ_CALLBACK_PAGE": f"{https}/oauth_callback.html"}
-        environ["GUNICORN_CMD_ARGS"] = "--config=python:meiduo.server"
+    with nginx(folder / "nginx", folder, listener.getsockname()[1]) as (http, https):
+        environ = {"QQ_REDIRECT_URI": f"{https}/oauth/qq/callback/", "QQ_CALLBACK_PAGE": f"{https}/oauth_callback.html"}
+        environ |= {"GUNICORN_CMD_ARGS": "--config=python:meiduo.server"}
         with (
-            standin.running(callbacks=[callback]) as qq,
+            standin.running(callbacks=[environ["QQ_REDIRECT_URI"]]) as qq,
             processes.shop(folder, qq, listener=listener, **environ) as gunicorn,
         ):
-            behind_nginx = processes.Shop(https, gunicorn.var, gunicorn.process)
-            yield {"qq": qq, "http": http, "https": https, "shop": behind_nginx, "gunicorn": gunicorn.url}
+            yield SimpleNamespace(qq=qq, http=http, url=https, var=gunicorn.var, gunicorn=gunicorn)
 
 
 @pytest.fixture
 def shopper(shop):
-    return Shopper([shop["shop"]], shop["qq"])
+    return Shopper([processes.Shop(shop.url, shop.var, shop.gunicorn.process)], shop.qq)
 
 
 def nginx_logs(folder):
@@ -108,7 +97,7 @@ def test_login_works_and_leaves_no_secret_in_the_logs_of_nginx(shopper, shop, fo
     assert {cookie.name[:7] for cookie in shopper.visitor.cookies} == {"__Host-"}
     again = shopper.collect(shopper.arrive())
     assert (again.status, again.json()["user_id"]) == (200, answer.json()["user_id"])
-    shopper.visitor.get(f"{shop['https']}/mobiles/%0a{mobile}/{mobile}/count/")
+    shopper.visitor.get(f"{shop.url}/mobiles/%0a{mobile}/{mobile}/count/")
 
     processes.wait_until(lambda: '"GET /mobiles/\\x0A***" 404 ' in nginx_logs(folder), "nginx has written its log")
     written = nginx_logs(folder)
@@ -120,7 +109,7 @@ def test_login_works_and_leaves_no_secret_in_the_logs_of_nginx(shopper, shop, fo
 
 def test_shop_gets_the_real_client_address_and_the_request_id_of_nginx(shop, folder):
     forged = {"X_Forwarded_Proto": "http", "X_Request_ID": "forged"}
-    Visitor(address="198.18.0.1").get(f"{shop['https']}/oauth/qq/login/", **forged)
+    Visitor(address="198.18.0.1").get(f"{shop.url}/oauth/qq/login/", **forged)
     (log,) = (path.read_text() for path in folder.glob("shop-*.log"))
     event = [line for line in log.splitlines() if '"event": "start"' in line][-1]
     assert '"address": "127.0.0.1"' in event
@@ -131,12 +120,12 @@ def test_shop_gets_the_real_client_address_and_the_request_id_of_nginx(shop, fol
 
 
 def test_http_is_redirected_to_https(shop):
-    answer = Visitor().get(f"{shop['http']}/login.html?next=/cart", Host="evil.example")
+    answer = Visitor().get(f"{shop.http}/login.html?next=/cart", Host="evil.example")
     assert (answer.status, answer.headers["Location"]) == (301, f"https://{HOST}/login.html?next=/cart")
 
 
 def test_browser_with_the_cookies_of_39_flows_can_log_in(shopper, shop):
-    start = f"{shop['https']}/oauth/qq/login/?next=/"
+    start = f"{shop.url}/oauth/qq/login/?next=/"
     cookies = [f"__Host-qq_flow_{number:012x}=malformed" for number in range(10)]
     for visitor in [Visitor() for _ in range(29)]:
         assert visitor.get(start).status == 302
@@ -148,61 +137,62 @@ def test_browser_with_the_cookies_of_39_flows_can_log_in(shopper, shop):
 
 
 def test_body_that_is_too_long_gets_the_shops_error(shop):
-    answer = Visitor().post(f"{shop['https']}/oauth/qq/users/", {"mobile": "1" * 40_000})
+    answer = Visitor().post(f"{shop.url}/oauth/qq/users/", {"mobile": "1" * 40_000})
     assert (answer.status, answer.json()["code"]) == (413, "invalid")
 
 
-def test_request_that_may_have_reached_the_shop_is_neither_repeated_nor_logged(certificate, tmp_path):
+def test_request_that_may_have_reached_the_shop_is_neither_repeated_nor_logged(folder, tmp_path):
     received = []
 
     def close_on_the_second_request():
         """Answer one request, keep the connection open, and close it on the next request."""
-        with listener:
-            while True:
-                client, _ = listener.accept()
-                with client:
-                    while request := client.recv(65536):
-                        received.append(request.split()[1])
-                        if len(received) > 1:
-                            break
-                        client.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        while True:
+            client, _ = listener.accept()
+            with client:
+                while request := client.recv(65536):
+                    received.append(request.split()[1])
+                    if len(received) > 1:
+                        break
+                    client.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     listener = processes.listen()
     threading.Thread(target=close_on_the_second_request, daemon=True).start()
-    with nginx(tmp_path / "nginx", certificate, listener.getsockname()[1]) as (_, https):
+    with nginx(tmp_path / "nginx", folder, listener.getsockname()[1]) as (_, https):
         statuses = [Visitor().get(f"{https}/?code={name}").status for name in "ab"]
     assert (statuses, received) == ([204, 502], [b"/?code=a", b"/?code=b"])
     assert "code=" not in nginx_logs(tmp_path)
 
 
 def test_each_thread_keeps_one_database_connection_and_replaces_a_dead_one(shop):
-    database_url = os.environ["DATABASE_URL"]
+    database_url, address = os.environ["DATABASE_URL"], f"{shop.gunicorn.url}/usernames/nobody/count/"
+    query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
 
-    def connections():
-        query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-        return query_database(database_url, query)
+    def wait_for_connections(dead):
+        """Return the connections of the shop once each of its 16 threads has served, without these."""
+        found = set()
 
-    def all_threads_have_served():
-        address = f"{shop['gunicorn']}/usernames/nobody/count/"
-        assert {answer.status for answer in at_once(*[lambda: Visitor().get(address)] * 64)} == {200}
-        return len(connections()) >= 16
+        def have_served():
+            assert {answer.status for answer in at_once(*[lambda: Visitor().get(address)] * 64)} == {200}
+            found.clear()
+            found.update(query_database(database_url, query))
+            return len(found) == 16 and not found & dead
 
-    processes.wait_until(all_threads_have_served, "each of the 16 threads has served")
-    before = connections()
+        processes.wait_until(have_served, "each of the 16 threads has served with one connection")
+        return found
+
+    before = wait_for_connections(set())
     for id in before:
         query_database(database_url, f"KILL {id}")
-    processes.wait_until(all_threads_have_served, "each of the 16 threads has served again")
-    assert (len(before), len(connections())) == (16, 16)
-    assert not set(before) & set(connections())
+    wait_for_connections(before)
 
 
 # The systemd unit -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def unit(certificate, tmp_path):
+def unit(folder, tmp_path):
     """gunicorn as the unit starts it, in production mode behind nginx: process, log, port and the shop's address."""
-    port = processes.free_port()
+    port, log = processes.free_port(), tmp_path / "unit.log"
     (command,) = re.findall("^ExecStart=(.+)$", (ROOT / "deploy/meiduo.service").read_text(), re.MULTILINE)
     command = command.replace("/srv/meiduo/.venv/bin", sysconfig.get_path("scripts")).replace("8000", str(port))
     environ = PRODUCTION | {"ALLOWED_HOSTS": HOST, "NUM_PROXIES": "1", "WEB_CONCURRENCY": "2"}
@@ -211,10 +201,9 @@ def unit(certificate, tmp_path):
     systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     systemd.bind(environ["NOTIFY_SOCKET"])
     systemd.settimeout(processes.SECONDS_TO_START)
-    log = tmp_path / "unit.log"
     with (
         systemd,
-        nginx(tmp_path / "nginx", certificate, port) as (_, https),
+        nginx(tmp_path / "nginx", folder, port) as (_, https),
         processes.running(command.split(), log, cwd=ROOT, env=environ) as process,
     ):
         assert systemd.recv(100).startswith(b"READY=1")

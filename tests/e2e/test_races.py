@@ -1,8 +1,10 @@
-"""Calls at the same moment, in two processes of one shop that share a MariaDB and a Redis."""
+"""Calls at the same moment, in two processes of one shop that share a MariaDB and a Redis; limits hold under load."""
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -10,18 +12,21 @@ from django.core.cache import cache
 from itsdangerous import URLSafeTimedSerializer
 
 from apps.oauth.models import OAuthQQUser
+from tests.conftest import token_requests
 from tests.e2e.stops import SETTINGS, noted_binds
 from tests.tools import processes
+from tests.tools.processes import Visitor, random_address
 from tests.tools.requirements import requirement
 from tests.tools.shoppers import (
     PASSWORD,
     Shopper,
     a_few_at_a_time,
-    at_once,
     database_of_the_tests,
+    each_at_once,
     find_inconsistencies,
     new_mobile,
     new_person,
+    read_page,
     shop_and_qq,
     tally,
 )
@@ -40,7 +45,7 @@ def environ(django_db_setup):
 
 @pytest.fixture(scope="module")
 def two_processes(environ, tmp_path_factory):
-    environ, var = dict(environ), tmp_path_factory.mktemp("var")
+    var = tmp_path_factory.mktemp("var")
     with shop_and_qq(var, **environ, threads=32) as (first, qq):
         urls = {
             "QQ_REDIRECT_URI": f"{first.url}/oauth/qq/callback/",
@@ -66,12 +71,8 @@ def shopper(shops, qq):
     return Shopper(shops, qq)
 
 
-def token_requests(qq):
-    return len(qq.requests("/oauth2.0/token"))
-
-
 def collect_six_times(shopper, code):
-    return at_once(*(lambda shop=shop: shopper.collect(code, shop) for shop in (0, 1) * 3))
+    return each_at_once(partial(shopper.collect, code), (0, 1) * 3)
 
 
 @requirement("1.5")
@@ -86,15 +87,7 @@ def test_six_calls_for_one_flow_share_one_exchange_with_qq(shopper, qq):
     payloads = [URLSafeTimedSerializer("any key").loads_unsafe(bind_token)[1] for bind_token in bind_tokens]
     assert payloads == [payloads[0]] * 6  # the tokens differ only in the second they were signed
     assert payloads[0]["openid"] == qq.openid(shopper.person)
-    user = shopper.bind(shopper.fill_in(new_mobile(), bind_tokens[-1]), shop=1).json()
-
-    code = shopper.arrive()
-    answers = collect_six_times(shopper, code)
-    assert tally(answers) == {(200, None): 6}
-    bodies = [answer.json() for answer in answers]
-    assert all(body.pop("token") for body in bodies)
-    assert bodies == [{"user_id": user["id"], "username": user["username"], "next": "/cart"}] * 6
-    assert token_requests(qq) == 2
+    assert token_requests(qq) == 1
 
 
 @requirement("1.5")
@@ -114,7 +107,7 @@ def test_six_calls_share_one_failure_of_qq_within_the_timeout(shopper, qq):
 def test_six_callbacks_with_one_state_let_one_pass(shopper):
     callback = shopper.sign_in()
     other = callback.replace(shopper.shops[0].url, shopper.shops[1].url)
-    queries = at_once(*(lambda address=address: shopper.come_back(address) for address in (callback, other) * 3))
+    queries = each_at_once(shopper.come_back, (callback, other) * 3)
     codes = [query["code"] for query in queries if "code" in query]
     assert len(codes) == 1
     assert [query for query in queries if "code" not in query] == [{"error": "state_used", "state": "/cart"}] * 5
@@ -132,8 +125,7 @@ def bind_at_once(shops, environ):
     """
 
     def bind_at_once(shoppers, forms):
-        pairs = enumerate(zip(shoppers, forms, strict=True))
-        answers = at_once(*(lambda s=s, form=form, shop=n % 2: s.bind(form, shop) for n, (s, form) in pairs))
+        answers = each_at_once(Shopper.bind, shoppers, forms, (0, 1) * (len(forms) // 2))
         user, binding = get_user_model().objects.get(), OAuthQQUser.objects.get()
         assert binding.user_id == user.pk
         assert {answer.json()["user_id"] for answer in answers if answer.status == 200} <= {user.pk}
@@ -146,10 +138,6 @@ def bind_at_once(shops, environ):
     return bind_at_once
 
 
-def get_bind_tokens(shoppers):
-    return a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
-
-
 def only_winner(answers):
     (winner,) = (place for place, answer in enumerate(answers) if answer.status == 200)
     return winner
@@ -159,10 +147,10 @@ def only_winner(answers):
 def test_one_openid_with_50_mobiles_at_once_is_bound_once(shops, qq, bind_at_once):
     person = new_person()
     shoppers = [Shopper(shops, qq, person) for _ in range(WIDE)]
-    bind_tokens = get_bind_tokens(shoppers)
+    bind_tokens = a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
     for _ in range(ROUNDS):
         fillings = zip(shoppers, bind_tokens, strict=True)
-        forms = a_few_at_a_time([lambda s=s, token=token: s.fill_in(new_mobile(), token) for s, token in fillings])
+        forms = a_few_at_a_time([partial(shopper.fill_in, new_mobile(), token) for shopper, token in fillings])
         answers, user, openid = bind_at_once(shoppers, forms)
         assert tally(answers) == {(200, None): 1, (400, "already_bound"): WIDE - 1}
         assert (openid, user.mobile) == (qq.openid(person), forms[only_winner(answers)]["mobile"])
@@ -171,7 +159,7 @@ def test_one_openid_with_50_mobiles_at_once_is_bound_once(shops, qq, bind_at_onc
 @requirement("7.5")
 def test_one_mobile_with_50_openids_at_once_is_bound_to_one(shops, qq, bind_at_once):
     shoppers = [Shopper(shops, qq) for _ in range(WIDE)]
-    bind_tokens = get_bind_tokens(shoppers)
+    bind_tokens = a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
     for _ in range(ROUNDS):
         form = shoppers[0].fill_in(new_mobile(), bind_tokens[0])
         answers, user, openid = bind_at_once(shoppers, [{**form, "access_token": token} for token in bind_tokens])
@@ -200,7 +188,7 @@ def test_one_form_sent_20_times_at_once_binds_once(shopper, qq, bind_at_once):
 
 @requirement("8.7")
 def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
-    hanging, visitor = 48, processes.Visitor()  # of the shop's 64 threads
+    hanging, visitor = 48, Visitor()  # of the shop's 64 threads
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(100))  # closed last, after the shop and its QQ have ended
         settings = {**environ, "threads": 64, "QQ_TIMEOUT": "60", "QQ_MAX_CONCURRENCY": str(hanging)}
@@ -228,3 +216,89 @@ def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
         rejected = [call.result() for call in calls if call.done()]
         assert tally(rejected) == {(503, "qq_busy"): 100 - hanging}  # all others still wait for QQ
         assert {answer.headers["Retry-After"] for answer in rejected} == {"1"}
+
+
+# Limits: each way of counting once; tests/oauth/test_ratelimit.py and tests/users/ test all limits in one process -----
+
+
+def forged(address):
+    """Headers of a caller at this address who claims to be a proxy for another client each time."""
+    return {"X_Forwarded_For": f"{random_address()}, {address}"}
+
+
+def assert_passed(number, answers, passed=(400, "invalid")):
+    """This many answers have this status and code; all others are "throttled" and say when to try again."""
+    assert tally(answers) == {passed: number, (429, "throttled"): len(answers) - number}
+    assert_retry_after(answer for answer in answers if answer.status == 429)
+
+
+def assert_retry_after(answers):
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 3600 for answer in answers)
+
+
+@requirement("9.7", "11 start")
+def test_60_of_100_starts_from_one_address_pass(shops, qq):
+    address = random_address()
+    urls = [f"{shop.url}/oauth/qq/login/?next=/cart" for shop in shops] * WIDE
+    answers = each_at_once(lambda url: Visitor().get(url, **forged(address)), urls)
+    assert {answer.status for answer in answers} == {302}
+    at_qq = [answer for answer in answers if answer.headers["Location"].startswith(qq.url)]
+    refused = [answer for answer in answers if answer not in at_qq]
+    assert (len(at_qq), len(refused)) == (60, 40)
+    assert all(read_page(answer.headers["Location"])["error"] == "throttled" for answer in refused)
+    assert not any(answer.headers["Set-Cookie"] for answer in refused)
+    assert_retry_after(refused)
+
+
+@requirement("11 callback")
+def test_30_of_50_callbacks_from_one_address_pass(shops, qq):
+    address, shoppers = random_address(), [Shopper(shops, qq) for _ in range(WIDE)]
+    callbacks = a_few_at_a_time([shopper.sign_in for shopper in shoppers])
+    callbacks[::2] = [callback.replace(shops[0].url, shops[1].url) for callback in callbacks[::2]]
+    answers = each_at_once(lambda s, callback: s.visitor.get(callback, **forged(address)), shoppers, callbacks)
+    errors = Counter(read_page(answer.headers["Location"]).get("error") for answer in answers)
+    assert errors == {None: 30, "throttled": 20}
+
+
+@requirement("6.1")
+def test_10_of_100_wrong_passwords_from_one_address_pass(shops):
+    address, urls = random_address(), [f"{shop.url}/authorizations/" for shop in shops] * WIDE
+
+    def log_in(url):
+        return Visitor().post(url, {"username": new_mobile(), "password": PASSWORD}, **forged(address))
+
+    assert_passed(10, each_at_once(log_in, urls))
+
+
+@requirement("9.7", "11 bind, failed")
+def test_5_of_100_wrong_forms_of_one_flow_pass_from_whatever_address(shopper):
+    form = {
+        "mobile": new_mobile(),
+        "password": PASSWORD,
+        "sms_code": "000000",
+        "access_token": shopper.get_bind_token(),
+    }
+    answers = each_at_once(lambda shop: shopper.bind(form, shop, X_Forwarded_For=random_address()), (0, 1) * WIDE)
+    assert tally(answers) == {(400, "invalid"): 5, (400, "bind_tries"): 95}
+
+
+def assert_sms_sent(number, shops, mobiles, **headers):
+    """Ask for SMS codes at the same moment: this many are sent."""
+    log = shops[0].var / "sms.log"
+    log.unlink(missing_ok=True)
+    pairs = zip(shops * (len(mobiles) // 2), mobiles, strict=True)
+    addresses = a_few_at_a_time([partial(shop.sms_address, Visitor(), mobile) for shop, mobile in pairs])
+    answers = each_at_once(lambda address: Visitor().get(address, **headers), addresses)
+    assert_passed(number, answers, passed=(200, None))
+    assert len(log.read_text().splitlines()) == number
+
+
+@requirement("6.4", "11 SMS send")
+def test_20_requests_at_once_send_1_sms_to_one_number(shops):
+    for _ in range(5):
+        assert_sms_sent(1, shops, [new_mobile()] * 20)
+
+
+@requirement("6.4", "11 SMS send")
+def test_20_of_40_sms_requests_from_one_address_pass(shops):
+    assert_sms_sent(20, shops, [new_mobile() for _ in range(40)], **forged(random_address()))

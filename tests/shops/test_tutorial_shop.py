@@ -5,10 +5,10 @@ import json
 import os
 import secrets
 import sqlite3
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,11 +20,11 @@ import standin
 from standin import QQ
 from tests.e2e import test_browser
 from tests.oauth.contrib.test_meiduo import install
+from tests.shops.test_other_shop import SHOPS, WSGI
 from tests.tools import processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers]
 
-SHOPS = processes.ROOT / "tests/shops"
 chromium = test_browser.chromium
 
 PASSWORD, CODE = "correct horse", "024680"
@@ -33,8 +33,7 @@ BOUND_BEFORE = "李四"
 NEXT = "/user_center_info.html?from=购物车"
 
 
-@dataclass(frozen=True)
-class TutorialShop:
+class TutorialShop(NamedTuple):
     api: str
     pages: str
     qq: QQ
@@ -74,24 +73,22 @@ def shop(tmp_path_factory):
         test_browser.static_server(pages) as origin,
         standin.running(callbacks=[processes.callback_of(listener)]) as qq,
     ):
-        redis = redis_url.rpartition("/")[0]
+        redis, database = redis_url.rpartition("/")[0], var / "db.sqlite3"
         settings = {
             "DJANGO_SETTINGS_MODULE": "tutorial_shop.settings",
             "PYTHONPATH": os.pathsep.join((str(packages), str(SHOPS))),
-            "TUTORIAL_SHOP_DATABASE": str(var / "db.sqlite3"),
+            "TUTORIAL_SHOP_DATABASE": str(database),
             "TUTORIAL_SHOP_REDIS": redis,
             "TUTORIAL_SHOP_PAGES": origin,
-            "QQ_CLIENT_ID": qq.client_id,
-            "QQ_CLIENT_SECRET": qq.client_secret,
-            "QQ_API_URL": qq.url,
+            **processes.settings_of(qq),
             "QQ_REDIRECT_URI": processes.callback_of(listener),
             "QQ_CALLBACK_PAGE": f"{origin}/oauth_callback.html",
         }
         tutorial_shop = TutorialShop(api, origin, qq, redis, var, {**os.environ, **settings})
         tutorial_shop.manage_before("migrate", "--verbosity=0")
-        add_old_data(var / "db.sqlite3", qq)
-        copy(var / "db.sqlite3", var / "before.sqlite3")
-        with processes.shop(var, qq, listener=listener, wsgi="tutorial_shop.wsgi", cwd=SHOPS, **settings):
+        add_old_data(database, qq)
+        copy(database, var / "before.sqlite3")
+        with processes.shop(var, qq, listener=listener, wsgi=WSGI, cwd=SHOPS, **settings):
             yield tutorial_shop
 
 
@@ -110,24 +107,19 @@ def add_old_data(database, qq):
 
 
 class Shopper:
-    """A user with a Chromium profile and something in the cart."""
+    """A user with a Chromium profile and something in the cart, who signs in with QQ."""
 
     def __init__(self, shop, context, person):
-        self.shop = shop
-        self.context = context
-        self.person = person
+        self.shop, self.context = shop, context
         self.cart = {str(secrets.randbelow(1000)): "2"}
         cookie = base64.b64encode(json.dumps(self.cart).encode()).decode()
         context.add_cookies([{"name": "cart", "value": cookie, "url": shop.api}])
         self.calls = []  # methods of the calls to the shop's API
         context.on("request", lambda sent: sent.url.startswith(shop.api) and self.calls.append(sent.method))
         self.page = context.new_page()
-
-    def sign_in(self):
-        """Press the QQ button of the login page and choose the account on QQ's page."""
         self.page.goto(f"{self.shop.pages}/login.html?next={NEXT}")
         self.page.get_by_text("QQ登录").click()
-        self.page.get_by_label("或者任何人").fill(self.person)
+        self.page.get_by_label("或者任何人").fill(person)
         self.page.get_by_role("button", name="登录 Sign in").click()
 
     def bind(self, mobile, password=PASSWORD):
@@ -157,17 +149,12 @@ class Shopper:
 @pytest.fixture
 def sign_in(chromium, shop):
     """A function that signs a person in at QQ with a new browser profile."""
-    contexts = []
+    with ExitStack() as contexts:
 
-    def sign_in(person):
-        contexts.append(context := chromium.new_context(locale="zh-CN"))
-        shopper = Shopper(shop, context, person)
-        shopper.sign_in()
-        return shopper
+        def sign_in(person):
+            return Shopper(shop, contexts.enter_context(chromium.new_context(locale="zh-CN")), person)
 
-    yield sign_in
-    for context in contexts:
-        context.close()
+        yield sign_in
 
 
 def test_first_login_binds_the_account_and_second_login_skips_the_form(sign_in):
@@ -184,13 +171,11 @@ def test_first_login_binds_the_account_and_second_login_skips_the_form(sign_in):
     assert "POST" not in again.calls
 
 
-def test_new_number_gets_an_account_named_after_it(sign_in):
+def test_new_number_gets_an_account_named_after_it_and_an_old_binding_still_logs_in(sign_in):
     shopper = sign_in("王五")
     shopper.bind("13700000000")
     shopper.is_logged_in(3, "13700000000", "13700000000")
 
-
-def test_old_binding_still_logs_in(sign_in):
     shopper = sign_in(BOUND_BEFORE)
     shopper.is_logged_in(2, LI4, LI4)
     assert "POST" not in shopper.calls
@@ -203,12 +188,6 @@ def test_unsigned_value_with_an_impossible_time_is_refused_under_an_old_itsdange
     assert (refused.status, refused.json()["code"]) == (400, "code_invalid")
     started = processes.Visitor().get(f"{shop.api}/oauth/qq/login/", Cookie=f"qq_flow_0123456789ab=e30.{time}.AAAA")
     assert started.headers["Location"].startswith(f"{shop.qq.url}/oauth2.0/authorize?")
-
-
-READ_WITH_OLD_CODE = """
-from tutorial_shop.before.oauth.models import OAuthQQUser
-print(*OAuthQQUser.objects.filter(openid={openid!r}).values_list("user__username", flat=True))
-"""
 
 
 def contents_of(database):
@@ -227,8 +206,7 @@ def test_migrating_back_restores_the_tables_and_keeps_new_bindings(shop, sign_in
     shopper.bind("13600000000")
     expect(shopper.page.locator("#mobile")).to_have_text("13600000000")
 
-    database = str(tmp_path / "db.sqlite3")
-    copy(shop.var / "db.sqlite3", database)
+    database = str(copy(shop.var / "db.sqlite3", tmp_path))
     assert contents_of(database) != contents_of(shop.var / "before.sqlite3")
     shop.manage("migrate", "oauth", "0001", TUTORIAL_SHOP_DATABASE=database)
     assert contents_of(database) == contents_of(shop.var / "before.sqlite3")
@@ -237,7 +215,8 @@ def test_migrating_back_restores_the_tables_and_keeps_new_bindings(shop, sign_in
         return shop.manage_before(*arguments, TUTORIAL_SHOP_DATABASE=database)
 
     def read(person):
-        code = READ_WITH_OLD_CODE.format(openid=shop.qq.openid(person))
+        query = f"filter(openid={shop.qq.openid(person)!r}).values_list('user__username', flat=True)"
+        code = f"from tutorial_shop.before.oauth.models import OAuthQQUser; print(*OAuthQQUser.objects.{query})"
         return manage("shell", "--no-imports", "-c", code).split()
 
     assert (read(BOUND_BEFORE), read("赵六")) == ([LI4, LI4], ["13600000000"])

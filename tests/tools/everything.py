@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from xml.etree import ElementTree
 
 import packages
@@ -35,16 +35,9 @@ EVERYTHING = (
 )
 # Everything runs on MariaDB and Redis. These tests also run on SQLite and local memory, where developers work: their
 # results depend on transactions, unique keys or SQL, or on how the cache counts and adds.
+MODULES = ("test_binding", "test_ratelimit", "test_cache", "test_migrations", "test_models", "test_admin")
 ON_SQLITE_TOO = (
-    [
-        "tests/oauth/views",
-        "tests/oauth/test_binding.py",
-        "tests/oauth/test_ratelimit.py",
-        "tests/oauth/test_cache.py",
-        "tests/oauth/test_migrations.py",
-        "tests/oauth/test_models.py",
-        "tests/oauth/test_admin.py",
-    ],
+    ["tests/oauth/views", *(f"tests/oauth/{name}.py" for name in MODULES)],
     ["tests/users", "tests/e2e/test_fuzz.py"],  # the fuzz test runs on SQLite only
 )
 # Nothing else of the caller's environment: its DATABASE_URL or QQ_… would lead the tests to real servers.
@@ -55,8 +48,7 @@ TIMEOUT = 30 * 60  # seconds a step may take; a few minutes are usual
 
 class Run:
     def __init__(self, arguments: Sequence[str], folder: Path) -> None:
-        self.arguments = arguments
-        self.folder = folder
+        self.arguments, self.folder = arguments, folder
         self.steps: list[tuple[bool, str]] = []
         self.passed = self.failed = 0
         self.ran: set[str] = set()
@@ -74,7 +66,7 @@ class Run:
         return is_good
 
     def check(self, name: str, *command: str | Path) -> None:
-        self.count(passed=int(is_good := self.step(name, *command)), failed=int(not is_good))
+        self.count(self.step(name, *command))
 
     def pytest(self, name: str, markers: str, *paths: str, measured: bool = False, **environ: str) -> None:
         report = self.folder / f"report-{len(self.steps)}.xml"
@@ -82,28 +74,27 @@ class Run:
         options = ["-m", markers, f"--junit-xml={report}", "-o", "faulthandler_timeout=120"]
         command = [*(coverage if measured else []), "pytest", *options, *(self.arguments or paths)]
         is_good = self.step(name, *command, good=(0, NO_TESTS) if self.arguments else (0,), **environ)
-        passed = failed = 0
+        failed = self.failed
         for test in ElementTree.parse(report).iter("testcase") if report.exists() else ():
-            full_name = f"{test.get('classname')}::{test.get('name')}"
-            if (skipped := test.find("skipped")) is not None:
-                self.skipped[full_name] = skipped.get("message", "")
-                continue
-            self.ran.add(full_name)
-            is_failed = test.find("failure") is not None or test.find("error") is not None
-            passed, failed = passed + (not is_failed), failed + is_failed
-        self.count(passed, failed or int(not is_good))
+            name, results = f"{test.get('classname')}::{test.get('name')}", {part.tag: part for part in test}
+            if "skipped" in results:
+                self.skipped[name] = results["skipped"].get("message", "")
+            else:
+                self.ran.add(name)
+                self.count(not results.keys() & {"failure", "error"})
+        if not is_good and self.failed == failed:
+            self.count(False)
 
     def pytest_on(self, servers: str, markers: str, paths: tuple[list[str], list[str]], **environ: str) -> None:
         """Run the measured and the other tests; or, if the caller has chosen tests, those."""
         if self.arguments:
             self.pytest(servers, markers, **environ)
-            return
-        self.pytest(f"{servers}: apps/oauth, measured", markers, *paths[0], measured=True, **environ)
-        self.pytest(f"{servers}: everything else", markers, *paths[1], **environ)
+        else:
+            self.pytest(f"{servers}: apps/oauth, measured", markers, *paths[0], measured=True, **environ)
+            self.pytest(f"{servers}: everything else", markers, *paths[1], **environ)
 
-    def count(self, passed: int, failed: int) -> None:
-        self.passed += passed
-        self.failed += failed
+    def count(self, is_good: bool) -> None:
+        self.passed, self.failed = self.passed + is_good, self.failed + (not is_good)
 
     def summary(self) -> int:
         """Print the results; return the exit code."""
@@ -113,8 +104,7 @@ class Run:
         skipped = [(test.partition("::")[0], why) for test, why in self.skipped.items() if test not in self.ran]
         self.not_run += [f"{number} of {file}: {why}" for (file, why), number in Counter(skipped).items()]
         if self.not_run:
-            lines = ["NOT EVERYTHING WAS TESTED. These did not run:", *self.not_run]
-            print("", "!" * 80, *(f"!!  {line}" for line in lines), "!" * 80, sep="\n")
+            print("", "!!  NOT EVERYTHING WAS TESTED. These did not run:", *self.not_run, sep="\n!!  ")
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
         is_incomplete = self.not_run and os.environ.get("CI") == "true"
         return 1 if is_incomplete or not all(is_good for is_good, _ in self.steps) else 0
@@ -150,15 +140,18 @@ def main(arguments: Sequence[str]) -> int:
         return run.summary()
 
 
-def stop(*_: object) -> NoReturn:
+def on_signal(handler: Any) -> None:
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.SIG_IGN)  # a second signal must not interrupt the cleaning up
+        signal.signal(ending, handler)
+
+
+def stop(*_: object) -> NoReturn:
+    on_signal(signal.SIG_IGN)  # a second signal must not interrupt the cleaning up
     sys.exit("Stopped.")
 
 
 if __name__ == "__main__":
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, stop)
+    on_signal(stop)
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

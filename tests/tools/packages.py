@@ -21,7 +21,8 @@ REQUIREMENTS = "tests/requirements.txt"
 
 def install() -> None:
     """Install everything that is missing. Only the Python packages of the tests must succeed."""
-    install_debian_packages()
+    if wanted := missing():
+        install_debian_packages(wanted)
     print("== Installing the Python packages into .venv", flush=True)
     if not pip_install(REQUIREMENTS):
         sys.exit(f"The Python packages of {REQUIREMENTS} cannot be installed.")
@@ -46,10 +47,7 @@ def missing() -> dict[str, list[str]]:
     return {name: packages for name, (is_there, packages) in wanted.items() if not is_there}
 
 
-def install_debian_packages() -> None:
-    wanted = missing()
-    if not wanted:
-        return
+def install_debian_packages(wanted: dict[str, list[str]]) -> None:
     if os.geteuid() != 0 or not find("apt-get"):
         print("Not installed, as this is not root on Debian:", ", ".join(wanted))
         return
@@ -78,8 +76,8 @@ def unpack(program: str, install: Sequence[str]) -> None:
 
 
 def pip_install(requirements: str) -> bool:
-    command = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements)
-    return run(sys.executable, *command) == 0
+    options = ["--quiet", "--disable-pip-version-check", "-r", requirements]
+    return run(sys.executable, "-m", "pip", "install", *options) == 0
 
 
 def run(*command: str, cwd: Path = ROOT) -> int:

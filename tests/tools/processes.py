@@ -5,6 +5,7 @@ Standard library only: everything.py uses it before anything else is installed.
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -13,15 +14,15 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, ProxyHandler, Request, build_opener
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 SECONDS_TO_START = 60
 SECONDS_TO_END = 10
+AS_ROOT = ["--user=root"] if os.geteuid() == 0 else []  # without it, these servers refuse to run as root
 
 
 # The shop -------------------------------------------------------------------------------------------------------------
@@ -40,22 +42,23 @@ class Shop:
     var: Path
     process: "subprocess.Popen[bytes]"
 
-    def receive_sms_code(self, visitor: "Visitor", mobile: str) -> str:
-        """Solve an image code, ask for an SMS code and read it from the shop's log."""
+    def sms_address(self, visitor: "Visitor", mobile: str) -> str:
+        """Solve an image code; return the address that sends an SMS code to this number."""
         image_code_id = str(uuid4())
         assert visitor.get(f"{self.url}/image_codes/{image_code_id}/").status == 200
         text = self.last_line("captcha.log", id=image_code_id)["text"]
-        asked = urlencode({"text": text, "image_code_id": image_code_id})
-        answer = visitor.get(f"{self.url}/sms_codes/{mobile}/?{asked}")
+        return f"{self.url}/sms_codes/{mobile}/?text={text}&image_code_id={image_code_id}"
+
+    def receive_sms_code(self, visitor: "Visitor", mobile: str) -> str:
+        """Ask for an SMS code and read it from the shop's log."""
+        answer = visitor.get(self.sms_address(visitor, mobile))
         assert (answer.status, answer.json()) == (200, {"message": "OK"})
-        sentence = self.last_line("sms.log", mobile=mobile)["text"].partition("，")[0]
-        return "".join(char for char in sentence if char.isdigit())
+        return "".join(re.findall("[0-9]", self.last_line("sms.log", mobile=mobile)["text"].partition("，")[0]))
 
     def last_line(self, name: str, **fields: str) -> dict[str, str]:
         """Return the last JSON line of a file in the shop's folder that has these fields."""
         whole = (self.var / name).read_text(encoding="utf-8").rpartition("\n")[0]  # without a half-written line
-        lines: Iterable[dict[str, str]] = map(json.loads, whole.splitlines())
-        return [line for line in lines if fields.items() <= line.items()][-1]
+        return [line for line in map(json.loads, whole.splitlines()) if fields.items() <= line.items()][-1]
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def shop(
         "NUM_PROXIES": "1",  # so that each Visitor has an address of its own
         "QQ_REDIRECT_URI": callback_of(listener),
         "QQ_CALLBACK_PAGE": f"{url}/oauth_callback.html",
-        **({"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret} if qq else {}),
+        **(settings_of(qq) if qq else {}),
         **environ,
     }
     manage(environ, "migrate", f"--database={database}", "--verbosity=0", "--skip-checks", cwd=cwd)
@@ -105,6 +108,11 @@ def shop(
     finally:
         listener.close()
         print(f"-- output of gunicorn at {url}", log.read_text(encoding="utf-8") if log.exists() else "", sep="\n")
+
+
+def settings_of(qq: Any) -> dict[str, str]:
+    """Return the settings of a shop that calls this stand-in."""
+    return {"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret}
 
 
 def manage(environ: dict[str, str], *arguments: str, cwd: Path = ROOT) -> str:
@@ -164,23 +172,17 @@ class Visitor:
 
     def get(self, url: str, *, follow: bool = False, **headers: str) -> Answer:
         """GET an address; headers are written with _ instead of -."""
-        return self._send(Request(url, headers=_names(headers)), follow)
+        return self._send(url, None, headers, follow)
 
     def post(self, url: str, fields: Any, **headers: str) -> Answer:
         """POST the fields as JSON."""
-        headers = {"Content_Type": "application/json", **headers}
-        return self._send(Request(url, json.dumps(fields).encode(), _names(headers)), False)
+        return self._send(url, json.dumps(fields).encode(), {"Content_Type": "application/json", **headers})
 
-    def submit(self, url: str, fields: Any, *, follow: bool = False) -> Answer:
-        """POST the fields as a form."""
-        return self._send(Request(url, urlencode(fields).encode()), follow)
-
-    def _send(self, request: Request, follow: bool) -> Answer:
-        if not request.has_header("X-forwarded-for"):
-            request.add_header("X-Forwarded-For", self.address)
-        opener = self._following if follow else self._staying
+    def _send(self, url: str, body: bytes | None, headers: dict[str, str], follow: bool = False) -> Answer:
+        headers = {"X_Forwarded_For": self.address, **headers}
+        request = Request(url, body, {name.replace("_", "-"): value for name, value in headers.items()})
         try:
-            response = opener.open(request, timeout=60)
+            response = (self._following if follow else self._staying).open(request, timeout=60)
         except HTTPError as error:
             response = error
         with response:
@@ -192,19 +194,20 @@ def random_address() -> str:
     return f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
 
 
-def _names(headers: dict[str, str]) -> dict[str, str]:
-    return {name.replace("_", "-"): value for name, value in headers.items()}
-
-
 # Servers --------------------------------------------------------------------------------------------------------------
 
 
 def find(*programs: str) -> str | None:
     """Return the path of the first of these programs that is installed."""
     # The first folder is where packages.py puts programs; the last two are not on every user's PATH.
-    folders = sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"
-    path = os.pathsep.join(folders)
-    return next((found for program in programs if (found := shutil.which(program, path=path))), None)
+    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    return next(filter(None, (shutil.which(program, path=path) for program in programs)), None)
+
+
+def find_server(program: str) -> str:
+    path = find(program)
+    assert path, f"no {program}"
+    return path
 
 
 def find_redis() -> str | None:
@@ -216,9 +219,8 @@ def find_redis() -> str | None:
 def redis(folder: Path, port: int | None = None) -> Iterator[str]:
     """Run a Redis without files on disk; the block gets its address in the form of CACHE_URL."""
     port = port or free_port()
-    options = {"port": port, "bind": HOST, "dir": folder, "save": "", "appendonly": "no"}
-    options |= {"maxmemory-policy": "noeviction", "daemonize": "no"}
-    command = ["redis-server", *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
+    command = ["redis-server", "--bind", HOST, "--port", str(port), "--dir", str(folder), "--save", ""]
+    command += ["--appendonly", "no", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
     with listening(port, command, folder / "redis.log", executable=find_redis()):
         yield f"redis://{HOST}:{port}/0"
 
@@ -226,10 +228,8 @@ def redis(folder: Path, port: int | None = None) -> Iterator[str]:
 @contextmanager
 def memcached(folder: Path) -> Iterator[str]:
     """Run a memcached; the block gets its address in the form of CACHES."""
-    port = free_port()
-    server = find("memcached")
-    assert server, "no memcached"
-    with listening(port, [server, f"--listen={HOST}", f"--port={port}", *as_root()], folder / "memcached.log"):
+    command = [find_server("memcached"), f"--listen={HOST}", f"--port={(port := free_port())}", *AS_ROOT]
+    with listening(port, command, folder / "memcached.log"):
         yield f"{HOST}:{port}"
 
 
@@ -239,25 +239,21 @@ def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
 
     With the `url` of an earlier run it continues with the data in the folder.
     """
-    data, socket_path, log = folder / "mariadb", folder / "mariadb.sock", folder / "mariadb.log"
-    server = find("mariadbd")
-    assert server, "no mariadbd"
+    data, log = f"--datadir={folder / 'mariadb'}", folder / "mariadb.log"
     port = (url and urlsplit(url).port) or free_port()
-    options = [f"--datadir={data}", f"--socket={socket_path}", f"--port={port}", f"--bind-address={HOST}"]
-    options += [f"--pid-file={folder / 'mariadb.pid'}", *as_root()]
+    options = ["--no-defaults", data, f"--socket={folder / 'mariadb.sock'}", f"--port={port}", f"--bind-address={HOST}"]
+    options += [f"--pid-file={folder / 'mariadb.pid'}", *AS_ROOT]
     # The data must survive a kill -9, but not a power failure.
     options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin"]
     # At its start, MariaDB deletes the temporary tables of any other MariaDB in the same folder.
     options += ["--skip-name-resolve", f"--tmpdir={folder}"]
     if not url:
-        install, password = find("mariadb-install-db"), secrets.token_hex(16)
-        assert install, "no mariadb-install-db"
+        password, setup = secrets.token_hex(16), folder / "mariadb.sql"
         # root is authenticated by its user id on the socket: no account without a password is open on the port.
-        command = [install, "--no-defaults", f"--datadir={data}", "--skip-test-db", *as_root()]
+        command = [find_server("mariadb-install-db"), "--no-defaults", data, "--skip-test-db", *AS_ROOT]
         command += ["--auth-root-authentication-method=socket"]
         with log.open("wb") as output:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
-        setup = folder / "mariadb.sql"
         setup.write_text(
             "CREATE DATABASE meiduo CHARACTER SET utf8mb4;\n"
             f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}';\n"
@@ -265,13 +261,8 @@ def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
         )
         options += [f"--init-file={setup}"]
         url = f"mysql://shop:{password}@{HOST}:{port}/meiduo"
-    with listening(port, [server, "--no-defaults", *options], log):
+    with listening(port, [find_server("mariadbd"), *options], log):
         yield url
-
-
-def as_root() -> list[str]:
-    """Return the option without which these servers refuse to run as root."""
-    return ["--user=root"] if os.geteuid() == 0 else []
 
 
 # Processes ------------------------------------------------------------------------------------------------------------
@@ -303,11 +294,9 @@ def call(command: Sequence[str], environ: Mapping[str, str], timeout: float | No
     process = subprocess.Popen(command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL)
     try:
         return process.wait(timeout)
-    except KeyboardInterrupt:  # the terminal has sent it to every process
-        end(process, 30)
-        raise
     except BaseException as exc:
-        process.send_signal(signal.SIGINT)  # on SIGTERM, pytest would not end the processes of its tests
+        if not isinstance(exc, KeyboardInterrupt):  # the terminal has sent that to every process
+            process.send_signal(signal.SIGINT)  # on SIGTERM, pytest would not end the processes of its tests
         end(process, 30)
         if isinstance(exc, subprocess.TimeoutExpired):
             return process.returncode or 1
@@ -332,9 +321,8 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS
 
 
 def free_port() -> int:
-    with closing(listen()) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    with listen() as listener:
+        return int(listener.getsockname()[1])
 
 
 def accepts(port: int) -> bool:

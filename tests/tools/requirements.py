@@ -133,29 +133,21 @@ def guarding_tests():
     for path in sorted(TESTS.rglob("test_*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                for row in marked_rows(node):
+                parts = [part for decorator in node.decorator_list for part in ast.walk(decorator)]
+                markers = [part for part in parts if getattr(getattr(part, "func", None), "id", "") == "requirement"]
+                for row in {row.value for marker in markers for row in marker.args}:
                     found[row].append(f"{path.relative_to(TESTS)}::{node.name}")
     return dict(found)
 
 
-def marked_rows(function):
-    parts = (part for decorator in function.decorator_list for part in ast.walk(decorator))
-    markers = (part for part in parts if isinstance(part, ast.Call) and getattr(part.func, "id", "") == "requirement")
-    return {row.value for marker in markers for row in marker.args}
-
-
-def table():
-    tests = guarding_tests()
+def readme_with_table():
     lines = ["| row | protects against | tests |", "|---|---|---|"]
     for row, text in REQUIREMENTS.items():
-        lines.append(f"| {row} | {text} | {'<br>'.join(f'`{name}`' for name in tests.get(row, []))} |")
-    return "\n".join(lines)
-
-
-def readme_with(new_table):
+        tests = "<br>".join(f"`{name}`" for name in guarding_tests().get(row, []))
+        lines.append(f"| {row} | {text} | {tests} |")
     before, _, rest = README.read_text("utf-8").partition(START)
-    return f"{before}{START}\n{new_table}\n{END}{rest.partition(END)[2]}"
+    return "\n".join([f"{before}{START}", *lines, f"{END}{rest.partition(END)[2]}"])
 
 
 if __name__ == "__main__":
-    README.write_text(readme_with(table()), "utf-8")
+    README.write_text(readme_with_table(), "utf-8")

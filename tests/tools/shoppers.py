@@ -5,6 +5,7 @@ import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from threading import Barrier
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,8 +21,7 @@ class Shopper:
     """A user with a browser of their own. Calls go to the shop's first process unless `shop` is given."""
 
     def __init__(self, shops, qq, person=None):
-        self.shops = shops
-        self.qq = qq
+        self.shops, self.qq = shops, qq
         self.person = person or new_person()
         self.visitor = processes.Visitor()
 
@@ -54,9 +54,8 @@ class Shopper:
 
     def fill_in(self, mobile, bind_token=None):
         """Return a complete bind form, with an SMS code just received."""
-        bind_token = bind_token or self.get_bind_token()
-        sms_code = self.receive_sms_code(mobile)
-        return {"mobile": mobile, "password": PASSWORD, "sms_code": sms_code, "access_token": bind_token}
+        form = {"mobile": mobile, "password": PASSWORD, "access_token": bind_token or self.get_bind_token()}
+        return form | {"sms_code": self.receive_sms_code(mobile)}
 
     def bind(self, form, shop=0, **headers):
         return self.visitor.post(f"{self.shops[shop].url}/oauth/qq/users/", form, **headers)
@@ -80,13 +79,13 @@ def new_mobile():
 def at_once(*calls):
     """Make the calls at the same moment, each in a thread; return their results."""
     barrier = Barrier(len(calls))
-
-    def wait_and_call(call):
-        barrier.wait(60)
-        return call()
-
     with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(wait_and_call, calls))
+        return list(pool.map(lambda call: (barrier.wait(60), call())[1], calls))
+
+
+def each_at_once(call, *values):
+    """Make the call with each group of values, all at the same moment; return the results."""
+    return at_once(*(partial(call, *group) for group in zip(*values, strict=True)))
 
 
 def a_few_at_a_time(calls):
@@ -147,9 +146,6 @@ def query_database(database_url, query, *values):
 
     url = urlsplit(database_url)
     account = {"user": url.username, "password": url.password, "database": url.path[1:]}
-    with (
-        closing(MySQLdb.connect(host=url.hostname, port=url.port, **account)) as own_connection,
-        own_connection.cursor() as cursor,
-    ):
+    with closing(MySQLdb.connect(host=url.hostname, port=url.port, **account)) as own, own.cursor() as cursor:
         cursor.execute(query, values or None)
         return [row[0] if len(row) == 1 else row for row in cursor.fetchall()]

@@ -1,4 +1,4 @@
-from tests.tools.requirements import README, REQUIREMENTS, guarding_tests, readme_with, table
+from tests.tools.requirements import README, REQUIREMENTS, guarding_tests, readme_with_table
 
 
 def test_every_requirement_has_a_test():
@@ -6,4 +6,4 @@ def test_every_requirement_has_a_test():
 
 
 def test_the_table_in_the_readme_is_up_to_date():
-    assert readme_with(table()) == README.read_text("utf-8"), "run: python -m tests.tools.requirements"
+    assert readme_with_table() == README.read_text("utf-8"), "run: python -m tests.tools.requirements"

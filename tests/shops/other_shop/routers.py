@@ -4,5 +4,4 @@ class ToPeople:
     def db_for_read(self, model, **hints):
         return "people"
 
-    def db_for_write(self, model, **hints):
-        return "people"
+    db_for_write = db_for_read

@@ -20,13 +20,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [Path(__file__).parent / "pages"],
-        "OPTIONS": {"context_processors": ["django.contrib.auth.context_processors.auth"]},
-    }
-]
 ALLOWED_HOSTS = ["127.0.0.1"]
 AUTH_USER_MODEL = "people.Person"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
@@ -36,9 +29,8 @@ DATABASES = {
     "people": SQLITE | {"NAME": VAR / "people.sqlite3", "ATOMIC_REQUESTS": True},
 }
 DATABASE_ROUTERS = ["other_shop.routers.ToPeople"]
-CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
-}
+LOCAL_MEMORY = "django.core.cache.backends.locmem.LocMemCache"
+CACHES = {"default": {"BACKEND": LOCAL_MEMORY, "OPTIONS": {"MAX_ENTRIES": 100_000}}}
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 EMAIL_FILE_PATH = VAR / "mails"
 LANGUAGE_CODE = "en-us"
@@ -63,7 +55,6 @@ REST_FRAMEWORK = {
 QQ_CLIENT_ID = "101000001"
 QQ_CLIENT_SECRET = os.environ["QQ_CLIENT_SECRET"]
 QQ_API_URL = os.environ["QQ_API_URL"]
-QQ_REDIRECT_URI = os.environ["QQ_REDIRECT_URI"]
-QQ_CALLBACK_PAGE = os.environ["QQ_CALLBACK_PAGE"]
+QQ_REDIRECT_URI, QQ_CALLBACK_PAGE = os.environ["QQ_REDIRECT_URI"], os.environ["QQ_CALLBACK_PAGE"]
 QQ_ACCOUNT_SERIALIZER = "other_shop.people.serializers.PersonSerializer"
 QQ_LOGIN_PAYLOAD = "other_shop.people.views.session_payload"

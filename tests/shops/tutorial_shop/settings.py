@@ -25,17 +25,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
+CONTEXT = ["django.template.context_processors.request", "django.contrib.auth.context_processors.auth"]
+CONTEXT.append("django.contrib.messages.context_processors.messages")
 TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
+    {"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"context_processors": CONTEXT}},
 ]
 ALLOWED_HOSTS = ["127.0.0.1"]
 AUTH_USER_MODEL = "users.User"
@@ -67,10 +60,8 @@ JWT_AUTH = {
 CORS_ALLOWED_ORIGINS = [os.environ["TUTORIAL_SHOP_PAGES"]]
 CORS_ALLOW_CREDENTIALS = True
 
-QQ_CLIENT_ID = os.environ["QQ_CLIENT_ID"]
-QQ_CLIENT_SECRET = os.environ["QQ_CLIENT_SECRET"]
+QQ_CLIENT_ID, QQ_CLIENT_SECRET = os.environ["QQ_CLIENT_ID"], os.environ["QQ_CLIENT_SECRET"]
 QQ_API_URL = os.environ["QQ_API_URL"]
-QQ_REDIRECT_URI = os.environ["QQ_REDIRECT_URI"]
-QQ_CALLBACK_PAGE = os.environ["QQ_CALLBACK_PAGE"]
+QQ_REDIRECT_URI, QQ_CALLBACK_PAGE = os.environ["QQ_REDIRECT_URI"], os.environ["QQ_CALLBACK_PAGE"]
 QQ_ACCOUNT_SERIALIZER = "oauth.contrib.meiduo.AccountSerializer"
 QQ_LOGIN_PAYLOAD = "oauth.contrib.meiduo.jwt_payload"

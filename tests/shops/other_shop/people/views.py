@@ -19,3 +19,7 @@ def session_payload(user, request):
     assert not transaction.get_connection("people").in_atomic_block
     login(request, user)
     return {"user_id": user.pk, "username": user.email}
+
+
+def basket(request):
+    return JsonResponse({"email": getattr(request.user, "email", None)})
