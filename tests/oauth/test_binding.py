@@ -12,6 +12,7 @@ from socket import gaierror
 
 import pytest
 import time_machine
+from apps.oauth.old_errors import ERRORS, sentence
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
@@ -26,7 +27,6 @@ from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.serializers import CharField, IntegerField, Serializer
 
-from apps.oauth.old_errors import ERRORS, sentence
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
 from tests.conftest import MOBILE, PASSWORD, Browser

@@ -4,11 +4,10 @@ import logging
 import sys
 
 import pytest
+from apps.oauth.shops import AccountSerializer
 from django.core.checks import run_checks
 from django_redis.cache import RedisCache
 from rest_framework.serializers import Serializer
-
-from apps.oauth.shops import AccountSerializer
 
 
 def found():

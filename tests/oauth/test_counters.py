@@ -4,11 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import time_machine
+from apps.oauth.throttling import AddressThrottle, count
 from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import RequestFactory
-
-from apps.oauth.throttling import AddressThrottle, count
 
 
 def test_a_counter_counts_from_one():

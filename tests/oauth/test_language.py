@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from django.utils.translation import override
-
 from apps.oauth.old_errors import ERRORS, translate
+from django.utils.translation import override
 
 APP = Path(__file__).resolve().parents[2] / "apps" / "oauth"
 

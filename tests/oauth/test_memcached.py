@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from apps.oauth.throttling import count
 from django.core.cache import cache
 
-from apps.oauth.throttling import count
 from tests.conftest import MOBILE
 from tests.tools import processes
 

@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import pytest
 from ada_url import URL
+from apps.oauth.inputs import clean_next
 from django.core.cache import cache
 from django.test import Client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from apps.oauth.inputs import clean_next
 from apps.oauth.qq import OAuthQQ, QQError, QQIdentity, QQUnavailable, read_answer
 from tests.conftest import CALLBACK, MOBILE, PAGE, PASSWORD, Browser, Phone, query_of
 from tests.oauth.test_validation import FRIENDLY, HOSTILE

@@ -5,11 +5,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import time_machine
+from apps.oauth.addresses import client_address, network
+from apps.oauth.throttling import RATES, AddressThrottle
 from django.core.cache import cache
 from django.test import RequestFactory
 
-from apps.oauth.addresses import client_address, network
-from apps.oauth.throttling import RATES, AddressThrottle
 from tests.conftest import page_query
 from tests.oauth.flow.test_store import cached
 

@@ -3,9 +3,9 @@
 import logging
 
 import pytest
+from apps.oauth.asking import make_client
 from django.utils.log import AdminEmailHandler
 
-from apps.oauth.asking import make_client
 from tests.conftest import PAGE, PASSWORD, Browser, query_of
 
 

@@ -64,6 +64,20 @@ def test_token_of_an_older_key_is_accepted_while_that_key_is_listed(client, acco
     assert_unauthorized(get_user(client, old))
 
 
+def test_djangorestframework_jwt_tokens_are_accepted_by_setting_until_the_password_changes(
+    client, account, settings
+):
+    claims = {"user_id": account.pk, "username": "zhang3", "email": "", "exp": int(time.time()) + 300}
+    old, expired = (jwt.encode(each, settings.SIMPLE_JWT["SIGNING_KEY"]) for each in (claims, claims | {"exp": 1}))
+    assert_unauthorized(get_user(client, old))
+    settings.JWT_OLD_TOKENS = True
+    assert get_user(client, old).json()["id"] == account.pk
+    assert_unauthorized(get_user(client, expired))
+    account.set_password("another horse")
+    account.save()
+    assert_unauthorized(get_user(client, old))
+
+
 # The account changes --------------------------------------------------------------------------------------------------
 
 

@@ -3,10 +3,8 @@
 import json
 import logging
 import os
+import re
 import signal
-import socket
-import threading
-import time
 from contextlib import nullcontext
 from io import StringIO
 
@@ -27,7 +25,7 @@ from apps.oauth.qq import client as client_module
 from tests.conftest import CALLBACK, query_of
 from tests.tools.requirements import requirement
 
-from .conftest import OPENID, get_code, make_client, paths, raw_server, read_request, reply, sending
+from .conftest import OPENID, get_code, make_client, paths, raw_server, reply, sending
 
 TOKEN, ME = "/oauth2.0/token", "/oauth2.0/me"
 
@@ -57,21 +55,17 @@ def test_authorization_url_has_the_documented_parameters(qq, client):
 def test_requests_have_the_documented_parameters(qq, client, code):
     access_token = client.get_access_token(code)
     assert client.get_openid(access_token) == qq.openid("小明")
-    code_for_one_exchange = get_code(qq)
+    second_code = get_code(qq)
     with client.exchange() as exchange:
-        assert exchange.get_openid(exchange.get_access_token(code_for_one_exchange)) == qq.openid("小明")
+        assert exchange.get_openid(exchange.get_access_token(second_code)) == qq.openid("小明")
     token, me = qq.requests(TOKEN)[0], qq.requests(ME)[0]
-    assert token["query"] == {
-        **{"grant_type": "authorization_code", "client_id": qq.client_id, "client_secret": qq.client_secret},
-        **{"code": code, "redirect_uri": CALLBACK, "fmt": "json"},
-    }
+    application = {"client_id": qq.client_id, "client_secret": qq.client_secret, "redirect_uri": CALLBACK}
+    assert token["query"] == {**application, "grant_type": "authorization_code", "code": code, "fmt": "json"}
     assert me["query"] == {"access_token": access_token, "fmt": "json"}
     for request in (token, me):
-        headers = {name: request["headers"][name] for name in ("user-agent", "accept-encoding")}
-        assert (request["method"], headers) == (
-            "GET",
-            {"user-agent": "meiduo-qq-login", "accept-encoding": "identity"},
-        )
+        assert request["method"] == "GET"
+        headers = {"user-agent": "meiduo-qq-login", "accept-encoding": "identity"}
+        assert headers.items() <= request["headers"].items()
 
 
 @requirement("3.4")
@@ -99,11 +93,11 @@ def test_unionid_is_requested_from_me(qq, code):
 
 @requirement("3.1", "3.2")
 @pytest.mark.parametrize(
-    ("openid", "unionid", "reason"), [(OPENID, "U", "two different openids"), (None, "a b", "valid unionid")]
+    ("fields", "reason"), [({"openid": OPENID}, "two different openids"), ({"unionid": "a b"}, "valid unionid")]
 )
-def test_different_openid_or_malformed_unionid_from_me_is_refused(qq, code, openid, unionid, reason):
-    body = f'{{"client_id":"{qq.client_id}","openid":"{openid or qq.openid("小明")}","unionid":"{unionid}"}}'
-    qq.behave(me={"fault": "body", "body": body})
+def test_different_openid_or_malformed_unionid_from_me_is_refused(qq, code, fields, reason):
+    answer = {"client_id": qq.client_id, "openid": qq.openid("小明"), "unionid": "U"} | fields
+    qq.behave(me={"fault": "body", "body": json.dumps(answer)})
     with pytest.raises(QQUnavailable, match=reason):
         make_client(qq, unionid=True).identify(code)
 
@@ -169,27 +163,7 @@ def test_broken_answer_is_unavailable_and_the_code_is_not_sent_again(qq, fault):
 
 
 @requirement("8.1")
-def test_both_requests_share_the_deadline(qq, code):
-    qq.behave(ignore_need_openid=True, token={"fault": "slow", "seconds": 0.4}, me={"fault": "slow", "seconds": 0.4})
-    with pytest.raises(QQUnavailable):
-        make_client(qq, timeout=0.6).identify(code)
-    assert paths(qq) == [TOKEN, ME]
-
-
-@requirement("8.1", "8.7")
-def test_resolver_of_six_seconds_holds_a_call_only_until_its_deadline(qq, monkeypatch):
-    released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: released.wait(6) and [])
-    client = make_client(qq, api_url="http://qq.example", timeout=1.0, max_concurrency=1)
-    began = time.monotonic()
-    with pytest.raises(QQUnavailable):
-        client.identify("C")
-    assert time.monotonic() - began < 1.5
-    with client.exchange():  # the slot is free
-        released.set()
-
-
-def test_the_deadline_starts_at_the_first_request(qq, clock, code):
+def test_requests_share_a_deadline_that_starts_at_the_first(qq, clock, code):
     with make_client(qq).exchange() as exchange:
         clock.shift(60)
         assert exchange.identify(code).openid == qq.openid("小明")
@@ -215,21 +189,6 @@ def test_me_is_retried_once_after_a_failure_without_a_number(qq, code, me, union
     with pytest.raises(error) if error else nullcontext():
         assert make_client(qq, unionid=unionid).identify(code).openid == qq.openid("小明")
     assert paths(qq) == [TOKEN] + [ME] * me_requests
-
-
-def test_me_is_not_retried_once_it_was_requested_without_the_unionid(qq):
-    seen = []
-
-    def serve(connection, over):
-        while request := read_request(connection):
-            seen.append(request.split()[1].partition(b"?")[0].decode())
-            body = b"access_token=A" if b"/token?" in request else b"error=100048" if b"unionid=1" in request else b""
-            status = b"200 OK" if body else b"502 Bad Gateway"
-            connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
-
-    with raw_server(serve) as (url, _), pytest.raises(QQUnavailable, match="502"):
-        make_client(qq, api_url=url, unionid=True).identify("C")
-    assert seen == [TOKEN, ME, ME]
 
 
 @requirement("8.7")
@@ -260,11 +219,12 @@ def test_at_most_a_quarter_of_the_slots_is_for_followers_and_each_takes_one(qq):
 @pytest.mark.parametrize("fault", ["502", "reset", "html"])
 def test_five_failures_open_the_circuit_for_half_a_minute(qq, client, code, clock, fault):
     qq.behave(token={"fault": fault})
-    for error in [QQUnavailable] * 5 + [QQCircuitOpen]:
+    errors = []
+    for _ in range(6):
         with pytest.raises(QQUnavailable) as caught:
             client.identify("C")
-        assert caught.type is error
-    assert paths(qq) == [TOKEN] * 5
+        errors.append(caught.type)
+    assert (errors, paths(qq)) == ([QQUnavailable] * 5 + [QQCircuitOpen], [TOKEN] * 5)
     qq.behave(token=None)
     clock.shift(30)
     with client.exchange():
@@ -306,34 +266,27 @@ def test_forked_process_shares_neither_connections_nor_slots_nor_locks(qq):
         with client.exchange(), client_module._upstreams_lock:
             child = os.fork()
             if not child:
-                status = 1
+                signal.alarm(5)
                 try:
-                    signal.alarm(5)
-                    status = int(client.identify("C").openid != OPENID)
+                    os._exit(int(client.identify("C").openid != OPENID))
                 finally:
-                    os._exit(status)
+                    os._exit(1)
             assert os.waitpid(child, 0)[1] == 0
         assert client.identify("C").openid == OPENID
         assert len(accepted) == 2
 
 
-@requirement("8.8")
+@requirement("8.8", "10.2")
 @pytest.mark.parametrize("fault", ["reset", "empty", "cut", "redirect", "hang", "error"])
-def test_secrets_are_in_no_log_and_no_error(qq, code, fault):
+def test_secrets_are_in_no_log_and_no_error(qq, code, fault, monkeypatch):
     written, logger = StringIO(), logging.getLogger("apps.oauth")  # before the host's handlers drop queries
-    handler, level = logging.StreamHandler(written), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
+    monkeypatch.setattr(logger, "handlers", [logging.StreamHandler(written)])
+    monkeypatch.setattr(logger, "level", logging.DEBUG)
     client = make_client(qq, client_secret="key-canary-0123456789", timeout=0.5)
-    qq.behave(token={"fault": fault} | ({"number": 100009} if fault == "error" else {}))
-    try:
-        with pytest.raises(QQError) as caught:
-            client.identify(code)
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-    for text in (written.getvalue(), str(caught.value), repr(caught.value), repr(client)):
-        assert "key-canary" not in text
-        assert code not in text
+    qq.behave(token={"fault": fault, "number": 100009})
+    with pytest.raises(QQError) as caught:
+        client.identify(code)
+    text = f"{written.getvalue()} {caught.value} {caught.value!r} {client!r}"
+    assert not re.search(f"key-canary|{code}", text)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
