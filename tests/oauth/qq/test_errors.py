@@ -18,7 +18,7 @@ QQ = [100017, 100018, *range(100021, 100028), 110405, *range(110500, 110505), -3
 
 @pytest.mark.parametrize("shape", ["json", "jsonp"])
 @pytest.mark.parametrize(("numbers", "error"), [(USER, QQRejected), (OPERATOR, QQMisconfigured), (QQ, QQUnavailable)])
-def test_each_number_becomes_the_error_of_the_person_who_can_act(qq, numbers, error, shape):
+def test_each_number_becomes_the_error_of_the_person_who_can_act_and_opens_no_circuit(qq, numbers, error, shape):
     client = make_client(qq)
     for number in numbers:
         qq.behave(errors=shape, token={"fault": "error", "number": number})
