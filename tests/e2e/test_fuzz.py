@@ -123,7 +123,8 @@ class User:
     """A user in the middle of three logins, with a valid value of each kind."""
 
     def __init__(self, number, qq, folder, mode, users):
-        self.person, self.mobile, self.address = f"person {number}", f"13{number:09}", f"198.18.0.{number}"
+        self.person, self.mobile = f"person {number}", f"13{number:09}"
+        self.address = f"198.18.{number >> 8}.{number & 255}"
         self.browser = Browser(qq, REMOTE_ADDR=self.address)
         self.callback = query_of(self.browser.sign_in(self.person))
         self.login, used = self.arrive(mode), self.arrive(mode)

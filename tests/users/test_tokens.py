@@ -64,9 +64,7 @@ def test_token_of_an_older_key_is_accepted_while_that_key_is_listed(client, acco
     assert_unauthorized(get_user(client, old))
 
 
-def test_djangorestframework_jwt_tokens_are_accepted_by_setting_until_the_password_changes(
-    client, account, settings
-):
+def test_djangorestframework_jwt_tokens_are_accepted_by_setting_until_the_password_changes(client, account, settings):
     claims = {"user_id": account.pk, "username": "zhang3", "email": "", "exp": int(time.time()) + 300}
     old, expired = (jwt.encode(each, settings.SIMPLE_JWT["SIGNING_KEY"]) for each in (claims, claims | {"exp": 1}))
     assert_unauthorized(get_user(client, old))

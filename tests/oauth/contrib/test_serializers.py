@@ -81,6 +81,12 @@ def fill_in_elsewhere(number, **changes):
     return fill_in(attempt=f"{number:012x}", address=f"198.18.1.{number}", **changes)
 
 
+def validated(**changes):
+    serializer = fill_in(**changes)
+    assert serializer.is_valid()
+    return serializer
+
+
 def errors_of(serializer):
     serializer.is_valid()
     return serializer.errors
@@ -158,9 +164,7 @@ def test_missing_and_malformed_fields_have_their_own_messages(field, missing, ma
 @pytest.mark.parametrize("password", [" spaces at both ends ", " " * 8, "八个字也是密码的", "line\nline", "x" * 128])
 def test_password_is_not_altered(codes, db, password):
     assert errors_of(fill_in(password="password1")) == {"password": ["这个密码太常见了。"]}
-    serializer = fill_in(password=password)
-    assert serializer.is_valid()
-    assert serializer.save().check_password(password)
+    assert validated(password=password).save().check_password(password)
 
 
 # SMS codes
@@ -262,13 +266,13 @@ def test_wrong_passwords_lock_the_account_longer_each_time(frozen_clock, account
         for _ in range(4):
             assert errors_of(fill_in(password="another horse")) == PASSWORD_WRONG
         assert fill_in().is_valid()  # resets the count
-    for seconds in (60, 120):
+    for seconds_passed, lock in ((0, 60), (60, 120)):
+        frozen_clock.shift(seconds_passed)
         for _ in range(5):
             assert errors_of(fill_in(password="another horse")) == PASSWORD_WRONG
         with pytest.raises(RateLimited) as refused:
             fill_in().is_valid()
-        assert refused.value.wait == seconds
-        frozen_clock.shift(seconds)
+        assert refused.value.wait == lock
     account.set_password("yet another horse")  # a new password is not locked
     account.save()
     assert fill_in(password="yet another horse").is_valid()
@@ -305,8 +309,7 @@ def test_locked_account_gets_429_which_is_no_failed_try_of_the_login(codes, bind
 
 @pytest.mark.parametrize("change", [{"password": "!"}, {"mobile": OTHER_MOBILE}, None])
 def test_account_that_has_changed_is_not_bound(codes, account, change):
-    serializer = fill_in()
-    assert serializer.is_valid()
+    serializer = validated()
     User.objects.filter(pk=account.pk).update(**change) if change else account.delete()
     with pytest.raises(ValidationError) as refused:
         serializer.save()
@@ -314,8 +317,7 @@ def test_account_that_has_changed_is_not_bound(codes, account, change):
 
 
 def test_account_with_a_new_hash_of_the_same_password_is_bound(codes, account):
-    serializer = fill_in()
-    assert serializer.is_valid()
+    serializer = validated()
     account.set_password(PASSWORD)
     account.save()
     assert serializer.save() == account
@@ -324,8 +326,7 @@ def test_account_with_a_new_hash_of_the_same_password_is_bound(codes, account):
 @requirement("7.5")
 @pytest.mark.parametrize("password", [PASSWORD, "another horse"])
 def test_account_created_meanwhile_needs_its_password(codes, db, password):
-    serializer = fill_in()
-    assert serializer.is_valid()
+    serializer = validated()
     account = User.objects.create_user("li4", password=password, mobile=MOBILE)
     with nullcontext() if password == PASSWORD else pytest.raises(ValidationError):
         assert serializer.save() == account
@@ -334,9 +335,7 @@ def test_account_created_meanwhile_needs_its_password(codes, db, password):
 
 def test_mobile_taken_as_a_username_gets_another_username(codes, db):
     other = User.objects.create_user(MOBILE, password=PASSWORD, mobile=OTHER_MOBILE)
-    serializer = fill_in()
-    assert serializer.is_valid()
-    account = serializer.save()
+    account = validated().save()
     assert account != other
     assert (account.mobile, account.username[:12]) == (MOBILE, f"{MOBILE}_")
 

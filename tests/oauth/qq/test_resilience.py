@@ -125,7 +125,7 @@ def run(breaker, clock, steps):
         pytest.param([*FIVE, 30, False, 29.5, "open", 0.5, SUCCESS, "closed"], id="a failed probe opens it"),
     ],
 )
-def test_circuit(clock, steps):
+def test_circuit_opens_and_closes(clock, steps):
     run(CircuitBreaker(), clock, steps)
 
 
