@@ -1,10 +1,10 @@
-# make run     the shop and a pretend QQ on this machine; PORT (8000) and QQ_PORT (8001) choose the ports
-# make serve   the shop as in production, by gunicorn, with the environment's settings, database and cache; it migrates
-#              nothing. PORT (8000) on this machine alone, or BIND=0.0.0.0:80; WEB_CONCURRENCY workers of THREADS threads
-# make test    everything the project claims; ARGS="-k callback" is handed to pytest
-# make mutation changes apps/oauth in one small way after another and sees a test fail each time; see tests/tools/mutation.py
-# make bench    measures how fast a login is, beside others; needs MariaDB and Redis; ARGS="--only slow" is a choice
-# PYTHON names the Python (3.10 or later) that .venv is made with.
+# make run       the shop and a stand-in for QQ on this machine; PORT (8000) and QQ_PORT (8001) choose the ports
+# make serve     the shop under gunicorn as in production, configured by the environment; run the migrations first.
+#                PORT (8000) on this machine only, or BIND=0.0.0.0:80; WEB_CONCURRENCY workers of THREADS threads
+# make test      all tests and checks; ARGS="-k callback" is passed to pytest
+# make mutation  changes apps/oauth in small ways and checks that a test fails each time; see tests/tools/mutation.py
+# make bench     measures the speed of a login, next to other implementations; ARGS="--only slow" runs some scenarios
+# PYTHON is the Python (3.10 or later) that creates .venv.
 
 PYTHON ?= python3
 .PHONY: run serve test mutation bench
@@ -13,13 +13,13 @@ run: .venv/installed
 	@exec .venv/bin/python -m standin.demo
 
 serve: .venv/serving
-	@: $${QQ_CLIENT_ID:?is not set. README.md says what production needs; make run needs nothing}
+	@: $${QQ_CLIENT_ID:?is not set. docs/deployment.md lists what production needs; make run needs nothing}
 	@exec .venv/bin/gunicorn -c python:meiduo.server --bind "$${BIND:-127.0.0.1:$${PORT:-8000}}" meiduo.wsgi
 
 test: .venv/bin/pip
 	@exec .venv/bin/python tests/tools/everything.py $(ARGS)
 
-# Not among tests/requirements.txt, as nothing else needs it. tests/tools/mutation.py reads the files this version writes.
+# mutmut is not in tests/requirements.txt because only this needs it. mutation.py reads the files of this version.
 mutation: .venv/bin/pip
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt 'mutmut>=3.8,<3.9'
 	@exec .venv/bin/python tests/tools/mutation.py $(ARGS)

@@ -1,37 +1,34 @@
 """
-How gunicorn serves the shop: `gunicorn -c python:meiduo.server meiduo.wsgi`, with --bind and whatever else differs.
+How gunicorn serves the shop: `gunicorn -c python:meiduo.server meiduo.wsgi`, with --bind and other options.
 
-Left as gunicorn has them, as they are right: its limits on a request's line and headers, and that it drops a header
-with an underscore in its name, which Django could not tell from the one with a hyphen.
+gunicorn's own defaults limit a request's line and headers, and drop headers with an underscore in their name, which
+Django could not tell from those with a hyphen.
 """
 
 import os
-import re
 import runpy
 import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 
+from meiduo.environment import Env, between
 from meiduo.logs import WithoutSecrets
 
-
-def whole_number(name, otherwise):
-    """Return the whole number from 1 that the environment gives; ends the process, naming it, for anything else."""
-    text = os.environ.get(name, "").strip() or str(otherwise)
-    if not re.fullmatch("[1-9][0-9]{0,5}", text):
-        sys.exit(f"The shop does not start. {name} cannot be read: write a whole number from 1.")
-    return int(text)
-
+env = Env()
+workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
+threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three quarters of them wait for QQ
+try:
+    env.seal()
+except ImproperlyConfigured as exc:
+    sys.exit(f"The shop does not start. {exc}")
 
 worker_class = "gthread"
-workers = whole_number("WEB_CONCURRENCY", os.cpu_count() or 1)
-threads = whole_number("THREADS", 64)  # settings.py lets three quarters of them wait for QQ
-keepalive = 75  # seconds; longer than nginx keeps its own (60, in deploy/ 20): it must not send into a closing one
-control_socket_disable = True  # one path for all shops of a user, and nobody asks it
-forwarded_allow_ips = ""  # what a proxy says is judged in one place, by NUM_PROXIES
+keepalive = 75  # seconds; longer than nginx's (60, in deploy/ 20), which must not send into a connection that closes
+control_socket_disable = True  # all shops of a user would share its path
+forwarded_allow_ips = ""  # NUM_PROXIES alone decides which proxies to trust
 
-# Where --access-logfile asks for one. nginx has its own, and the audit log has each login.
+# Used with --access-logfile; nginx has its own log, and the audit log has each login.
 access_log_format = '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'  # the path without its query
 
 
@@ -43,14 +40,14 @@ class logger_class(Logger):
 
 
 def on_starting(server):
-    """Say in one sentence what the settings refuse, where each worker would print a traceback."""
+    """Check the settings once and report a fault in one sentence; otherwise each worker prints a traceback."""
     try:
-        # Not imported: the workers would inherit the module, and a reload would go by the old one.
+        # Not imported: the workers would inherit the module, so that a reload would not read the settings again.
         settings = runpy.run_module("meiduo.settings")
     except ImproperlyConfigured as exc:
         sys.exit(f"The shop does not start. {exc}")
     if server.cfg.workers > 1 and "locmem" in settings["CACHE_URL"]:
         sys.exit(
-            "The shop does not start. CACHE_URL is not set, so each worker would remember for itself which codes are "
-            "used up. Give it a Redis that all of them share, or be content with one: WEB_CONCURRENCY=1"
+            "The shop does not start. CACHE_URL is not set, so each worker would remember used codes for itself. "
+            "Set a Redis that all of them share, or use one worker: WEB_CONCURRENCY=1"
         )

@@ -1,11 +1,13 @@
-"""The shop as its users meet it: a browser with its cookies, a stand-in for QQ, a shopper with a phone."""
+"""Fixtures of all tests: the shop, QQ's stand-in, browsers, a phone, an account; no log may contain a secret."""
 
+import hashlib
 import json
 import logging
 import re
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -13,54 +15,65 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.core.cache import cache
 from django.test import Client
+from itsdangerous import URLSafeTimedSerializer
 
 import standin
-from apps.oauth import qq as oauth_qq
-from apps.oauth.ratelimit import RATES
+from apps.oauth.qq import forget_connections
 from tests.tools.processes import ROOT
 
 CALLBACK = "http://testserver/oauth/qq/callback/"
 PAGE = "http://testserver/oauth_callback.html"
 MOBILE, PASSWORD = "13812345678", "correct horse"
+LIMITS = ("qq_start", "qq_callback", "qq_login", "qq_bind", "qq_bind_failed", "qq_sms_failed")
 
 
 class Browser:
-    """One person's browser: keeps cookies, follows QQ's redirects, and does what the callback page does."""
+    """A browser: keeps cookies, follows QQ's redirects and makes the callback page's calls."""
 
     def __init__(self, qq, **client_options):
         self.qq = qq
         self.client = Client(**client_options)
 
+    @property
+    def cookies(self):
+        return {name: cookie.value for name, cookie in self.client.cookies.items() if cookie.value}
+
+    def add_cookies(self, cookies):
+        for name, value in cookies.items():
+            self.client.cookies[name] = value
+
     def get(self, path, **options):
         return self.client.get(path, **options)
 
     def start(self, next="/cart"):
-        """Press the QQ button; return the address of QQ it leads to."""
+        """Press the QQ button; return the redirect's target, usually QQ's login page."""
         return self.get(f"/oauth/qq/login/?{urlencode({'next': next})}")["Location"]
 
     def sign_in(self, person="小明", next="/cart"):
-        """Press the button and sign in at QQ; return the address QQ sends the browser to."""
+        """Press the QQ button and sign in at QQ; return the address of the callback."""
         return self.qq.sign_in(self.start(next), person)
 
     def come_back(self, address):
-        """Follow QQ's redirect to callback/; return the parameters the page gets."""
+        """Go to the address of the callback; return the parameters of the page it redirects to."""
         return page_query(self.get(address))
 
     def arrive(self, person="小明", next="/cart"):
-        """Go the whole way to the page; return the sealed code it gets."""
+        """Log in at QQ and come back; return the sealed code on the page's address."""
         return self.come_back(self.sign_in(person, next))["code"]
 
     def collect(self, code, **options):
+        """Make the page's call that trades the sealed code for a login or a bind token."""
         return self.get("/oauth/qq/users/", data={"code": code}, **options)
 
     def get_bind_token(self, person="小明"):
         return self.collect(self.arrive(person)).json()["access_token"]
 
     def bind(self, form, **options):
-        return self.client.post("/oauth/qq/users/", form, content_type="application/json", **options)
+        return self.client.post("/oauth/qq/users/", form, **{"content_type": "application/json"} | options)
 
 
 def page_query(response):
@@ -72,8 +85,49 @@ def query_of(address):
     return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
 
 
+def grouped(**groups):
+    """Return [(name, value), …] of name=[value, …], to parametrize a test."""
+    return [(name, value) for name, values in groups.items() for value in values]
+
+
+def error_of(response):
+    """Return status and code of an error that names no field."""
+    body = response.json()
+    assert body.keys() == {"message", "code"}
+    assert body["message"]
+    return response.status_code, body["code"]
+
+
+def invalid_fields(response):
+    """Return the fields named by a form's error."""
+    body = response.json()
+    assert (response.status_code, body.pop("code")) == (400, "invalid")
+    assert body.pop("message")
+    return list(body)
+
+
+def token_requests(qq):
+    """Return how often QQ was asked to exchange a code."""
+    return len(qq.requests("/oauth2.0/token"))
+
+
+def flow_serializer(purpose):
+    """Return the serializer of flow cookies ("flow"), sealed codes ("code") or bind tokens ("bind"), to forge some."""
+    options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    return URLSafeTimedSerializer(settings.SECRET_KEY, salt=f"qq-login.{purpose}.v1", signer_kwargs=options)
+
+
+def cache_entries():
+    """Return {key: (value, seconds left)} of the whole cache, in local memory or Redis."""
+    if hasattr(cache, "_expire_info"):
+        ends = {key: end if end is None else end - time.time() for key, end in cache._expire_info.items()}
+        return {key: (value, ends[key]) for key, value in cache._cache.items()}
+    client = cache._cache.get_client()
+    return {key.decode(): (client.get(key), client.ttl(key)) for key in client.scan_iter()}
+
+
 class Phone:
-    """A shopper's phone: asks for SMS codes through the image code, as the page does, and reads them."""
+    """A phone: requests SMS codes with an image code, as the page does, and reads them."""
 
     def __init__(self, var: Path, client: Client):
         self.var = var
@@ -96,21 +150,20 @@ class Phone:
 @pytest.fixture(scope="session")
 def qq_server():
     with standin.running(callbacks=[CALLBACK, PAGE, CALLBACK.replace("http:", "https:")]) as server:
-        logging.getLogger("uvicorn.access").disabled = True  # it stands for another company's machine
+        logging.getLogger("uvicorn.access").disabled = True  # QQ's own log is not ours to check
         yield server
 
 
 @pytest.fixture
 def qq(qq_server):
     qq_server.reset()
-    # What an earlier test made of QQ is over, and its server may have had the port that this one's gets.
-    oauth_qq.forget_connections()
+    forget_connections()  # with them, what earlier tests taught the circuit breaker
     return qq_server
 
 
 @pytest.fixture(autouse=True)
 def shop(settings, qq_server, tmp_path):
-    """The shop's settings, pointed at the stand-in by the address alone, on an empty cache."""
+    """The shop's settings with the stand-in as QQ, and an empty cache."""
     settings.QQ_API_URL = qq_server.url
     settings.QQ_CLIENT_ID = qq_server.client_id
     settings.QQ_CLIENT_SECRET = qq_server.client_secret
@@ -118,16 +171,65 @@ def shop(settings, qq_server, tmp_path):
     settings.QQ_CALLBACK_PAGE = PAGE
     settings.SMS_LOG = str(tmp_path / "sms.log")
     settings.CAPTCHA_LOG = str(tmp_path / "captcha.log")
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the slow ones cost minutes here
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a fast one
     settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
     cache.clear()
     return settings
 
 
 @pytest.fixture
+def set_rates(shop):
+    """A function that sets limits per address."""
+    return lambda **rates: set_drf(shop, DEFAULT_THROTTLE_RATES=rates)
+
+
+@pytest.fixture
 def no_limits(shop):
-    """Without the limits by address, for a test of many calls."""
-    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": dict.fromkeys(RATES)}
+    set_drf(shop, DEFAULT_THROTTLE_RATES=dict.fromkeys(LIMITS))
+
+
+@pytest.fixture
+def set_proxies(shop):
+    """A function that sets the number of trusted proxies."""
+    return lambda number: set_drf(shop, NUM_PROXIES=number)
+
+
+def set_drf(shop, **settings):
+    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, **settings}
+
+
+@pytest.fixture
+def use_cache(shop):
+    """A function that switches to the cache class of this dotted path."""
+
+    def use_cache(backend):
+        shop.CACHES = {"default": {"BACKEND": backend, "LOCATION": backend}}
+        cache.clear()
+
+    return use_cache
+
+
+@pytest.fixture
+def clock(qq, use_cache):
+    """A stopped clock, at the start of an hour. Redis would keep its own time: the cache is in local memory."""
+    use_cache("django.core.cache.backends.locmem.LocMemCache")
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        yield clock
+
+
+@pytest.fixture
+def connect():
+    """A function that connects a receiver to signals until the test ends."""
+    connections = []
+
+    def connect(receiver, *signals, **options):
+        for signal in signals:
+            signal.connect(receiver, weak=False, **options)
+            connections.append((signal, receiver, options))
+
+    yield connect
+    for signal, receiver, options in connections:
+        signal.disconnect(receiver, **options)
 
 
 @pytest.fixture
@@ -147,14 +249,14 @@ def phone(tmp_path):
 
 @pytest.fixture
 def form(browser, phone):
-    """The page's form, filled in right by somebody new."""
+    """A valid form of a new user."""
     bind_token = browser.get_bind_token()
     return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
 
 
 @pytest.fixture
 def account(db, django_user_model):
-    """An account the shop had before."""
+    """An account that exists already."""
     return django_user_model.objects.create_user("zhang3", password=PASSWORD, mobile=MOBILE)
 
 
@@ -167,11 +269,11 @@ def binding(account, qq):
 
 @pytest.fixture(scope="session")
 def installed_wheel(tmp_path_factory):
-    """A folder with the app as pip installs it, made without the network from the files here."""
+    """A folder into which pip has installed the app's wheel, built here without network."""
     source, wheels, folder = map(tmp_path_factory.mktemp, ("source", "wheels", "installed"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    # Not where it is: what setuptools leaves behind there would be in the next wheel.
+    # A copy: setuptools leaves files behind that would end up in the next wheel.
     shutil.copytree(ROOT / "apps/oauth", source / "apps/oauth", ignore=shutil.ignore_patterns("__pycache__"))
     run_pip("wheel", "--no-build-isolation", "--wheel-dir", wheels, source)
     run_pip("install", "--target", folder, *wheels.iterdir())
@@ -184,18 +286,18 @@ def run_pip(command, *options):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# What no log may hold -------------------------------------------------------------------------------------------------
+# Secrets in logs ------------------------------------------------------------------------------------------------------
 
 EXEMPT = (
-    "django.db.backends",  # writes a query's values, but only under DEBUG, which is a developer's own machine
-    "uvicorn",  # the stand-in's, and QQ logs what it likes
+    "django.db.backends",  # logs queries with their values, under DEBUG only
+    "uvicorn",  # the stand-in's
 )
-TELLING = {
+SECRET_PATTERNS = {
     "a whole mobile number": r"(?<![0-9])(?:(?:00)?86)?1[3-9][0-9]{9}(?![0-9])",
     "a JWT": r"eyJ[\w-]+\.[\w-]+\.",
     "a signed value": r"[\w-]{6,}[.:][\w-]{27,}(?![\w-])",
     "a state": r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w-]{43}(?![\w-])",
-    "what hides a bug": r"\(cannot be written out: ",
+    "an unreadable traceback": r"\(cannot be written out: ",
     "a code or token of QQ's": r"(?<![0-9A-Za-z])(?=[0-9]*[A-F])[0-9A-F]{32}(?![0-9A-Za-z])",
 }
 
@@ -205,14 +307,14 @@ class SecretLogged(AssertionError):
 
 
 def shop_handlers():
-    """Return the handlers the shop's settings configure, not those of pytest."""
+    """Return the handlers from the shop's settings, without pytest's."""
     loggers = map(logging.getLogger, (None, *settings.LOGGING["loggers"]))
     return {entry for logger in loggers for entry in logger.handlers if entry.name in settings.LOGGING["handlers"]}
 
 
 @contextmanager
 def refusing_secrets_in_logs():
-    """Let every logger say all it has to say while the block runs, and raise SecretLogged if a secret is in it."""
+    """Log everything at DEBUG while the block runs; raise SecretLogged if a secret was logged."""
     loggers = [logging.root, *(entry for entry in logging.root.manager.loggerDict.values() if hasattr(entry, "level"))]
     levels = {entry: entry.level for entry in loggers if entry.level and not entry.name.startswith(EXEMPT)}
     shops = shop_handlers()
@@ -238,9 +340,9 @@ def refusing_secrets_in_logs():
 
 
 def refuse_secrets(text):
-    """Raise SecretLogged if the text holds a secret of the shop, of the test, or what looks like one."""
-    text = re.sub(r'"request_id": "[\w-]{8,64}"', "", text)  # whose digits are chance
-    for kind, secret in (*TELLING.items(), *known_secrets()):
+    """Raise SecretLogged if the text contains a secret of the shop or the test, or anything that looks like one."""
+    text = re.sub(r'"request_id": "[\w-]{8,64}"', "", text)  # random digits
+    for kind, secret in (*SECRET_PATTERNS.items(), *known_secrets()):
         found = re.search(secret, text, re.ASCII)
         if found:
             line = next(line for line in text.splitlines() if re.search(secret, line, re.ASCII))
@@ -256,11 +358,11 @@ def known_secrets():
         path = Path(getattr(settings, name, None) or "-")
         for line in path.read_text().splitlines() if path.is_file() else ():
             code = re.search(shape, json.loads(line)["text"])
-            if code and code[0] != "HTTP":  # a picture may well say what is in every log
+            if code and code[0] != "HTTP":  # this one is in every access log
                 yield f"{name}: {code[0]}", rf"(?<![\w.]){code[0]}(?![\w/])"
 
 
 @pytest.fixture(autouse=True)
-def canaries(settings):  # for its end comes before that of the settings
+def no_secrets_in_logs(settings):  # runs before the settings are restored
     with refusing_secrets_in_logs():
         yield

@@ -1,4 +1,4 @@
-"""The settings of the app: their names, their defaults, read at each use."""
+"""The QQ_* settings and their defaults. Each is read from Django's settings at every use."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Setting(Generic[T]):
-    """`conf.NAME` reads `settings.QQ_NAME`, or the default given here."""
+    """A typed property: `conf.NAME` is `settings.QQ_NAME`, or the default."""
 
     def __init__(self, default: T) -> None:
         self.default = default
@@ -29,45 +29,52 @@ class Setting(Generic[T]):
         return value
 
 
-@lru_cache  # bounded, as behind some servers a caller names the prefix
-def _callback_path(urlconf: str, prefix: str, language: str | None) -> str:
-    return reverse("oauth:callback", urlconf).rstrip("/")
-
-
 class Conf:
+    """The settings of the app; a shop sets them with QQ_ in front of the name."""
+
     CLIENT_ID = Setting("")  # QQ's APP ID
     CLIENT_SECRET = Setting("")  # QQ's APP Key
     REDIRECT_URI = Setting("")  # registered with QQ: our callback/, or in direct mode the shop's page
     CALLBACK_PAGE = Setting("")  # the shop's page that gets ?code= or ?error=
-    ACCOUNT_SERIALIZER = Setting("")  # dotted path: mobile, password, sms_code in; save() returns the user
-    LOGIN_PAYLOAD = Setting("")  # dotted path: (user, request) -> the dict a logged-in page gets
+    ACCOUNT_SERIALIZER = Setting("")  # dotted path: takes mobile, password, sms_code; save() returns the user
+    LOGIN_PAYLOAD = Setting("")  # dotted path: (user, request) -> the dict that a login answers
     API_URL = Setting(API_URL)
     TIMEOUT: Setting[float] = Setting(5.0)  # seconds for a whole exchange with QQ
-    MAX_CONCURRENCY = Setting(48)  # calls to QQ a process has open at once: 3/4 of 64 threads
-    REQUIRE_COOKIE = Setting(True)
-    UNIONID = Setting(False)
+    MAX_CONCURRENCY = Setting(48)  # calls to QQ at once in a process: three quarters of 64 threads
+    REQUIRE_COOKIE = Setting(True)  # False: also accept calls without the login's cookie, which is less safe
+    UNIONID = Setting(False)  # ask QQ for the unionid too
 
     @property
     def is_secure(self) -> bool:
-        """Whether QQ sends the browser back over https, so that our cookie may demand it."""
+        """Whether QQ sends the browser back over https, so that our cookie can be Secure."""
         return urlsplit(self.REDIRECT_URI).scheme == "https"
 
     @property
     def is_direct(self) -> bool:
-        """Whether QQ sends the browser straight to the shop's page: the registered address is not our callback/."""
-        # All that reverse() goes by.
-        callback = _callback_path(get_urlconf(settings.ROOT_URLCONF), get_script_prefix(), get_language())
+        """Whether QQ returns directly to the shop's page: the registered URL is not our callback/."""
+        callback = get_callback_path(get_urlconf(settings.ROOT_URLCONF), get_script_prefix(), get_language())
         return urlsplit(self.REDIRECT_URI).path.rstrip("/") != callback
 
     @property
+    def calls_qq(self) -> bool:
+        """Whether QQ itself is called, not a stand-in."""
+        return str(self.API_URL).rstrip("/") == API_URL
+
+    @property
     def in_production(self) -> bool:
-        """Whether real people log in: an application is named, QQ is the real one, and DEBUG is off."""
-        return bool(self.CLIENT_ID) and not settings.DEBUG and self.API_URL.rstrip("/") == API_URL
+        """Whether real users log in: an application is set, QQ is the real one, and DEBUG is off."""
+        return bool(self.CLIENT_ID) and not settings.DEBUG and self.calls_qq
 
     def load(self, path: str) -> Callable[..., Any]:
-        """Import what a dotted-path setting names."""
-        found: Callable[..., Any] = import_string(path)
-        return found
+        """Import the class or function at a dotted path; raises ImportError."""
+        loaded: Callable[..., Any] = import_string(path)
+        return loaded
+
+
+@lru_cache  # bounded, because behind some servers the client chooses the prefix
+def get_callback_path(urlconf: str, prefix: str, language: str | None) -> str:
+    """Return callback/'s path without the final slash; the arguments are what reverse() depends on."""
+    return reverse("oauth:callback", urlconf).rstrip("/")
 
 
 conf = Conf()

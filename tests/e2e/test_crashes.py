@@ -1,7 +1,6 @@
-"""A worker, the database or the cache that goes away in the middle: nothing half-done, nobody let in, all goes on.
+"""A worker, the database or the cache fails in the middle: nothing is half done, nobody is let in, and work goes on.
 
-The shop here has one worker and servers of its own, so that they can be killed. What it is asked next after a crash
-can be answered by nobody but a new worker.
+This shop has one worker and its own servers, so that they can be killed.
 """
 
 import os
@@ -13,22 +12,31 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from tests.e2e.crashing_seams import ANSWERING, COMMITTED, SETTINGS, USER_WRITTEN, Stop
+from tests.e2e.stops import ANSWERING, COMMITTED, SETTINGS, USER_WRITTEN, Stop
 from tests.tools import processes
-from tests.tools.shoppers import PASSWORD, Shopper, ask_database, find_wrongs, new_mobile, read_page, shop_and_qq, told
+from tests.tools.requirements import requirement
+from tests.tools.shoppers import (
+    PASSWORD,
+    Shopper,
+    find_inconsistencies,
+    new_mobile,
+    query_database,
+    read_page,
+    shop_and_qq,
+    status_and_code,
+)
 
 pytestmark = pytest.mark.servers
 
-TIMEOUT = 2  # seconds the shop gives QQ here
 PAGES = ("/", "/oauth_callback.html", "/oauth/qq/authorization/?next=/cart")
-CACHE_IS_DOWN = (503, "cache_unavailable")
+CACHE_UNAVAILABLE = (503, "cache_unavailable")
 
 
 class Site:
-    """A shop whose servers can be stopped and started again, each where it was."""
+    """A shop whose servers can be stopped and started again on the same ports."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.var = folder
         self.database, self.cache, self.rest = ExitStack(), ExitStack(), ExitStack()
         self.database_url = self.cache_url = None
         self.redis_port = processes.free_port()
@@ -36,26 +44,32 @@ class Site:
     def start(self):
         self.start_database()
         self.start_cache()
-        environ = {"DATABASE_URL": self.database_url, "CACHE_URL": self.cache_url, "QQ_TIMEOUT": str(TIMEOUT)}
-        serving = shop_and_qq(self.folder, DJANGO_SETTINGS_MODULE=SETTINGS, **environ)
+        environ = {"DATABASE_URL": self.database_url, "CACHE_URL": self.cache_url, "QQ_TIMEOUT": "2"}
+        serving = shop_and_qq(self.var, DJANGO_SETTINGS_MODULE=SETTINGS, **environ)
         self.shop, self.qq = self.rest.enter_context(serving)
-        self.var = self.folder
+
+    def new_shopper(self, person=None):
+        return Shopper([self.shop], self.qq, person)
+
+    def count_exchanges(self):
+        return len(self.qq.requests("/oauth2.0/token"))
 
     def start_database(self):
-        self.database_url = self.database.enter_context(processes.mariadb(self.folder, self.database_url))
+        self.database_url = self.database.enter_context(processes.mariadb(self.var, self.database_url))
 
-    def kill_database(self):
-        os.kill(int((self.folder / "mariadb.pid").read_text()), signal.SIGKILL)
-        self.stop_database()
-
-    def stop_database(self):
+    def restart_database(self, _worker):
         self.database.close()
+        self.start_database()
+
+    def crash_database(self, worker):
+        os.kill(int((self.var / "mariadb.pid").read_text()), signal.SIGKILL)
+        self.restart_database(worker)
+
+    def kill_worker(self, worker):
+        os.kill(worker, signal.SIGKILL)
 
     def start_cache(self):
-        self.cache_url = self.cache.enter_context(processes.redis(self.folder, self.redis_port))
-
-    def stop_cache(self):
-        self.cache.close()
+        self.cache_url = self.cache.enter_context(processes.redis(self.var, self.redis_port))
 
     def flush_cache(self):
         with Redis.from_url(self.cache_url) as redis:
@@ -63,7 +77,7 @@ class Site:
 
     @contextmanager
     def cache_stopped(self):
-        self.stop_cache()
+        self.cache.close()
         try:
             yield
         finally:
@@ -71,7 +85,7 @@ class Site:
 
     @contextmanager
     def cache_read_only(self):
-        """While the block runs, the cache is what it is after a fail-over went wrong: a replica of nobody."""
+        """Make the cache the replica of a master that does not exist, as after a failed failover."""
         with Redis.from_url(self.cache_url) as redis:
             redis.replicaof("127.0.0.1", processes.free_port())
             try:
@@ -98,12 +112,12 @@ def running_site(tmp_path_factory):
 def site(running_site):
     running_site.qq.reset()
     yield running_site
-    assert find_wrongs(running_site.database_url) == {}
+    assert find_inconsistencies(running_site.database_url) == {}
 
 
 @pytest.fixture
 def shopper(site):
-    return Shopper([site.shop], site.qq)
+    return site.new_shopper()
 
 
 @pytest.fixture
@@ -117,140 +131,129 @@ def pool():
         yield pool
 
 
-def users_with(site, mobile):
-    return ask_database(site.database_url, "SELECT id FROM tb_users WHERE mobile = %s", mobile)
+@pytest.fixture
+def bind_until(site, shopper, form, pool):
+    """Send the form and hold the call at a moment while the block runs, which gets the stop and the future answer."""
+
+    @contextmanager
+    def bind_until(moment):
+        with Stop(site.var, moment) as stop:
+            sent = pool.submit(shopper.bind, form)
+            stop.wait()
+            yield stop, sent
+
+    return bind_until
 
 
-def users_bound_to(site, openid):
-    return ask_database(site.database_url, "SELECT user_id FROM tb_oauth_qq WHERE openid = %s", openid)
+def assert_failed(call, failure):
+    if failure == "kill_worker":
+        with pytest.raises(OSError, match="closed connection"):
+            call.result()
+    else:
+        assert_server_error(call.result())
 
 
-def assert_nothing_is_done(site, shopper, form):
-    assert users_with(site, form["mobile"]) == users_bound_to(site, site.qq.openid(shopper.person)) == []
+def users_with(site, shopper, form):
+    """Return the users who have the form's mobile, and those the shopper's openid is bound to."""
+    return (
+        query_database(site.database_url, "SELECT id FROM tb_users WHERE mobile = %s", form["mobile"]),
+        query_database(
+            site.database_url, "SELECT user_id FROM tb_oauth_qq WHERE openid = %s", site.qq.openid(shopper.person)
+        ),
+    )
 
 
-def assert_is_bound_once(site, shopper, form, answer):
-    """The answer is a login of the one user that has the form's mobile and the shopper's openid."""
-    assert told(answer) == (200, None)
+def assert_logged_in(site, shopper, form, answer):
+    """The answer is a login of the one user with the form's mobile and the shopper's openid; return that user."""
+    assert status_and_code(answer) == (200, None)
     user_id = answer.json()["user_id"]
-    assert users_with(site, form["mobile"]) == users_bound_to(site, site.qq.openid(shopper.person)) == [user_id]
+    assert users_with(site, shopper, form) == ([user_id], [user_id])
     me = shopper.visitor.get(f"{site.shop.url}/user/", Authorization=f"JWT {answer.json()['token']}")
     assert (me.status, me.json()["id"]) == (200, user_id)
+    return user_id
 
 
-def assert_another_can_log_in(site):
-    other = Shopper([site.shop], site.qq)
-    form = other.fill_in(new_mobile())
-    assert_is_bound_once(site, other, form, other.bind(form))
+def assert_can_bind(site, shopper):
+    form = shopper.fill_in(new_mobile())
+    assert_logged_in(site, shopper, form, shopper.bind(form))
 
 
-def assert_gets_in_by_the_button(shopper, user_id):
-    answer = shopper.collect(shopper.arrive())
-    assert (answer.status, answer.json().get("user_id")) == (200, user_id)
+def assert_gets_bind_token(answer):
+    assert (answer.status, answer.json().keys()) == (200, {"access_token", "next"})
 
 
-def is_server_error(answer):
-    """An answer in JSON with a sentence, that nothing was done about the call or that it is not known."""
-    return answer.status in (500, 503) and bool(answer.json()["message"])
+def assert_server_error(answer):
+    assert answer.status in (500, 503)
+    assert answer.json()["message"]
 
 
-# The worker -----------------------------------------------------------------------------------------------------------
+def assert_pages_work(site, shopper):
+    assert [shopper.visitor.get(f"{site.shop.url}{path}").status for path in PAGES] == [200] * len(PAGES)
 
 
-def test_a_worker_killed_before_the_binding_is_written_leaves_nothing_and_the_same_form_succeeds(
-    site, shopper, form, pool
-):
-    with Stop(site.var, USER_WRITTEN) as stop:
-        lost = pool.submit(shopper.bind, form)
-        os.kill(stop.wait(), signal.SIGKILL)
-        with pytest.raises(OSError, match="closed connection"):
-            lost.result()
-    assert_nothing_is_done(site, shopper, form)
-    assert_is_bound_once(site, shopper, form, shopper.bind(form))
+# Worker and database --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failure", ["kill_worker", "restart_database", "crash_database"])
+def test_failure_before_the_binding_is_written_leaves_nothing(site, shopper, form, bind_until, failure):
+    with bind_until(USER_WRITTEN) as (stop, sent):
+        getattr(site, failure)(stop.wait())
+    assert_failed(sent, failure)
+    assert users_with(site, shopper, form) == ([], [])
+    assert_logged_in(site, shopper, form, shopper.bind(form))
 
 
 @pytest.mark.parametrize("moment", [COMMITTED, ANSWERING])
-def test_a_worker_killed_before_it_answers_has_bound_and_the_same_form_gets_the_login(
-    site, shopper, form, pool, moment
-):
-    with Stop(site.var, moment) as stop:
-        lost = pool.submit(shopper.bind, form)
-        os.kill(stop.wait(), signal.SIGKILL)
-        with pytest.raises(OSError, match="closed connection"):
-            lost.result()
-    (user_id,) = users_with(site, form["mobile"])
-    assert told(shopper.bind({**form, "password": "another horse"})) == (400, "already_bound")
-    stranger = Shopper([site.shop], site.qq, shopper.person)
-    assert told(stranger.bind(form)) == (400, "bind_token_invalid")
-    again = shopper.bind(form)
-    assert_is_bound_once(site, shopper, form, again)
-    assert again.json()["user_id"] == user_id
-    assert_gets_in_by_the_button(shopper, user_id)
+@pytest.mark.parametrize("failure", ["kill_worker", "crash_database"])
+def test_failure_after_the_commit_keeps_the_binding(site, shopper, form, bind_until, moment, failure):
+    with bind_until(moment) as (stop, sent):
+        getattr(site, failure)(stop.wait())
+    if failure == "kill_worker":
+        assert_failed(sent, failure)
+    else:
+        sent.result()  # a login or an error: the shop may or may not need the database for its answer
+    (user_id,), _ = users_with(site, shopper, form)
+    assert status_and_code(shopper.bind({**form, "password": "another horse"})) == (400, "already_bound")
+    other_browser = site.new_shopper(shopper.person)
+    assert status_and_code(other_browser.bind(form)) == (400, "bind_token_invalid")
+    assert assert_logged_in(site, shopper, form, shopper.bind(form)) == user_id
+    assert shopper.collect(shopper.arrive()).json()["user_id"] == user_id
 
 
-def test_after_a_worker_was_killed_while_qq_was_asked_qq_is_not_asked_again_for_the_code(site, shopper, pool):
-    bound = Shopper([site.shop], site.qq)
-    form = bound.fill_in(new_mobile())
-    with Stop(site.var, ANSWERING) as stop:  # tells which process there is
-        binding = pool.submit(bound.bind, form)
+@requirement("1.5")
+def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, bind_until, pool):
+    with bind_until(ANSWERING) as (stop, sent):
         worker = stop.wait()
-    assert binding.result().status == 200
+    assert sent.result().status == 200
 
-    code = shopper.arrive()
-    before = len(site.qq.requests("/oauth2.0/token"))
+    other = site.new_shopper()
+    code, before = other.arrive(), site.count_exchanges()
     site.qq.behave(token={"fault": "hang", "times": 1})
-    lost = pool.submit(shopper.collect, code)
-    processes.wait_until(lambda: len(site.qq.requests("/oauth2.0/token")) > before, "QQ is asked")
-    os.kill(worker, signal.SIGKILL)
-    with pytest.raises(OSError, match="closed connection"):
-        lost.result()
-    assert [told(shopper.collect(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
-    assert len(site.qq.requests("/oauth2.0/token")) == before + 1
-    assert shopper.collect(shopper.arrive()).json().keys() == {"access_token", "next"}
+    call = pool.submit(other.collect, code)
+    processes.wait_until(lambda: site.count_exchanges() > before, "QQ is called")
+    site.kill_worker(worker)
+    assert_failed(call, "kill_worker")
+    assert [status_and_code(other.collect(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
+    assert site.count_exchanges() == before + 1
+    assert_gets_bind_token(other.collect(other.arrive()))
 
 
-# The database ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("way", ["stop_database", "kill_database"])
-def test_a_database_restarted_inside_a_bind_leaves_nothing_and_the_same_form_succeeds(site, shopper, form, pool, way):
-    with Stop(site.var, USER_WRITTEN) as stop:
-        lost = pool.submit(shopper.bind, form)
-        stop.wait()
-        getattr(site, way)()
-        site.start_database()
-    assert is_server_error(lost.result())
-    assert_nothing_is_done(site, shopper, form)
-    assert_is_bound_once(site, shopper, form, shopper.bind(form))
-
-
-def test_while_the_database_is_down_nothing_is_used_up_for_good(site, shopper, form):
-    arrived, signed_in = (Shopper([site.shop], site.qq) for _ in range(2))
-    code, back = arrived.arrive(), signed_in.sign_in()
-    site.stop_database()
+def test_nothing_is_used_up_while_the_database_is_down(site, shopper, form):
+    arrived, signed_in = site.new_shopper(), site.new_shopper()
+    code, callback = arrived.arrive(), signed_in.sign_in()
+    site.database.close()
     try:
-        assert is_server_error(shopper.bind(form))
-        assert is_server_error(arrived.collect(code))
-        assert "code" in signed_in.come_back(back)  # asks no database
-        assert [shopper.visitor.get(f"{site.shop.url}{path}").status for path in PAGES] == [200] * len(PAGES)
+        assert_server_error(shopper.bind(form))
+        assert_server_error(arrived.collect(code))
+        assert "code" in signed_in.come_back(callback)  # needs no database
+        assert_pages_work(site, shopper)
     finally:
         site.start_database()
-    assert arrived.collect(code).json().keys() == {"access_token", "next"}
-    assert_is_bound_once(site, shopper, form, shopper.bind(form))
+    assert_gets_bind_token(arrived.collect(code))
+    assert_logged_in(site, shopper, form, shopper.bind(form))
 
 
-@pytest.mark.parametrize("moment", [COMMITTED, ANSWERING])
-def test_a_bind_outlives_the_database_that_is_killed_before_the_answer(site, shopper, form, pool, moment):
-    with Stop(site.var, moment) as stop:
-        lost = pool.submit(shopper.bind, form)
-        stop.wait()
-        site.kill_database()
-        site.start_database()
-    lost.result()  # whatever it is: the shop may need the database for its answer, or not
-    assert_is_bound_once(site, shopper, form, shopper.bind(form))
-
-
-# The cache ------------------------------------------------------------------------------------------------------------
+# Cache ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["cache_stopped", "cache_read_only"])
@@ -258,116 +261,106 @@ def outage(site, request):
     return getattr(site, request.param)
 
 
-def read_picture(site, shopper):
-    """Have an image code drawn; return the query of the SMS call that solves it."""
-    picture = str(uuid4())
-    shopper.visitor.get(f"{site.shop.url}/image_codes/{picture}/")
-    return f"text={site.shop.last_line('captcha.log', id=picture)['text']}&image_code_id={picture}"
+def solve_image_code(site, shopper):
+    """Return the address that sends an SMS to a new number."""
+    image_code_id = str(uuid4())
+    shopper.visitor.get(f"{site.shop.url}/image_codes/{image_code_id}/")
+    text = site.shop.last_line("captcha.log", id=image_code_id)["text"]
+    return f"{site.shop.url}/sms_codes/{new_mobile()}/?text={text}&image_code_id={image_code_id}"
 
 
-def test_nobody_passes_while_the_cache_is_out_and_everybody_may_start_again(site, outage):
-    newcomer, signed_in, arrived, asking, filling_in, member = people = [
-        Shopper([site.shop], site.qq) for _ in range(6)
-    ]
-    back = signed_in.sign_in()
+@requirement("9.8")
+def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(site, outage):
+    newcomer, signed_in, arrived, asking, filling_in, member = shoppers = [site.new_shopper() for _ in range(6)]
+    callback = signed_in.sign_in()
     code = arrived.arrive()
-    picture = read_picture(site, asking)
+    sms_address = solve_image_code(site, asking)
     form = filling_in.fill_in(new_mobile())
     members_form = member.fill_in(new_mobile())
     logged_in = member.bind(members_form).json()
-    asked, sent = len(site.qq.requests("/oauth2.0/token")), (site.var / "sms.log").read_text()
+    password = {"username": members_form["mobile"], "password": PASSWORD}
+    exchanges, sent = site.count_exchanges(), (site.var / "sms.log").read_text()
 
     with outage():
         assert read_page(newcomer.start()) == {"error": "cache_unavailable", "state": "/cart"}
-        assert signed_in.come_back(back)["error"] == "cache_unavailable"
-        assert told(arrived.collect(code)) == CACHE_IS_DOWN
-        sms = asking.visitor.get(f"{site.shop.url}/sms_codes/{new_mobile()}/?{picture}")
-        password = {"username": members_form["mobile"], "password": PASSWORD}
-        login = member.visitor.post(f"{site.shop.url}/authorizations/", password)
-        image = asking.visitor.get(f"{site.shop.url}/image_codes/00000000-0000-4000-8000-000000000000/")
-        for answer in (sms, login, image):
-            assert (answer.status, answer.json().keys()) == (503, {"message"})
-        assert told(filling_in.bind(form)) == CACHE_IS_DOWN
-        assert told(member.bind(members_form)) == CACHE_IS_DOWN  # also the repeat
-
-        assert [newcomer.visitor.get(f"{site.shop.url}{path}").status for path in PAGES] == [200] * len(PAGES)
+        assert signed_in.come_back(callback)["error"] == "cache_unavailable"
+        assert status_and_code(arrived.collect(code)) == CACHE_UNAVAILABLE
+        for answer in (
+            asking.visitor.get(sms_address),
+            member.visitor.post(f"{site.shop.url}/authorizations/", password),
+            asking.visitor.get(f"{site.shop.url}/image_codes/00000000-0000-4000-8000-000000000000/"),
+        ):
+            assert status_and_code(answer) == CACHE_UNAVAILABLE
+        assert status_and_code(filling_in.bind(form)) == CACHE_UNAVAILABLE
+        assert status_and_code(member.bind(members_form)) == CACHE_UNAVAILABLE  # a repeat needs the cache too
+        assert_pages_work(site, newcomer)
         me = member.visitor.get(f"{site.shop.url}/user/", Authorization=f"JWT {logged_in['token']}")
         assert (me.status, me.json()["id"]) == (200, logged_in["user_id"])
-    assert len(site.qq.requests("/oauth2.0/token")) == asked
+    assert site.count_exchanges() == exchanges
     assert (site.var / "sms.log").read_text() == sent
-    assert_nothing_is_done(site, filling_in, form)
+    assert users_with(site, filling_in, form) == ([], [])
 
-    for shopper in people[:-1]:
-        form = shopper.fill_in(new_mobile())
-        assert_is_bound_once(site, shopper, form, shopper.bind(form))
+    for shopper in shoppers[:-1]:
+        assert_can_bind(site, shopper)
     assert member.visitor.post(f"{site.shop.url}/authorizations/", password).status == 200
 
 
-def test_a_bind_whose_cache_goes_out_before_the_binding_is_written_is_undone(site, outage, shopper, form, pool):
-    with Stop(site.var, USER_WRITTEN) as stop:
-        lost = pool.submit(shopper.bind, form)
-        stop.wait()
-        with outage():
-            stop.let_go()
-            assert told(lost.result()) == CACHE_IS_DOWN
-    assert_nothing_is_done(site, shopper, form)
+def test_cache_lost_before_the_binding_is_written_rolls_the_bind_back(site, outage, shopper, form, bind_until):
+    with bind_until(USER_WRITTEN) as (stop, sent), outage():
+        stop.let_go()
+        assert status_and_code(sent.result()) == CACHE_UNAVAILABLE
+    assert users_with(site, shopper, form) == ([], [])
     again = shopper.bind(form)
-    if told(again) == (400, "invalid"):  # with the cache went the proof of the number, but not that of the openid
+    if status_and_code(again) == (400, "invalid"):  # the cache lost the SMS code; the openid is in the bind token
         assert again.json().keys() == {"sms_code", "message", "code"}
         again = shopper.bind({**form, "sms_code": shopper.receive_sms_code(form["mobile"])})
-    assert_is_bound_once(site, shopper, form, again)
+    assert_logged_in(site, shopper, form, again)
 
 
-def test_a_bind_whose_cache_goes_out_before_the_answer_is_done(site, outage, shopper, form, pool):
-    with Stop(site.var, COMMITTED) as stop:
-        lost = pool.submit(shopper.bind, form)
-        stop.wait()
-        with outage():
-            stop.let_go()
-            assert told(lost.result()) in [(200, None), CACHE_IS_DOWN]
-    (user_id,) = users_with(site, form["mobile"])
-    assert told(shopper.bind(form)) in [(200, None), (400, "already_bound")]  # the latter where the cache forgot
-    assert_gets_in_by_the_button(shopper, user_id)
+def test_cache_lost_after_the_commit_keeps_the_binding(site, outage, shopper, form, bind_until):
+    with bind_until(COMMITTED) as (stop, sent), outage():
+        stop.let_go()
+        assert status_and_code(sent.result()) in [(200, None), CACHE_UNAVAILABLE]
+    (user_id,), _ = users_with(site, shopper, form)
+    # The second one where the cache has forgotten the first answer.
+    assert status_and_code(shopper.bind(form)) in [(200, None), (400, "already_bound")]
+    assert shopper.collect(shopper.arrive()).json()["user_id"] == user_id
 
 
-def test_a_flush_of_the_cache_ends_what_it_kept_and_lets_nobody_in(site):
-    back_at_qq, at_the_page, before_the_sms, before_the_form = (Shopper([site.shop], site.qq) for _ in range(4))
-    back = back_at_qq.sign_in()
-    code = at_the_page.arrive()
-    picture = read_picture(site, before_the_sms)
-    form = before_the_form.fill_in(new_mobile())
-    asked = len(site.qq.requests("/oauth2.0/token"))
+def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
+    signed_in, arrived, asking, filling_in = (site.new_shopper() for _ in range(4))
+    callback = signed_in.sign_in()
+    code = arrived.arrive()
+    sms_address = solve_image_code(site, asking)
+    form = filling_in.fill_in(new_mobile())
+    exchanges = site.count_exchanges()
     site.flush_cache()
 
-    assert told(at_the_page.collect(code)) == (400, "code_invalid")
-    assert len(site.qq.requests("/oauth2.0/token")) == asked
-    refused = before_the_sms.visitor.get(f"{site.shop.url}/sms_codes/{new_mobile()}/?{picture}")
-    assert (refused.status, refused.json().keys()) == (400, {"message", "text"})
-    unproved = before_the_form.bind(form)
+    assert status_and_code(arrived.collect(code)) == (400, "code_invalid")
+    assert site.count_exchanges() == exchanges
+    refused = asking.visitor.get(sms_address)
+    assert (refused.status, refused.json().keys()) == (400, {"message", "code", "text"})
+    unproved = filling_in.bind(form)
     assert (unproved.status, unproved.json().keys()) == (400, {"sms_code", "message", "code"})
-    assert_nothing_is_done(site, before_the_form, form)
+    assert users_with(site, filling_in, form) == ([], [])
 
-    # What needs nothing of the cache goes on: the cookie says whose state it is, the bind token whose openid.
-    assert back_at_qq.collect(back_at_qq.come_back(back)["code"]).json().keys() == {"access_token", "next"}
-    again = before_the_form.bind({**form, "sms_code": before_the_form.receive_sms_code(form["mobile"])})
-    assert_is_bound_once(site, before_the_form, form, again)
-    for shopper in (at_the_page, before_the_sms):
-        form = shopper.fill_in(new_mobile())
-        assert_is_bound_once(site, shopper, form, shopper.bind(form))
+    # The state is in the cookie and the openid in the bind token: both outlive the cache.
+    assert_gets_bind_token(signed_in.collect(signed_in.come_back(callback)["code"]))
+    again = filling_in.bind({**form, "sms_code": filling_in.receive_sms_code(form["mobile"])})
+    assert_logged_in(site, filling_in, form, again)
+    for shopper in (arrived, asking):
+        assert_can_bind(site, shopper)
 
 
-def test_what_was_used_up_before_a_flush_opens_nothing_after_it(site, shopper):
-    back = shopper.sign_in()
-    cookies = list(shopper.visitor.cookies)  # as a thief has them who also has the address
-    mobile = new_mobile()
-    bind_token = shopper.collect(shopper.come_back(back)["code"]).json()["access_token"]
-    sms_code = shopper.receive_sms_code(mobile)
-    form = {"mobile": mobile, "password": PASSWORD, "sms_code": sms_code, "access_token": bind_token}
-    assert_is_bound_once(site, shopper, form, shopper.bind(form))
+def test_values_used_before_a_flush_stay_used(site, shopper):
+    callback = shopper.sign_in()
+    cookies = list(shopper.visitor.cookies)  # stolen, together with the address
+    form = shopper.fill_in(new_mobile(), shopper.collect(shopper.come_back(callback)["code"]).json()["access_token"])
+    assert_logged_in(site, shopper, form, shopper.bind(form))
     site.flush_cache()
 
-    assert told(shopper.bind(form)) == (400, "already_bound")
+    assert status_and_code(shopper.bind(form)) == (400, "already_bound")
     for cookie in cookies:
         shopper.visitor.cookies.set_cookie(cookie)
-    code = shopper.come_back(back)["code"]
-    assert told(shopper.collect(code)) == (400, "qq_rejected")  # QQ takes its own code once
+    code = shopper.come_back(callback)["code"]
+    assert status_and_code(shopper.collect(code)) == (400, "qq_rejected")  # QQ accepts a code once

@@ -1,4 +1,4 @@
-"""What deploy/ ships, run as it is but for names, ports and paths: nginx, TLS, gunicorn and the whole login."""
+"""The files of deploy/ with only names, ports and paths replaced: nginx, TLS, gunicorn and the whole login."""
 
 import os
 import re
@@ -14,7 +14,7 @@ import standin
 from tests.meiduo.test_settings import PRODUCTION
 from tests.tools import processes
 from tests.tools.processes import HOST, ROOT, Visitor
-from tests.tools.shoppers import PASSWORD, Shopper, ask_database, at_once, new_mobile
+from tests.tools.shoppers import Shopper, at_once, new_mobile, query_database
 
 pytestmark = [
     pytest.mark.servers,
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def certificate(folder):
-    """nginx's key and certificate, from an authority that this process believes in."""
+    """A folder with nginx's key and certificate, issued by an authority that this process trusts."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "authority.pem")
     issued = authority.issue_cert(HOST)
@@ -42,16 +42,17 @@ def certificate(folder):
 
 
 @contextmanager
-def nginx(folder, certificate, *, http, https, gunicorn):
-    """Run nginx with the site of deploy/, on other ports, and what nginx.conf itself has in any distribution."""
+def nginx(folder, certificate, gunicorn_port):
+    """Run nginx with the site of deploy/ and a minimal nginx.conf; the block gets its http and https addresses."""
     folder.mkdir()
+    http, https = processes.free_port(), processes.free_port()
     site = (ROOT / "deploy/nginx.conf").read_text()
     for ours, here in {
         r"listen \[::\]:\d+.*;": "",
         r"listen 80;": f"listen {HOST}:{http};",
         r"listen 443 ": f"listen {HOST}:{https} ",
         r"api\.shop\.example": HOST,
-        r"127\.0\.0\.1:8000": f"{HOST}:{gunicorn}",
+        r"127\.0\.0\.1:8000": f"{HOST}:{gunicorn_port}",
         r"/etc/ssl/meiduo": str(certificate),
         r"/var/log/nginx": str(folder),
     }.items():
@@ -66,187 +67,175 @@ def nginx(folder, certificate, *, http, https, gunicorn):
         f"events {{}} http {{ {temporary} include {folder / 'site.conf'}; }}"
     )
     log = folder / "start.log"
-    command = [processes.find("nginx"), "-e", str(folder / "start.log"), "-c", str(main)]
-    with processes.running(command, log) as process:
+    with processes.running([processes.find("nginx"), "-e", str(log), "-c", str(main)], log) as process:
         processes.wait_until(lambda: process.poll() is not None or processes.accepts(https), "nginx listens")
         assert process.poll() is None, log.read_text()
-        yield
+        yield f"http://{HOST}:{http}", f"https://{HOST}:{https}"
 
 
 @pytest.fixture(scope="module")
-def place(certificate, folder):
-    """The shop behind nginx: its address over https and http, the stand-in for QQ, the shop, and gunicorn's address."""
-    listener, http, https = processes.listen(), processes.free_port(), processes.free_port()
-    url = f"https://{HOST}:{https}"
-    callback = f"{url}/oauth/qq/callback/"
-    environ = {"QQ_REDIRECT_URI": callback, "QQ_CALLBACK_PAGE": f"{url}/oauth_callback.html"}
-    environ["GUNICORN_CMD_ARGS"] = "--config=python:meiduo.server"
-    with (
-        nginx(folder / "nginx", certificate, http=http, https=https, gunicorn=listener.getsockname()[1]),
-        standin.running(callbacks=[callback]) as qq,
-        processes.shop(folder, qq, listener=listener, **environ) as shop,
-    ):
-        yield url, f"http://{HOST}:{http}", qq, processes.Shop(url, shop.var, shop.process), shop.url
+def shop(certificate, folder):
+    """The shop behind nginx. Replaces the fixture of that name in conftest.py."""
+    listener = processes.listen()
+    with nginx(folder / "nginx", certificate, listener.getsockname()[1]) as (http, https):
+        callback = f"{https}/oauth/qq/callback/"
+        environ = {"QQ_REDIRECT_URI": callback, "QQ_CALLBACK_PAGE": f"{https}/oauth_callback.html"}
+        environ["GUNICORN_CMD_ARGS"] = "--config=python:meiduo.server"
+        with (
+            standin.running(callbacks=[callback]) as qq,
+            processes.shop(folder, qq, listener=listener, **environ) as gunicorn,
+        ):
+            behind_nginx = processes.Shop(https, gunicorn.var, gunicorn.process)
+            yield {"qq": qq, "http": http, "https": https, "shop": behind_nginx, "gunicorn": gunicorn.url}
 
 
 @pytest.fixture
-def shopper(place):
-    *_, qq, shop, _ = place
-    return Shopper([shop], qq)
+def shopper(shop):
+    return Shopper([shop["shop"]], shop["qq"])
 
 
-def logs(folder):
+def nginx_logs(folder):
     return "".join(path.read_text() for path in (folder / "nginx").glob("*.log"))
 
 
-def test_a_first_and_a_second_login_go_through_and_leave_no_secret_in_nginxs_logs(shopper, place, folder):
+def test_login_works_and_leaves_no_secret_in_the_logs_of_nginx(shopper, shop, folder):
     address = shopper.sign_in()
     code = shopper.come_back(address)["code"]
     bind_token = shopper.collect(code).json()["access_token"]
-    mobile = new_mobile()
-    form = {"mobile": mobile, "password": PASSWORD, "access_token": bind_token}
-    form["sms_code"] = shopper.receive_sms_code(mobile)
+    form = shopper.fill_in(mobile := new_mobile(), bind_token)
     answer = shopper.bind(form)
     assert (answer.status, answer.json()["next"]) == (200, "/cart")
     assert {cookie.name[:7] for cookie in shopper.visitor.cookies} == {"__Host-"}
     again = shopper.collect(shopper.arrive())
     assert (again.status, again.json()["user_id"]) == (200, answer.json()["user_id"])
-    shopper.visitor.get(f"{place[0]}/mobiles/%0a{mobile}/{mobile}/count/")
+    shopper.visitor.get(f"{shop['https']}/mobiles/%0a{mobile}/{mobile}/count/")
 
-    processes.wait_until(lambda: '"GET /mobiles/\\x0A***" 404 ' in logs(folder), "nginx has written it down")
-    written = logs(folder)
+    processes.wait_until(lambda: '"GET /mobiles/\\x0A***" 404 ' in nginx_logs(folder), "nginx has written its log")
+    written = nginx_logs(folder)
     assert '"GET /sms_codes/***" 200 ' in written
     assert written.count('"GET /oauth/qq/users/" 200 ') == 2
     for secret in (code, bind_token, mobile, "state=", "code=", "text=", answer.json()["token"]):
         assert secret not in written
 
 
-def test_the_shop_hears_the_callers_own_address_over_https_and_nginxs_number_of_the_call(place, folder):
-    url, *_ = place
-    Visitor(address="198.18.0.1").get(f"{url}/oauth/qq/login/", X_Forwarded_Proto="http", X_Request_ID="forged")
+def test_shop_gets_the_real_client_address_and_the_request_id_of_nginx(shop, folder):
+    forged = {"X_Forwarded_Proto": "http", "X_Request_ID": "forged"}
+    Visitor(address="198.18.0.1").get(f"{shop['https']}/oauth/qq/login/", **forged)
     (log,) = (path.read_text() for path in folder.glob("shop-*.log"))
     event = [line for line in log.splitlines() if '"event": "start"' in line][-1]
     assert '"address": "127.0.0.1"' in event
     assert "198.18.0.1" not in log
     assert "forged" not in event
-    number = re.search(r'"request_id": "(\w{32})"', event)[1]
-    processes.wait_until(lambda: number in logs(folder), "nginx has written it down too")
+    request_id = re.search(r'"request_id": "(\w{32})"', event)[1]
+    processes.wait_until(lambda: request_id in nginx_logs(folder), "nginx has written it too")
 
 
-def test_whoever_comes_by_http_is_sent_to_https(place):
-    _, http, *_ = place
-    answer = Visitor().get(f"{http}/login.html?next=/cart", Host="evil.example")
+def test_http_is_redirected_to_https(shop):
+    answer = Visitor().get(f"{shop['http']}/login.html?next=/cart", Host="evil.example")
     assert (answer.status, answer.headers["Location"]) == (301, f"https://{HOST}/login.html?next=/cart")
 
 
-def test_a_browser_that_forgets_no_login_it_ever_began_still_gets_in(shopper, place):
-    url, *_ = place
-    visitors = [Visitor() for _ in range(29)]
-    held = [f"__Host-qq_flow_{number:012x}=bent" for number in range(10)]
-    for visitor in visitors:
-        assert visitor.get(f"{url}/oauth/qq/login/?next=/").status == 302
-        held += [f"{cookie.name}={cookie.value}" for cookie in visitor.cookies]
-    answer = shopper.visitor.get(f"{url}/oauth/qq/login/?next=/{'a' * 500}", Cookie="; ".join(held))
+def test_browser_with_the_cookies_of_39_flows_can_log_in(shopper, shop):
+    start = f"{shop['https']}/oauth/qq/login/?next=/"
+    cookies = [f"__Host-qq_flow_{number:012x}=malformed" for number in range(10)]
+    for visitor in [Visitor() for _ in range(29)]:
+        assert visitor.get(start).status == 302
+        cookies += [f"{cookie.name}={cookie.value}" for cookie in visitor.cookies]
+    answer = shopper.visitor.get(start + "a" * 500, Cookie="; ".join(cookies))
     assert answer.status == 302
     assert len(str(answer.headers)) > 4096
     assert shopper.collect(shopper.arrive()).status == 200
 
 
-def test_a_body_that_is_too_long_is_refused_in_the_shops_words(place):
-    url, *_ = place
-    answer = Visitor().post(f"{url}/oauth/qq/users/", {"mobile": "1" * 40_000})
+def test_body_that_is_too_long_gets_the_shops_error(shop):
+    answer = Visitor().post(f"{shop['https']}/oauth/qq/users/", {"mobile": "1" * 40_000})
     assert (answer.status, answer.json()["code"]) == (413, "invalid")
 
 
-def test_a_call_that_may_have_reached_the_shop_is_neither_sent_again_nor_written_down(certificate, tmp_path):
-    heard = []
+def test_request_that_may_have_reached_the_shop_is_neither_repeated_nor_logged(certificate, tmp_path):
+    received = []
 
-    def hang_up_on_the_second_call():
-        """Be a shop that answers one call, keeps the connection, and dies of the next one."""
+    def close_on_the_second_request():
+        """Answer one request, keep the connection open, and close it on the next request."""
         with listener:
             while True:
                 client, _ = listener.accept()
                 with client:
                     while request := client.recv(65536):
-                        heard.append(request.split()[1])
-                        if len(heard) > 1:
+                        received.append(request.split()[1])
+                        if len(received) > 1:
                             break
                         client.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
-    listener, http, https = processes.listen(), processes.free_port(), processes.free_port()
-    threading.Thread(target=hang_up_on_the_second_call, daemon=True).start()
-    with nginx(tmp_path / "nginx", certificate, http=http, https=https, gunicorn=listener.getsockname()[1]):
-        statuses = [Visitor().get(f"https://{HOST}:{https}/?code={name}").status for name in "ab"]
-    assert (statuses, heard) == ([204, 502], [b"/?code=a", b"/?code=b"])
-    assert not [path for path in (tmp_path / "nginx").glob("*.log") if "code=" in path.read_text()]
+    listener = processes.listen()
+    threading.Thread(target=close_on_the_second_request, daemon=True).start()
+    with nginx(tmp_path / "nginx", certificate, listener.getsockname()[1]) as (_, https):
+        statuses = [Visitor().get(f"{https}/?code={name}").status for name in "ab"]
+    assert (statuses, received) == ([204, 502], [b"/?code=a", b"/?code=b"])
+    assert "code=" not in nginx_logs(tmp_path)
 
 
-def test_each_thread_keeps_one_connection_to_mysql_and_none_that_is_dead(place):
-    *_, gunicorn = place
+def test_each_thread_keeps_one_database_connection_and_replaces_a_dead_one(shop):
+    database_url = os.environ["DATABASE_URL"]
 
     def connections():
-        return ask_database(
-            os.environ["DATABASE_URL"],
-            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
-        )
+        query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        return query_database(database_url, query)
 
-    def ask_from_all_threads():
-        asked = f"{gunicorn}/usernames/nobody/count/"
-        assert {answer.status for answer in at_once(*[lambda: Visitor().get(asked)] * 64)} == {200}
+    def all_threads_have_served():
+        address = f"{shop['gunicorn']}/usernames/nobody/count/"
+        assert {answer.status for answer in at_once(*[lambda: Visitor().get(address)] * 64)} == {200}
         return len(connections()) >= 16
 
-    processes.wait_until(ask_from_all_threads, "each of the 16 threads has served")
+    processes.wait_until(all_threads_have_served, "each of the 16 threads has served")
     before = connections()
     for id in before:
-        ask_database(os.environ["DATABASE_URL"], f"KILL {id}")
-    processes.wait_until(ask_from_all_threads, "each of the 16 threads has served again")
+        query_database(database_url, f"KILL {id}")
+    processes.wait_until(all_threads_have_served, "each of the 16 threads has served again")
     assert (len(before), len(connections())) == (16, 16)
     assert not set(before) & set(connections())
 
 
-# The unit -------------------------------------------------------------------------------------------------------------
+# The systemd unit -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def unit(certificate, tmp_path):
-    """gunicorn as the unit runs it, in production, behind nginx: its process, log and port, and the shop's address."""
-    port, http, https = (processes.free_port() for _ in range(3))
+    """gunicorn as the unit starts it, in production mode behind nginx: process, log, port and the shop's address."""
+    port = processes.free_port()
     (command,) = re.findall("^ExecStart=(.+)$", (ROOT / "deploy/meiduo.service").read_text(), re.MULTILINE)
     command = command.replace("/srv/meiduo/.venv/bin", sysconfig.get_path("scripts")).replace("8000", str(port))
     environ = PRODUCTION | {"ALLOWED_HOSTS": HOST, "NUM_PROXIES": "1", "WEB_CONCURRENCY": "2"}
     environ |= {name: os.environ[name] for name in ("DATABASE_URL", "CACHE_URL")}
-    systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    systemd.bind(str(tmp_path / "notify"))
-    systemd.settimeout(processes.SECONDS_TO_START)
     environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+    systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    systemd.bind(environ["NOTIFY_SOCKET"])
+    systemd.settimeout(processes.SECONDS_TO_START)
     log = tmp_path / "unit.log"
     with (
         systemd,
-        nginx(tmp_path / "nginx", certificate, http=http, https=https, gunicorn=port),
+        nginx(tmp_path / "nginx", certificate, port) as (_, https),
         processes.running(command.split(), log, cwd=ROOT, env=environ) as process,
     ):
         assert systemd.recv(100).startswith(b"READY=1")
         processes.wait_until(lambda: processes.accepts(port), "gunicorn listens")
-        yield process, log, port, f"https://{HOST}:{https}"
+        yield process, log, port, https
     print(log.read_text())
 
 
-def test_in_production_the_shop_knows_that_nginx_was_called_over_https(unit):
-    *_, url = unit
+def test_unit_knows_that_the_request_came_over_https_and_ends_after_answering_it(unit):
+    process, log, port, url = unit
     answer = Visitor().get(f"{url}/oauth/qq/login/?next=/cart", X_Forwarded_Proto="http")
     assert (answer.status, answer.headers["Location"][:41]) == (302, "https://graph.qq.com/oauth2.0/authorize?r")
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
-
-def test_a_call_under_way_is_answered_before_gunicorn_ends(unit):
-    process, log, port, _ = unit
     with socket.create_connection((HOST, port), timeout=30) as client:
         head = "POST /authorizations/ HTTP/1.1", f"Host: {HOST}", "X-Forwarded-Proto: https", "Expect: 100-continue"
         head += "Content-Type: application/json", "Content-Length: 2", "Connection: close", "", ""
         client.sendall("\r\n".join(head).encode())
         assert client.recv(100).startswith(b"HTTP/1.1 100 ")
         process.terminate()
-        processes.wait_until(lambda: "Worker exiting" in log.read_text(), "the worker that has no call has ended")
+        processes.wait_until(lambda: "Worker exiting" in log.read_text(), "the idle worker has ended")
         client.sendall(b"{}")
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
     assert process.wait(processes.SECONDS_TO_END) == 0

@@ -1,31 +1,15 @@
-"""What one address may do in a minute: each limit at its last call and one past it."""
+"""Limits per address, and their counters on any cache."""
 
-from itertools import count
-from urllib.parse import parse_qsl, urlsplit
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import time_machine
-from apps.oauth.addresses import client_address, network
-from apps.oauth.throttling import RATES, AddressThrottle
 from django.core.cache import cache
-from django.test import RequestFactory
+from django.core.cache.backends.locmem import LocMemCache
+from django.db.models.signals import pre_save
 
-from tests.conftest import page_query
-from tests.oauth.flow.test_store import cached
-
-START = 1_800_000_000 + 15  # a quarter into a minute
-
-
-@pytest.fixture(autouse=True)
-def clock(qq):
-    with time_machine.travel(START, tick=False) as clock:
-        yield clock
-
-
-@pytest.fixture
-def start(browser):
-    return lambda **options: browser.get("/oauth/qq/login/?next=/cart", **options)
-
+from apps.oauth.models import OAuthQQUser
+from tests.conftest import cache_entries, error_of, grouped, invalid_fields, page_query
+from tests.tools.requirements import requirement
 
 CALLS = {
     "start": ("get", "/oauth/qq/login/?next=/cart", 60),
@@ -35,165 +19,117 @@ CALLS = {
 }
 
 
+def send(browser, call, **options):
+    method, path, _ = CALLS[call]
+    return getattr(browser.client, method)(path, content_type="application/json", **options)
+
+
+def is_throttled(response):
+    if response.status_code == 302:
+        return "error=throttled" in response["Location"]
+    return response.status_code == 429
+
+
+def starts(browser, number):
+    """Call login/ so many times; return which calls are throttled."""
+    return [is_throttled(send(browser, "start")) for _ in range(number)]
+
+
+@requirement("1.7", "11 start", "11 callback", "11 bind, all")
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_past_the_limit_is_refused_until_the_minute_ends(browser, qq, clock, call):
-    method, path, limit = CALLS[call]
-
-    def send(**options):
-        return getattr(browser.client, method)(path, content_type="application/json", **options)
-
-    def is_throttled(response):
-        if response.status_code != 302:
-            return response.status_code == 429
-        return dict(parse_qsl(urlsplit(response["Location"]).query)).get("error") == "throttled"
-
-    assert not any(is_throttled(send()) for _ in range(limit))
-    refused = send()
-    assert is_throttled(refused)
-    assert refused["Retry-After"] == "45"
-    assert not is_throttled(send(REMOTE_ADDR="198.18.0.1"))
-    clock.shift(44.5)
-    assert send()["Retry-After"] == "1"
+def test_call_over_the_limit_is_refused_until_the_minute_ends(clock, browser, qq, call):
+    limit = CALLS[call][2]
+    assert [is_throttled(send(browser, call)) for _ in range(limit + 1)] == [False] * limit + [True]
+    refused = send(browser, call)
+    assert refused["Retry-After"] == "60"
+    if call == "start":
+        assert page_query(refused) == {"error": "throttled", "state": "/cart"}
+    elif call != "callback":
+        assert refused.json() == {"message": "操作太频繁，请稍后再试。", "code": "throttled"}
+    assert not is_throttled(send(browser, call, REMOTE_ADDR="198.18.0.1"))
+    clock.shift(59.5)
+    assert send(browser, call)["Retry-After"] == "1"
     clock.shift(0.5)
-    assert not is_throttled(send())
+    assert not is_throttled(send(browser, call))
     assert qq.requests("/oauth2.0/token") == []
 
 
 @pytest.mark.parametrize(
     ("call", "headers"),
-    [
-        ("start", {"sec-fetch-dest": "image"}),
-        ("start", {"sec-purpose": "prefetch"}),
-        ("callback", {"sec-fetch-dest": "iframe"}),
-        ("login", {"sec-fetch-mode": "no-cors"}),
-        ("login", {"origin": "http://evil.example"}),
-        ("bind", {"origin": "http://evil.example"}),
-        ("bind", {"origin": "null"}),
-    ],
-    ids=str,
+    grouped(
+        start=[{"sec-fetch-dest": "image"}, {"sec-purpose": "prefetch"}],
+        callback=[{"sec-fetch-dest": "iframe"}],
+        login=[{"sec-fetch-mode": "no-cors"}, {"origin": "http://evil.example"}],
+        bind=[{"origin": "http://evil.example"}, {"origin": "null"}],
+    ),
 )
-def test_no_page_of_somebody_else_uses_up_what_its_visitor_may_do(browser, call, headers):
-    method, path, limit = CALLS[call]
-    refused = [getattr(browser.client, method)(path, headers=headers).status_code for _ in range(limit + 1)]
-    assert refused == [403 if call in ("login", "bind") else 503] * (limit + 1)
-    assert getattr(browser.client, method)(path).status_code != 429
+def test_calls_made_by_other_sites_are_refused_and_not_counted(browser, set_rates, call, headers):
+    set_rates(**{f"qq_{call}": "1/hour"})
+    refused = [send(browser, call, headers=headers).status_code for _ in range(2)]
+    assert refused == [403 if call in ("login", "bind") else 503] * 2
+    assert not is_throttled(send(browser, call))
 
 
-def test_the_first_call_of_a_login_is_not_counted_once_more_but_its_repeats_are(browser, shop, binding, clock):
-    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"qq_login": "1/min"}}
+def test_first_call_of_a_sealed_code_is_not_counted_but_repeats_are(browser, binding, set_rates):
+    set_rates(qq_login="1/hour")
     codes = [browser.arrive(), browser.arrive()]
     assert [browser.collect(code).status_code for code in (*codes, *codes)] == [200, 200, 200, 429]
 
 
-def test_a_call_that_has_nothing_to_take_to_qq_is_counted(browser, shop, clock):
-    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"qq_login": "1/min"}}
+def test_call_whose_code_is_lost_is_counted(browser, set_rates):
+    set_rates(qq_login="1/hour")
     code = browser.arrive()
     cache.clear()
     assert [browser.collect(code).status_code for _ in range(2)] == [400, 429]
 
 
-def test_a_throttled_page_is_told_in_words(browser, clock):
-    path = CALLS["login"][1]
-    answers = [browser.get(path) for _ in range(61)]
-    assert answers[-1].json() == {"message": "操作太频繁，请稍后再试。", "code": "throttled"}
-
-
-def test_a_throttled_start_keeps_the_target(start):
-    answers = [start() for _ in range(61)]
-    assert page_query(answers[-1]) == {"error": "throttled", "state": "/cart"}
-
-
-def test_a_throttled_return_from_qq_uses_nothing_up(browser, clock):
+@requirement("11 callback")
+def test_throttled_callback_uses_nothing_up(clock, browser):
     address = browser.sign_in()
     for _ in range(30):
-        browser.get(CALLS["callback"][1])
+        send(browser, "callback")
     assert browser.come_back(address) == {"error": "throttled", "state": "/cart"}
     clock.shift(60)
-    assert set(browser.come_back(address)) == {"code", "state"}
+    assert browser.come_back(address).keys() == {"code", "state"}
 
 
-def test_ten_failed_binds_a_minute_are_all_an_address_gets_and_a_good_one_costs_nothing(browser, form, clock):
-    people = (f"人{number}" for number in count())
+@requirement("11 bind, failed")
+def test_address_may_fail_ten_binds_a_minute_and_good_ones_cost_nothing(clock, browser, form):
+    def fail(number):
+        return browser.bind({"mobile": "", "access_token": browser.get_bind_token(f"person {number}")})
 
-    def fail():
-        form_of_another = {"mobile": "", "access_token": browser.get_bind_token(next(people))}
-        return browser.bind(form_of_another).status_code
-
-    assert [fail() for _ in range(9)] == [400] * 9
-    assert browser.bind(form).status_code == 200  # counted, and given back
-    assert fail() == 400
-    refused = browser.bind({"mobile": "", "access_token": browser.get_bind_token(next(people))})
-    assert (refused.status_code, refused["Retry-After"]) == (429, "45")
+    assert [invalid_fields(fail(number)) for number in range(9)] == [["mobile", "password", "sms_code"]] * 9
+    assert browser.bind(form).status_code == 200
+    assert fail(9).status_code == 400
+    refused = fail(10)
+    assert (error_of(refused), refused["Retry-After"]) == ((429, "throttled"), "60")
     clock.shift(60)
-    assert fail() == 400
+    assert fail(11).status_code == 400
 
 
-def test_rates_are_those_of_drfs_setting_where_it_names_them(browser, shop):
-    rates = {"qq_start": "2/hour", "anon": "1/day"}
-    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
-    answers = [browser.get(CALLS["start"][1]) for _ in range(3)]
-    assert answers[1]["Location"].startswith(browser.qq.url)
-    assert page_query(answers[2])["error"] == "throttled"
-    assert answers[2]["Retry-After"] == str(3600 - START % 3600)
-    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": {"qq_start": None}}
-    assert browser.get(CALLS["start"][1])["Location"].startswith(browser.qq.url)
+def test_rates_come_from_drfs_setting(clock, browser, set_rates):
+    set_rates(qq_start="2/hour", anon="1/day")
+    assert starts(browser, 3) == [False, False, True]
+    assert send(browser, "start")["Retry-After"] == "3600"
+    set_rates(qq_start=None)
+    assert starts(browser, 1) == [False]
 
 
-def test_no_rate_gives_nothing_back(shop, no_limits):
-    request = RequestFactory().get("/")
-    for scope in RATES:
-        throttle = AddressThrottle(scope)
-        assert throttle.allow_request(request, None)
-        throttle.forgive()
-    assert cached() == {}
+def test_without_limits_nothing_is_counted_or_refunded(no_limits, browser, form):
+    assert browser.bind(form).status_code == 200
+    assert [key for key in cache_entries() if "limit:qq_" in key] == []
 
 
-def test_a_count_given_back_after_its_minute_is_no_credit_for_the_next(browser, clock):
-    request = RequestFactory().get("/")
-    throttle = AddressThrottle("qq_bind_failed")
-    assert throttle.allow_request(request, None)
-    clock.shift(60)
-    cache.clear()
-    throttle.forgive()
-    assert [AddressThrottle("qq_bind_failed").allow_request(request, None) for _ in range(11)] == [True] * 10 + [False]
-
-
-def test_nothing_is_kept_of_a_limit_past_its_minute(shop):
-    for _ in range(2):
-        assert AddressThrottle("qq_start").allow_request(RequestFactory().get("/"), None)
-    ((_, left),) = cached().values()
-    assert 0 < left <= 60
-
-
-# Whose limit it is
+@requirement("9.6")
+def test_forged_headers_do_not_get_around_a_limit(browser, set_rates):
+    set_rates(qq_start="1/hour")
+    assert not is_throttled(send(browser, "start", headers={"x-forwarded-for": "198.51.100.1"}))
+    headers = {"x-forwarded-for": "203.0.113.1", "forwarded": "for=203.0.113.1"}
+    assert is_throttled(send(browser, "start", headers=headers))
 
 
 @pytest.mark.parametrize(
-    ("proxies", "forwarded", "address"),
-    [
-        (0, None, "192.0.2.7"),
-        (0, "198.51.100.1", "192.0.2.7"),  # nobody of ours has said that
-        (None, "198.51.100.1", "192.0.2.7"),
-        (1, None, "192.0.2.7"),
-        (1, "198.51.100.1", "198.51.100.1"),
-        (1, "203.0.113.9, 198.51.100.1", "198.51.100.1"),  # the left one is the caller's own word
-        (2, "203.0.113.9, 198.51.100.1", "203.0.113.9"),
-        (2, "198.51.100.1", "192.0.2.7"),
-        (1, "", "192.0.2.7"),
-        (1, "203.0.113.9, ", "192.0.2.7"),
-        (1, "no address", "192.0.2.7"),
-        (1, "203.0.113.9\r\nX: y", "192.0.2.7"),
-        (1, "2001:db8::1", "2001:db8::1"),
-    ],
-)
-def test_the_address_is_believed_of_as_many_proxies_as_there_are(shop, proxies, forwarded, address):
-    shop.REST_FRAMEWORK = {**shop.REST_FRAMEWORK, "NUM_PROXIES": proxies}
-    headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
-    assert client_address(RequestFactory().get("/", headers=headers, REMOTE_ADDR="192.0.2.7")) == address
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "are_one"),
+    ("one", "other", "shared"),
     [
         ("192.0.2.7", "192.0.2.7", True),
         ("192.0.2.7", "192.0.2.8", False),
@@ -201,17 +137,101 @@ def test_the_address_is_believed_of_as_many_proxies_as_there_are(shop, proxies, 
         ("::ffff:192.0.2.7", "::ffff:192.0.2.8", False),
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
         ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
-        ("", "@", True),  # a Unix socket has no addresses
+        ("", "@", True),  # a Unix socket has no address
     ],
 )
-def test_a_limit_is_kept_by_what_one_customer_has(one, other, are_one):
-    assert (network(one) == network(other)) == are_one
-    assert network(one).isascii()
-    assert " " not in network(one)
+def test_limit_is_shared_by_an_ipv4_address_or_an_ipv6_network(browser, set_rates, one, other, shared):
+    set_rates(qq_start="1/hour")
+    assert not is_throttled(send(browser, "start", REMOTE_ADDR=one))
+    assert is_throttled(send(browser, "start", REMOTE_ADDR=other)) == shared
 
 
-def test_forged_addresses_are_no_way_past_a_limit(browser):
-    for number in range(60):
-        browser.get(CALLS["start"][1], headers={"x-forwarded-for": f"198.51.100.{number}"})
-    refused = browser.get(CALLS["start"][1], headers={"x-forwarded-for": "203.0.113.1", "forwarded": "for=203.0.113.1"})
-    assert page_query(refused)["error"] == "throttled"
+# Counters -------------------------------------------------------------------------------------------------------------
+
+
+@requirement("9.7")
+def test_simultaneous_calls_are_all_counted(browser, set_rates):
+    set_rates(qq_start="50/hour")
+    with ThreadPoolExecutor(8) as threads:
+        throttled = list(threads.map(lambda _: is_throttled(send(browser, "start")), range(100)))
+    assert throttled.count(False) == 50
+
+
+def test_counter_lives_as_long_as_its_window(browser, set_rates):
+    set_rates(qq_start="9/min")
+    starts(browser, 2)
+    ends = [end for key, (_, end) in cache_entries().items() if "limit" in key]
+    assert ends
+    assert all(0 < end <= 60 for end in ends)
+
+
+class Expiring(LocMemCache):
+    """A counter expires whenever it is about to be incremented for the first time."""
+
+    def incr(self, key, delta=1, version=None):
+        if self.delete(f"seen-{key}"):
+            return super().incr(key, delta, version)
+        self.set(f"seen-{key}", True)
+        self.delete(key)
+        raise ValueError
+
+
+class Reviving(LocMemCache):
+    """incr() and decr() make a new counter without an end, as Django's Redis cache does if the old one just expired."""
+
+    value = 0
+
+    def incr(self, key, delta=1, version=None):
+        self.set(key, self.value, timeout=None)
+        return super().incr(key, delta, version)
+
+
+class RevivingBelowZero(Reviving):
+    """The same after a refund."""
+
+    value = -3
+
+
+@pytest.mark.parametrize(("backend", "last"), [("Expiring", True), ("Reviving", False), ("RevivingBelowZero", False)])
+def test_counter_that_expires_during_a_call_starts_again_and_ends(browser, set_rates, use_cache, backend, last):
+    use_cache(f"{__name__}.{backend}")
+    set_rates(qq_start="1/hour")
+    assert starts(browser, 3) == [False, False, last]
+    assert [end for _, end in cache_entries().values() if end is None] == []
+
+
+class SwallowsErrors(LocMemCache):
+    """A client that hides errors while its server is down."""
+
+    def add(self, *args, **kwargs):
+        return False
+
+    def incr(self, *args, **kwargs):
+        return False
+
+
+class NeverCounts(SwallowsErrors):
+    def incr(self, *args, **kwargs):
+        raise ValueError
+
+
+def test_refund_after_the_window_is_no_credit_for_the_next(clock, browser, form, set_rates, connect):
+    set_rates(qq_bind_failed="1/min")
+    connect(lambda **_: clock.shift(61), pre_save, sender=OAuthQQUser)
+    assert browser.bind(form).status_code == 200
+    failures = [browser.bind({"access_token": browser.get_bind_token(person)}) for person in ("小红", "小刚")]
+    assert [failure.status_code for failure in failures] == [400, 429]
+
+
+@requirement("9.8")
+@pytest.mark.parametrize("backend", ["SwallowsErrors", "NeverCounts"])
+def test_cache_that_does_not_count_is_an_outage(browser, use_cache, backend):
+    use_cache(f"{__name__}.{backend}")
+    assert page_query(send(browser, "start"))["error"] == "cache_unavailable"
+
+
+def test_late_refund_leaves_no_counter_without_an_end(browser, account, shop, use_cache):
+    use_cache(f"{__name__}.Reviving")
+    shop.QQ_ACCOUNT_SERIALIZER = "tests.oauth.test_binding.Creating"
+    assert browser.bind({"access_token": browser.get_bind_token()}).status_code == 200  # refunds its try
+    assert [key for key, (_, end) in cache_entries().items() if end is None] == []

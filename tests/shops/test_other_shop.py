@@ -1,83 +1,62 @@
-"""The app in another shop: copied or installed, another user model, sessions, hostile settings, its own process."""
+"""QQ login in a shop with another user model, sessions and hostile defaults; the app is copied or installed."""
 
 import os
 import re
 import secrets
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
 import standin
+from standin import QQ
 from tests.e2e import test_browser
 from tests.tools import processes
+from tests.tools.shoppers import new_person, read_page
 
-TESTS = processes.ROOT / "tests/shops"
+SHOPS = processes.ROOT / "tests/shops"
 chromium = test_browser.chromium
-
-ADDRESSES = {"REDIRECT_URI": "qq/callback/", "CALLBACK_PAGE": "oauth_callback.html"}
 
 
 @pytest.fixture(scope="module", params=["oauth", "meiduo_qq_login"])
 def environ(request, tmp_path_factory):
-    """The other shop's environment, away from the root of this project, where `apps.oauth` could be imported too."""
-    var = tmp_path_factory.mktemp("other_shop")
+    """The environment of the other shop, outside this repository, where `apps.oauth` could be imported as well."""
     is_copied = request.param == "oauth"
     folder = processes.ROOT / "apps" if is_copied else request.getfixturevalue("installed_wheel")
     return {
         "DJANGO_SETTINGS_MODULE": "other_shop.settings",
-        "PYTHONPATH": os.pathsep.join((str(folder), str(TESTS))),
+        "PYTHONPATH": os.pathsep.join((str(folder), str(SHOPS))),
         "OTHER_SHOP_OAUTH_APP": request.param,
-        "OTHER_SHOP_VAR": str(var),
+        "OTHER_SHOP_VAR": str(tmp_path_factory.mktemp("other_shop")),
     }
 
 
-@pytest.fixture(scope="module")
-def manage(environ, tmp_path_factory):
-    """Run a command of Django's in the other shop."""
-    given = {"QQ_CLIENT_SECRET": "secret", "QQ_API_URL": "http://127.0.0.1:9"}
-    given |= {f"QQ_{name}": f"https://shop.example/{path}" for name, path in ADDRESSES.items()}
-    home = tmp_path_factory.mktemp("home")
-    return lambda *arguments: processes.manage({**os.environ, **environ, **given}, *arguments, cwd=home)
+def addresses(origin):
+    return {"QQ_REDIRECT_URI": f"{origin}/qq/callback/", "QQ_CALLBACK_PAGE": f"{origin}/oauth_callback.html"}
 
 
-@pytest.fixture(scope="module")
-def other_shop(environ, tmp_path_factory):
-    listener = processes.listen()
-    url = processes.address_of(listener)
-    home = tmp_path_factory.mktemp("home")
-    given = environ | {f"QQ_{name}": f"{url}/{path}" for name, path in ADDRESSES.items()}
-    with (
-        standin.running(callbacks=[given["QQ_REDIRECT_URI"]]) as qq,
-        processes.shop(home, qq, listener=listener, wsgi="other_shop.wsgi", database="people", cwd=home, **given),
-    ):
-        yield OtherShop(url, qq, Path(environ["OTHER_SHOP_VAR"]))
-
-
+@dataclass
 class OtherShop:
-    def __init__(self, url, qq, var):
-        self.url = url
-        self.qq = qq
-        self.mails = var / "mails"
-        self.people = var / "people.sqlite3"
-
-    def arrive(self, visitor, person):
-        """Sign in at QQ; return the parameters the shop's page gets."""
-        at_qq = visitor.get(f"{self.url}/qq/login/?next=/basket").headers["Location"]
-        back = self.qq.sign_in(at_qq, person)
-        page = urlsplit(visitor.get(back).headers["Location"])
-        assert page.path == "/oauth_callback.html"
-        return {name: values[0] for name, values in parse_qs(page.query).items()}
+    url: str
+    qq: QQ
+    var: Path
 
     def collect(self, visitor, person, **headers):
-        code = self.arrive(visitor, person)["code"]
+        """Sign in at QQ and make the call of the shop's page."""
+        at_qq = visitor.get(f"{self.url}/qq/login/?next=/basket").headers["Location"]
+        callback = self.qq.sign_in(at_qq, person)
+        code = read_page(visitor.get(callback).headers["Location"])["code"]
         return visitor.get(f"{self.url}/qq/users/?code={code}", **headers).json()
 
-    def bind(self, visitor, **fields):
-        return visitor.post(f"{self.url}/qq/users/", fields)
+    def bind(self, visitor, person, email, email_code=None):
+        """Sign in and send the form; return the answer."""
+        bind_token = self.collect(visitor, person)["access_token"]
+        email_code = email_code or self.receive_code(visitor, email)
+        form = {"email": email, "email_code": email_code, "access_token": bind_token}
+        return visitor.post(f"{self.url}/qq/users/", form)
 
     def receive_code(self, visitor, email):
         assert visitor.get(f"{self.url}/email_codes/{email}/").status == 200
@@ -85,14 +64,27 @@ class OtherShop:
 
     def read_code(self, email):
         """Return the code of the one mail to that address."""
-        # Django names a file by the second, so two mails may stand in one.
-        mails = "".join(path.read_text("utf-8") for path in self.mails.iterdir())
+        # Django names mail files by the second, so a file may contain several mails.
+        mails = "".join(path.read_text("utf-8") for path in (self.var / "mails").iterdir())
         (code,) = re.findall(rf"^To: {email}$.*?([0-9a-f]+) is your code", mails, re.DOTALL | re.MULTILINE)
         return code
 
-    def who(self, visitor):
-        """Return what the shop's own page says to the visitor."""
+    def logged_in(self, visitor):
+        """Return the user's e-mail address, or "nobody", as the shop's own page shows it."""
         return re.search('id="who">(.*?)<', visitor.get(f"{self.url}/basket").body.decode())[1]
+
+
+@pytest.fixture(scope="module")
+def other_shop(environ, tmp_path_factory):
+    listener = processes.listen()
+    url = processes.address_of(listener)
+    home = tmp_path_factory.mktemp("home")
+    settings = environ | addresses(url)
+    with (
+        standin.running(callbacks=[settings["QQ_REDIRECT_URI"]]) as qq,
+        processes.shop(home, qq, listener=listener, wsgi="other_shop.wsgi", database="people", cwd=home, **settings),
+    ):
+        yield OtherShop(url, qq, Path(environ["OTHER_SHOP_VAR"]))
 
 
 @pytest.fixture
@@ -102,7 +94,7 @@ def visitor():
 
 @pytest.fixture
 def person():
-    return f"小明 {secrets.token_hex(8)}"
+    return new_person()
 
 
 @pytest.fixture
@@ -110,57 +102,48 @@ def email():
     return f"{secrets.token_hex(4)}@example.com"
 
 
-def test_a_user_without_a_mobile_is_bound_and_then_logged_in(other_shop, visitor, person, email):
-    asked = other_shop.collect(visitor, person)
-    bind_token = asked["access_token"]
-    assert asked == {"access_token": bind_token, "next": "/basket"}
-    assert other_shop.who(visitor) == "nobody"
+def test_user_without_a_mobile_binds_and_then_logs_in(other_shop, visitor, person, email):
+    first = other_shop.collect(visitor, person)
+    assert first == {"access_token": first["access_token"], "next": "/basket"}
+    assert other_shop.logged_in(visitor) == "nobody"
 
-    fields = {"email": email, "email_code": other_shop.receive_code(visitor, email), "access_token": bind_token}
-    bound = other_shop.bind(visitor, **fields)
-    user = bound.json()
-    assert bound.status == 200
-    assert user.keys() == {"user_id", "id", "username", "next"}
-    assert (user["username"], user["next"]) == (email, "/basket")
-    assert other_shop.who(visitor) == email
+    answer = other_shop.bind(visitor, person, email)
+    user = answer.json()
+    assert answer.status == 200
+    assert user == {"user_id": user["id"], "id": user["id"], "username": email, "next": "/basket"}
+    assert other_shop.logged_in(visitor) == email
 
     again = processes.Visitor()
     assert other_shop.collect(again, person) == {name: user[name] for name in ("user_id", "username", "next")}
-    assert other_shop.who(again) == email
+    assert other_shop.logged_in(again) == email
 
 
-def test_another_qq_takes_the_place_of_whoever_was_logged_in(other_shop, visitor, person, email):
-    for name, address in ((person, email), (f"{person} 2", f"2{email}")):
-        bind_token = other_shop.collect(visitor, name)["access_token"]
-        code = other_shop.receive_code(visitor, address)
-        assert other_shop.bind(visitor, email=address, email_code=code, access_token=bind_token).status == 200
-        assert other_shop.who(visitor) == address
+def test_another_qq_replaces_the_logged_in_user(other_shop, visitor, person, email):
+    for name, address in ((person, email), (new_person(), f"2{email}")):
+        assert other_shop.bind(visitor, name, address).status == 200
+        assert other_shop.logged_in(visitor) == address
     assert other_shop.collect(visitor, person)["username"] == email
-    assert other_shop.who(visitor) == email
+    assert other_shop.logged_in(visitor) == email
 
 
-def test_a_bind_that_is_refused_leaves_nothing_in_the_database_it_is_written_to(other_shop, visitor, person):
+def test_refused_bind_is_rolled_back_in_the_database_of_the_users(other_shop, visitor, person):
     email = f"{secrets.token_hex(4)}@banned.example"
-    bind_token = other_shop.collect(visitor, person)["access_token"]
-    code = other_shop.receive_code(visitor, email)
-    refused = other_shop.bind(visitor, email=email, email_code=code, access_token=bind_token)
+    refused = other_shop.bind(visitor, person, email)
     assert (refused.status, refused.json()["code"]) == (400, "account_refused")
-    with closing(sqlite3.connect(other_shop.people)) as people:
+    with closing(sqlite3.connect(other_shop.var / "people.sqlite3")) as people:
         assert people.execute("SELECT email FROM people_person WHERE email = ?", [email]).fetchall() == []
 
 
-def test_a_mailed_code_is_used_up(other_shop, person, email):
-    code = other_shop.receive_code(processes.Visitor(), email)
-    statuses = []
-    for name in (person, f"{person} 2"):
-        visitor = processes.Visitor()
-        bind_token = other_shop.collect(visitor, name)["access_token"]
-        statuses.append(other_shop.bind(visitor, email=email, email_code=code, access_token=bind_token).status)
-    assert statuses == [200, 400]
+def test_wrong_field_is_named_and_a_mailed_code_works_once(other_shop, visitor, person, email):
+    code = other_shop.receive_code(visitor, email)
+    refused = other_shop.bind(visitor, person, "no address", code).json()
+    assert refused == {"email": [refused["message"]], "message": refused["message"], "code": "invalid"}
+    answers = [other_shop.bind(processes.Visitor(), name, email, code) for name in (person, new_person())]
+    assert [answer.status for answer in answers] == [200, 400]
 
 
 @pytest.mark.browser
-def test_in_a_browser_first_login_binds_and_the_second_goes_straight_in(other_shop, chromium, person, email):
+def test_pages_bind_at_the_first_login_and_skip_the_form_at_the_second(other_shop, chromium, person, email):
     for is_first in (True, False):
         with chromium.new_context() as context:
             page = context.new_page()
@@ -182,40 +165,28 @@ def test_in_a_browser_first_login_binds_and_the_second_goes_straight_in(other_sh
 
 
 @pytest.mark.parametrize("authorization", ["Token long-gone", "Token", "JWT a.b.c", "Bearer \xff"])
-def test_an_authorization_header_that_is_no_good_does_not_break_the_login(other_shop, visitor, person, authorization):
+def test_invalid_authorization_header_does_not_prevent_the_login(other_shop, visitor, person, authorization):
     assert "access_token" in other_shop.collect(visitor, person, Authorization=authorization)
 
 
+@pytest.mark.parametrize("language", [None, "de", "en"])
+def test_errors_are_chinese_unless_english_is_requested_although_the_shop_is_english(other_shop, visitor, language):
+    refused = visitor.get(f"{other_shop.url}/qq/users/", **({"Accept_Language": language} if language else {}))
+    message = refused.json()["message"]
+    assert (refused.status, refused.json()) == (400, {"message": message, "code": "code_missing"})
+    if language == "en":
+        assert message.isascii()
+    else:
+        assert message == "没有收到 QQ 的登录凭证，请在这个浏览器里再点一次 QQ 登录。"
+
+
 @pytest.mark.parametrize(
-    ("headers", "message"),
+    ("command", "output"),
     [
-        ({}, "没有收到 QQ 的登录凭证，请在这个浏览器里再点一次 QQ 登录。"),
-        ({"Accept_Language": "de"}, "没有收到 QQ 的登录凭证，请在这个浏览器里再点一次 QQ 登录。"),
-        ({"Accept_Language": "en"}, None),
+        (["check"], "System check identified no issues (0 silenced).\n"),
+        (["makemigrations", "oauth", "--check", "--dry-run"], "No changes detected in app 'oauth'\n"),
     ],
 )
-def test_errors_are_chinese_unless_english_is_asked_for_although_the_shop_is_english(
-    other_shop, visitor, headers, message
-):
-    refused = visitor.get(f"{other_shop.url}/qq/users/", **headers)
-    told = refused.json()
-    assert refused.status == 400
-    assert told == {"message": message or told["message"], "code": "code_missing"}
-    assert message or told["message"].isascii()
-
-
-def test_a_wrong_field_is_named_beside_the_message(other_shop, visitor, person):
-    bind_token = other_shop.collect(visitor, person)["access_token"]
-    refused = other_shop.bind(visitor, email="no address", email_code="0", access_token=bind_token)
-    told = refused.json()
-    assert refused.status == 400
-    assert told.keys() == {"email", "message", "code"}
-    assert (told["message"], told["code"]) == (told["email"][0], "invalid")
-
-
-def test_django_has_nothing_to_say_against_it(manage):
-    assert manage("check") == "System check identified no issues (0 silenced).\n"
-
-
-def test_the_migrations_fit_the_models(manage):
-    assert manage("makemigrations", "oauth", "--check", "--dry-run") == "No changes detected in app 'oauth'\n"
+def test_commands_of_django_find_no_problem(environ, tmp_path, command, output):
+    settings = {"QQ_CLIENT_SECRET": "secret", "QQ_API_URL": "http://127.0.0.1:9", **addresses("https://shop.example")}
+    assert processes.manage({**os.environ, **environ, **settings}, *command, cwd=tmp_path) == output

@@ -1,13 +1,13 @@
-"""Mutation testing: change apps/oauth in one small way after another, and see that a test fails each time.
+"""Mutation testing: make one small change to apps/oauth after another, and check that a test fails each time.
 
-    make mutation                          all that pyproject.toml names: about 2,000 changes, an hour of one core
-    make mutation ARGS="flow 'qq.*unique*'"  some: all of flow.py, and of qq.py what is done to unique()
+    make mutation                                  the whole of apps/oauth: hours on one core
+    make mutation ARGS="flow.store 'qq.*_json*'"   some: flow/store.py, and functions of qq/ whose name contains _json
 
-At the end it names the changes that no test minds; `.venv/bin/mutmut show NAME` prints one. Those that nobody need mind
-are explained in mutants.md.
+At the end it lists the changes that no test detects ("survivors"); `.venv/bin/mutmut show NAME` prints one. mutants.md
+explains those that need no test.
 
-mutmut makes the changes and finds out which tests reach each function. Its own runner would import and collect the
-tests anew for each change, which costs more than running them: here one process collects them and forks for each.
+mutmut makes the changes and finds the tests that reach each function. Its own runner collects all tests again for each
+change, which takes longer than running them: here one process collects them once and forks for each change.
 """
 
 import ast
@@ -28,41 +28,42 @@ import pytest
 from mutmut.configuration import config
 
 ROOT = Path(__file__).resolve().parents[2]
-MUTANTS = ROOT / "mutants"  # what mutmut makes: the project, each function with all its changes beside it
+MUTANTS = ROOT / "mutants"  # made by mutmut: the project, each function next to all its changed versions
 JOBS = 2
-KILLED, LIVED, NO_TESTS, OUT_OF_TIME = 1, 0, 33, 36  # as mutmut notes them
+KILLED, SURVIVED, NO_TESTS, OUT_OF_TIME = 1, 0, 33, 36  # mutmut's numbers
 
 
 class Runner:
-    """In place of pytest's loop over the tests: a process for each mutant, which ends at the first test that fails."""
+    """Replaces pytest's loop over the tests: one process per mutant, which ends at the first test that fails."""
 
     def __init__(self, patterns):
-        self.patterns = [pattern if "." in pattern else f"{pattern}.*" for pattern in patterns or ["*"]]
+        # "flow.store" means everything in that module; a name with a * is matched as it is.
+        self.patterns = [pattern if "*" in pattern else f"{pattern}.*" for pattern in patterns] or ["*"]
         stats = json.loads((MUTANTS / "mutmut-stats.json").read_text())
         self.reached_by, self.seconds = stats["tests_by_mangled_function_name"], stats["duration_by_test"]
-        self.killers = defaultdict(Counter)  # of a function: its next mutant meets them first
+        self.killers = defaultdict(Counter)  # by function: the tests to try first on its next mutant
 
     def pytest_runtestloop(self, session):
         self.session, self.items = session, {item.nodeid: item for item in session.items}
         code, failed = self.end(*self.begin("", self.items))
-        if code != LIVED:
+        if code != SURVIVED:
             pytest.exit(f"Without any change: {failed or 'out of time'}", 1)
-        for meta in sorted((MUTANTS / "apps" / "oauth").glob("*.meta")):
+        for meta in sorted((MUTANTS / "apps" / "oauth").rglob("*.meta")):
             self.run_file(meta)
         return True
 
     def run_file(self, meta):
-        noted = json.loads(meta.read_text())
-        codes, file = noted["exit_code_by_key"], meta.with_suffix("")
-        is_respelled = respelled(file)
-        names = [name for name in codes if self.is_asked_for(name) and not is_respelled(name)]
+        results = json.loads(meta.read_text())
+        codes, file = results["exit_code_by_key"], meta.with_suffix("")
+        changes_case_only = case_changes(file)
+        names = [name for name in codes if self.is_selected(name) and not changes_case_only(name)]
         running = []
         for name in [*names, *[None] * JOBS]:
             if running and (name is None or len(running) == JOBS):
                 done, *process = running.pop(0)
                 codes[done], killer = self.end(*process)
                 self.killers[function_of(done)][killer] += 1
-                meta.write_text(json.dumps(noted))
+                meta.write_text(json.dumps(results))
             if name:
                 tests = [test for test in self.reached_by.get(function_of(name), ()) if test in self.items]
                 killers = self.killers[function_of(name)]
@@ -70,11 +71,11 @@ class Runner:
                 running.append((name, *self.begin(name, tests)))
         if names:
             count = Counter(codes[name] for name in names)
-            lived = [name for name in names if codes[name] in (LIVED, NO_TESTS)]
-            counted = f"{len(names)} changes, {count[KILLED]} failed, {count[OUT_OF_TIME]} out of time"
-            say(f"{file.name}: {counted}, {len(lived)} lived", *lived)
+            survivors = [name for name in names if codes[name] in (SURVIVED, NO_TESTS)]
+            counts = f"{len(names)} changes, {count[KILLED]} killed, {count[OUT_OF_TIME]} out of time"
+            say(f"{file.relative_to(MUTANTS)}: {counts}, {len(survivors)} survived", *survivors)
 
-    def is_asked_for(self, name):
+    def is_selected(self, name):
         return any(fnmatch(name, f"apps.oauth.{pattern}") for pattern in self.patterns)
 
     def begin(self, name, tests):
@@ -92,7 +93,7 @@ class Runner:
             if self.session.testsfailed:
                 os.write(writer, item.nodeid.encode())
                 os._exit(KILLED)
-        os._exit(LIVED if items else NO_TESTS)
+        os._exit(SURVIVED if items else NO_TESTS)
 
     def end(self, pid, reader):
         with os.fdopen(reader) as pipe:
@@ -105,39 +106,33 @@ def function_of(name):
     return name.partition("__mutmut_")[0]
 
 
-def respelled(file):
-    """Return whether a mutant differs by capital letters only: mutmut changes such a text in another way too."""
+def case_changes(file):
+    """Return a function: does a mutant change only upper and lower case? mutmut has better changes for such texts."""
     text = file.read_text()
     source = {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name:
             source[node.name] = re.sub("__mutmut_[0-9a-z]+", "", ast.get_source_segment(text, node)).lower()
 
-    def is_respelled(name):
+    def changes_case_only(name):
         name = name.rpartition(".")[2]
         return source[name] == source[f"{function_of(name)}__mutmut_orig"]
 
-    return is_respelled
+    return changes_case_only
 
 
-# Past pytest, which reads what is printed.
-say = partial(print, sep="\n    ", file=sys.__stderr__, flush=True)
+say = partial(print, sep="\n    ", file=sys.__stderr__, flush=True)  # pytest captures sys.stdout and sys.stderr
 
 
 def main(patterns):
     os.chdir(ROOT)
-    os.nice(5)  # what else the machine does goes first
+    os.nice(5)
     shutil.rmtree(MUTANTS, ignore_errors=True)
-    # Asked for one mutant it makes them all, and finds out which tests reach each.
-    make = [
-        Path(sys.executable).with_name("mutmut"),
-        "run",
-        "--max-children",
-        "1",
-        "apps.oauth.flow.x_flow_id__mutmut_1",
-    ]
-    made = subprocess.run(make, capture_output=True, text=True)
-    if made.returncode:
+    # Asked for a mutant that does not exist, mutmut makes all of them and finds the tests that reach each function.
+    made = subprocess.run(
+        [Path(sys.executable).with_name("mutmut"), "run", "--max-children", "1", "none"], capture_output=True, text=True
+    )
+    if not (MUTANTS / "mutmut-stats.json").exists():
         return made.stdout[-5000:] + made.stderr
     arguments = [*config().pytest_add_cli_args, *config().pytest_add_cli_args_test_selection]
     os.chdir(MUTANTS)

@@ -1,18 +1,19 @@
-"""Real processes for tests: the shop under gunicorn, MariaDB, Redis and memcached, each on a free loopback port.
+"""Starts the shop under gunicorn, MariaDB, Redis and memcached for tests, each on a free loopback port.
 
-Standard library only: tests/tools/everything.py uses it before anything else is installed.
+Standard library only: everything.py uses it before anything else is installed.
 """
 
 import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from email.message import Message
@@ -40,7 +41,7 @@ class Shop:
     process: "subprocess.Popen[bytes]"
 
     def receive_sms_code(self, visitor: "Visitor", mobile: str) -> str:
-        """Ask for an SMS code as the page does, and read it where a developer's machine keeps it."""
+        """Solve an image code, ask for an SMS code and read it from the shop's log."""
         image_code_id = str(uuid4())
         assert visitor.get(f"{self.url}/image_codes/{image_code_id}/").status == 200
         text = self.last_line("captcha.log", id=image_code_id)["text"]
@@ -52,7 +53,7 @@ class Shop:
 
     def last_line(self, name: str, **fields: str) -> dict[str, str]:
         """Return the last JSON line of a file in the shop's folder that has these fields."""
-        whole = (self.var / name).read_text(encoding="utf-8").rpartition("\n")[0]  # another line may be half written
+        whole = (self.var / name).read_text(encoding="utf-8").rpartition("\n")[0]  # without a half-written line
         lines: Iterable[dict[str, str]] = map(json.loads, whole.splitlines())
         return [line for line in lines if fields.items() <= line.items()][-1]
 
@@ -70,12 +71,11 @@ def shop(
     cwd: Path = ROOT,
     **environ: str,
 ) -> Iterator[Shop]:
-    """Migrate the `database` of this name, and serve the shop by gunicorn while the block runs.
+    """Migrate the `database` alias and serve the shop under gunicorn while the block runs.
 
-    `var` keeps its files; shops that are one shop share it, as their keys are in it. `qq` is a running stand-in,
-    which must know the callback: make a `listener` with `listen()` first and start it with `callback_of(listener)`.
-    `environ` adds to the shop's settings or replaces them; DATABASE_URL and CACHE_URL are those in force unless given.
-    What gunicorn says is printed at the end: pytest shows it beside a test that failed.
+    `var` holds the shop's files and keys: several processes of one shop share it. `qq` is a stand-in that knows the
+    shop's callback, which callback_of(listener) returns. `environ` adds to the shop's environment, whose DATABASE_URL
+    and CACHE_URL are inherited. gunicorn's output is printed at the end, so that pytest shows it with a failed test.
     """
     listener = listener or listen()
     url = address_of(listener)
@@ -85,7 +85,7 @@ def shop(
         "PYTHONUTF8": "1",
         "VAR_DIR": str(var),
         "CAPTCHA_LOG": str(var / "captcha.log"),
-        "NUM_PROXIES": "1",  # so that each visitor has an address of his own, as in life
+        "NUM_PROXIES": "1",  # so that each Visitor has an address of its own
         "QQ_REDIRECT_URI": callback_of(listener),
         "QQ_CALLBACK_PAGE": f"{url}/oauth_callback.html",
         **({"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret} if qq else {}),
@@ -96,19 +96,19 @@ def shop(
     gunicorn = [sys.executable, "-m", "gunicorn", wsgi, f"--bind=fd://{listener.fileno()}", "--no-control-socket"]
     gunicorn += [f"--workers={workers}", "--worker-class=gthread", f"--threads={threads}", "--graceful-timeout=1"]
     try:
-        # The socket listens already, so the first call waits in it until the shop is there to answer.
+        # The socket already listens, so the first call waits until the shop answers it.
         with running(gunicorn, log, cwd=cwd, env=environ, pass_fds=[listener.fileno()]) as process:
-            listener.close()  # else calls to a shop that has ended would wait in it for ever
+            listener.close()  # otherwise calls to a shop that has ended would wait forever
             wait_until(lambda: process.poll() is not None or answers(url), f"gunicorn answers at {url}")
-            assert process.poll() is None, "gunicorn has ended by itself"
+            assert process.poll() is None, "gunicorn has ended"
             yield Shop(url, var, process)
     finally:
         listener.close()
-        print(f"-- what gunicorn said at {url}", log.read_text(encoding="utf-8") if log.exists() else "", sep="\n")
+        print(f"-- output of gunicorn at {url}", log.read_text(encoding="utf-8") if log.exists() else "", sep="\n")
 
 
 def manage(environ: dict[str, str], *arguments: str, cwd: Path = ROOT) -> str:
-    """Run a command of Django's and return what it printed. Raises AssertionError with that if it failed."""
+    """Run a Django command and return its output. Raises AssertionError with the output if it failed."""
     command = [sys.executable, "-m", "django", *arguments]
     done = subprocess.run(
         command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False
@@ -127,11 +127,11 @@ def address_of(listener: socket.socket) -> str:
 
 
 def callback_of(listener: socket.socket) -> str:
-    """Return the callback of a shop that is going to listen there, as one registers it with QQ."""
+    """Return the callback address of a shop that will use this socket, as it is registered with QQ."""
     return f"{address_of(listener)}/oauth/qq/callback/"
 
 
-# Whoever calls it -----------------------------------------------------------------------------------------------------
+# Clients --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Answer:
     status: int
     headers: Message
     body: bytes
-    url: str  # where redirects ended
+    url: str  # after redirects
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -151,9 +151,9 @@ class StaysHere(HTTPRedirectHandler):
 
 
 class Visitor:
-    """One person's browser over real HTTP: it keeps cookies, and follows redirects where it is told to.
+    """A browser over real HTTP, without scripts: it keeps cookies and follows redirects if asked to.
 
-    It calls from an address of its own, told to the shop as a proxy would.
+    It has an address of its own, which it sends in X-Forwarded-For as a proxy would.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -163,7 +163,7 @@ class Visitor:
         self._following, self._staying = build_opener(*shared), build_opener(*shared, StaysHere)
 
     def get(self, url: str, *, follow: bool = False, **headers: str) -> Answer:
-        """GET an address. A header is given by its name with _ for -."""
+        """GET an address; headers are written with _ instead of -."""
         return self._send(Request(url, headers=_names(headers)), follow)
 
     def post(self, url: str, fields: Any, **headers: str) -> Answer:
@@ -172,7 +172,7 @@ class Visitor:
         return self._send(Request(url, json.dumps(fields).encode(), _names(headers)), False)
 
     def submit(self, url: str, fields: Any, *, follow: bool = False) -> Answer:
-        """POST the fields as a form does."""
+        """POST the fields as a form."""
         return self._send(Request(url, urlencode(fields).encode()), follow)
 
     def _send(self, request: Request, follow: bool) -> Answer:
@@ -188,7 +188,7 @@ class Visitor:
 
 
 def random_address() -> str:
-    """Return an address for documentation and tests (RFC 2544), which nobody has."""
+    """Return an address from the range for benchmarks (RFC 2544), which no real client has."""
     return f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
 
 
@@ -200,107 +200,134 @@ def _names(headers: dict[str, str]) -> dict[str, str]:
 
 
 def find(*programs: str) -> str | None:
-    """Return the path of the first of the programs that this machine has."""
-    # The last two are not on everybody's PATH, and the first holds what everything.py puts beside our Python.
+    """Return the path of the first of these programs that is installed."""
+    # The first folder is where packages.py puts programs; the last two are not on every user's PATH.
     folders = sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"
     path = os.pathsep.join(folders)
     return next((found for program in programs if (found := shutil.which(program, path=path))), None)
 
 
 def find_redis() -> str | None:
-    # One binary in Debian, whose package redis-tools has it without a service: it goes by the name it is called.
+    # Debian has one binary under several names; its package redis-tools contains it without the service.
     return find("redis-server", "redis-check-rdb")
 
 
 @contextmanager
 def redis(folder: Path, port: int | None = None) -> Iterator[str]:
-    """Run a Redis that keeps nothing on disk; the block gets its address as CACHE_URL wants it."""
+    """Run a Redis without files on disk; the block gets its address in the form of CACHE_URL."""
     port = port or free_port()
     options = {"port": port, "bind": HOST, "dir": folder, "save": "", "appendonly": "no"}
     options |= {"maxmemory-policy": "noeviction", "daemonize": "no"}
     command = ["redis-server", *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
-    with running(command, folder / "redis.log", executable=find_redis()) as process:
-        wait_until(lambda: process.poll() is not None or accepts(port), "Redis listens")
-        assert process.poll() is None, "Redis has ended by itself"
+    with listening(port, command, folder / "redis.log", executable=find_redis()):
         yield f"redis://{HOST}:{port}/0"
 
 
 @contextmanager
 def memcached(folder: Path) -> Iterator[str]:
-    """Run a memcached; the block gets its address as CACHES wants it."""
+    """Run a memcached; the block gets its address in the form of CACHES."""
     port = free_port()
     server = find("memcached")
     assert server, "no memcached"
-    user = ["--user=root"] if os.geteuid() == 0 else []
-    with running([server, f"--listen={HOST}", f"--port={port}", *user], folder / "memcached.log") as process:
-        wait_until(lambda: process.poll() is not None or accepts(port), "memcached listens")
-        assert process.poll() is None, "memcached has ended by itself"
+    with listening(port, [server, f"--listen={HOST}", f"--port={port}", *as_root()], folder / "memcached.log"):
         yield f"{HOST}:{port}"
 
 
 @contextmanager
 def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
-    """Run a MariaDB with an empty database; the block gets its address as DATABASE_URL wants it.
+    """Run a MariaDB with an empty database; the block gets its address in the form of DATABASE_URL.
 
-    With the `url` it had before it goes on with what it has kept in the folder.
+    With the `url` of an earlier run it continues with the data in the folder.
     """
     data, socket_path, log = folder / "mariadb", folder / "mariadb.sock", folder / "mariadb.log"
-    user = ["--user=root"] if os.geteuid() == 0 else []
     server = find("mariadbd")
     assert server, "no mariadbd"
     port = (url and urlsplit(url).port) or free_port()
     options = [f"--datadir={data}", f"--socket={socket_path}", f"--port={port}", f"--bind-address={HOST}"]
-    options += [f"--pid-file={folder / 'mariadb.pid'}", *user]
-    # Thrown away at the end, so it need not outlive a power cut; but a kill -9 it does.
+    options += [f"--pid-file={folder / 'mariadb.pid'}", *as_root()]
+    # The data must survive a kill -9, but not a power failure.
     options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin"]
-    # A MariaDB that starts takes away what another one has lying in the folder for temporary tables.
+    # At its start, MariaDB deletes the temporary tables of any other MariaDB in the same folder.
     options += ["--skip-name-resolve", f"--tmpdir={folder}"]
     if not url:
         install, password = find("mariadb-install-db"), secrets.token_hex(16)
         assert install, "no mariadb-install-db"
-        # root is known by its user id on the socket: no account without a password listens on the port.
-        command = [install, "--no-defaults", f"--datadir={data}", "--skip-test-db", *user]
+        # root is authenticated by its user id on the socket: no account without a password is open on the port.
+        command = [install, "--no-defaults", f"--datadir={data}", "--skip-test-db", *as_root()]
         command += ["--auth-root-authentication-method=socket"]
         with log.open("wb") as output:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
-        first_words = folder / "mariadb.sql"
-        first_words.write_text(
+        setup = folder / "mariadb.sql"
+        setup.write_text(
             "CREATE DATABASE meiduo CHARACTER SET utf8mb4;\n"
             f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}';\n"
             f"GRANT ALL ON *.* TO shop@'{HOST}';\n"
         )
-        options += [f"--init-file={first_words}"]
+        options += [f"--init-file={setup}"]
         url = f"mysql://shop:{password}@{HOST}:{port}/meiduo"
-    with running([server, "--no-defaults", *options], log) as process:
-        wait_until(lambda: process.poll() is not None or accepts(port), "MariaDB listens")
-        assert process.poll() is None, f"MariaDB has ended by itself:\n{log.read_text(errors='replace')}"
+    with listening(port, [server, "--no-defaults", *options], log):
         yield url
 
 
-# What they are made of ------------------------------------------------------------------------------------------------
+def as_root() -> list[str]:
+    """Return the option without which these servers refuse to run as root."""
+    return ["--user=root"] if os.geteuid() == 0 else []
+
+
+# Processes ------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def running(command: Sequence[str], log: Path, **options: Any) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run a program, its output going to `log`, and end it when the block does."""
+    """Run a program while the block runs; its output goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
     try:
         yield process
     finally:
         process.terminate()
-        try:
-            process.wait(SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
-def wait_until(is_so: Callable[[], Any], what: str, seconds: float = SECONDS_TO_START) -> None:
-    """Return as soon as something is so. Raises AssertionError, naming `what`, if it is not in time."""
+@contextmanager
+def listening(port: int, command: Sequence[str], log: Path, **options: Any) -> Iterator[None]:
+    """Run a server; the block starts when the port accepts connections."""
+    with running(command, log, **options) as process:
+        wait_until(lambda: process.poll() is not None or accepts(port), f"{command[0]} listens")
+        assert process.poll() is None, f"{command[0]} has ended:\n{log.read_text(errors='replace')}"
+        yield
+
+
+def call(command: Sequence[str], environ: Mapping[str, str], timeout: float | None = None, cwd: Path = ROOT) -> int:
+    """Run a command and return its exit code. After the timeout, or if we are stopped, let it clean up."""
+    process = subprocess.Popen(command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL)
+    try:
+        return process.wait(timeout)
+    except KeyboardInterrupt:  # the terminal has sent it to every process
+        end(process, 30)
+        raise
+    except BaseException as exc:
+        process.send_signal(signal.SIGINT)  # on SIGTERM, pytest would not end the processes of its tests
+        end(process, 30)
+        if isinstance(exc, subprocess.TimeoutExpired):
+            return process.returncode or 1
+        raise
+
+
+def end(process: "subprocess.Popen[bytes]", seconds: float = SECONDS_TO_END) -> None:
+    """Wait for a process that was asked to end; kill it after some seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS_TO_START) -> None:
+    """Return as soon as the condition is true. Raises AssertionError after these seconds, naming `what`."""
     deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"{seconds} seconds have not been enough until {what}"
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} seconds: {what}"
         time.sleep(0.02)
 
 
@@ -311,13 +338,13 @@ def free_port() -> int:
 
 
 def accepts(port: int) -> bool:
-    """Tell whether something listens on the port."""
+    """Return whether something listens on the port."""
     with socket.socket() as client:
         return client.connect_ex((HOST, port)) == 0
 
 
 def answers(url: str) -> bool:
-    """Tell whether an HTTP server answers, whatever it says."""
+    """Return whether an HTTP server answers, with any status."""
     try:
         Visitor().get(url)
     except OSError:

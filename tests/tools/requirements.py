@@ -5,6 +5,7 @@
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,7 @@ def requirement(*rows: str) -> pytest.MarkDecorator:
     return pytest.mark.requirement(*rows)
 
 
+@cache
 def guarding_tests():
     """Return {requirement: [names of its tests]}, found in the source: tests that need a server count too."""
     found = defaultdict(list)
@@ -133,19 +135,20 @@ def guarding_tests():
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 for row in marked_rows(node):
                     found[row].append(f"{path.relative_to(TESTS)}::{node.name}")
-    return found
+    return dict(found)
 
 
 def marked_rows(function):
-    calls = (part for decorator in function.decorator_list for part in ast.walk(decorator) if isinstance(part, ast.Call))
-    return {row.value for call in calls if getattr(call.func, "id", "") == "requirement" for row in call.args}
+    parts = (part for decorator in function.decorator_list for part in ast.walk(decorator))
+    markers = (part for part in parts if isinstance(part, ast.Call) and getattr(part.func, "id", "") == "requirement")
+    return {row.value for marker in markers for row in marker.args}
 
 
 def table():
     tests = guarding_tests()
     lines = ["| row | protects against | tests |", "|---|---|---|"]
     for row, text in REQUIREMENTS.items():
-        lines.append(f"| {row} | {text} | {'<br>'.join(f'`{name}`' for name in tests[row])} |")
+        lines.append(f"| {row} | {text} | {'<br>'.join(f'`{name}`' for name in tests.get(row, []))} |")
     return "\n".join(lines)
 
 

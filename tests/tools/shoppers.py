@@ -1,4 +1,4 @@
-"""Shoppers with browsers of their own, over real HTTP, alone or many at once; and what they must never leave behind."""
+"""Users over real HTTP, one or many at once, and checks that nothing they do leaves the database inconsistent."""
 
 import os
 import secrets
@@ -17,7 +17,7 @@ PASSWORD = "correct horse"
 
 
 class Shopper:
-    """A person with a browser of their own, who goes to the shop's first process unless told otherwise."""
+    """A user with a browser of their own. Calls go to the shop's first process unless `shop` is given."""
 
     def __init__(self, shops, qq, person=None):
         self.shops = shops
@@ -26,20 +26,21 @@ class Shopper:
         self.visitor = processes.Visitor()
 
     def start(self):
-        """Press the button; return the address it leads to, at QQ if all is well."""
+        """Press the QQ button; return the address of the redirect."""
         return self.visitor.get(f"{self.shops[0].url}/oauth/qq/login/?next=/cart").headers["Location"]
 
     def sign_in(self):
-        """Press the button and sign in at QQ; return the address QQ sends the browser to."""
+        """Press the QQ button and sign in at QQ; return the address QQ redirects to."""
         return self.qq.sign_in(self.start(), self.person)
 
     def come_back(self, address):
-        """Follow QQ's redirect; return the parameters the page gets."""
+        """Follow QQ's redirect; return the parameters of the shop's page."""
         answer = self.visitor.get(address)
         assert answer.status == 302
         return read_page(answer.headers["Location"])
 
     def arrive(self):
+        """Log in up to the shop's page; return its code."""
         return self.come_back(self.sign_in())["code"]
 
     def collect(self, code, shop=0, **headers):
@@ -51,17 +52,18 @@ class Shopper:
     def receive_sms_code(self, mobile):
         return self.shops[0].receive_sms_code(self.visitor, mobile)
 
-    def fill_in(self, mobile, **changes):
-        """Return the whole form of somebody new, ready to be sent once."""
-        form = {"mobile": mobile, "password": PASSWORD, "access_token": self.get_bind_token()}
-        return {**form, "sms_code": self.receive_sms_code(mobile), **changes}
+    def fill_in(self, mobile, bind_token=None):
+        """Return a complete bind form, with an SMS code just received."""
+        bind_token = bind_token or self.get_bind_token()
+        sms_code = self.receive_sms_code(mobile)
+        return {"mobile": mobile, "password": PASSWORD, "sms_code": sms_code, "access_token": bind_token}
 
     def bind(self, form, shop=0, **headers):
         return self.visitor.post(f"{self.shops[shop].url}/oauth/qq/users/", form, **headers)
 
 
 def read_page(address):
-    """Return the parameters of the shop's page at this address."""
+    """Return the parameters of the shop's callback page at this address."""
     page = urlsplit(address)
     assert page.path == "/oauth_callback.html"
     return {name: values[0] for name, values in parse_qs(page.query).items()}
@@ -76,7 +78,7 @@ def new_mobile():
 
 
 def at_once(*calls):
-    """Make the calls at the same moment, each in a thread; return what they return."""
+    """Make the calls at the same moment, each in a thread; return their results."""
     barrier = Barrier(len(calls))
 
     def wait_and_call(call):
@@ -88,23 +90,23 @@ def at_once(*calls):
 
 
 def a_few_at_a_time(calls):
-    """Make many calls that need not be at the same moment; return what they return."""
+    """Make many calls that need not be at the same moment; return their results."""
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(lambda call: call(), calls))
 
 
-def told(answer):
-    """What matters of an answer: its status, and the code of an error."""
+def status_and_code(answer):
+    """Return the status and, for an error, its code."""
     return answer.status, answer.json().get("code")
 
 
 def tally(answers):
-    return Counter(map(told, answers))
+    return Counter(map(status_and_code, answers))
 
 
 @contextmanager
 def shop_and_qq(var, **options):
-    """Serve a shop of its own and the QQ it believes in."""
+    """Serve a shop and a stand-in for QQ that belong together."""
     listener = processes.listen()
     with (
         standin.running(callbacks=[processes.callback_of(listener)]) as qq,
@@ -113,11 +115,11 @@ def shop_and_qq(var, **options):
         yield shop, qq
 
 
-# What no race and no crash may leave in the database.
-WRONGS = {
+# Rows that no race and no crash may leave behind.
+INCONSISTENCIES = {
     "a binding without its user": "SELECT openid FROM tb_oauth_qq WHERE user_id NOT IN (SELECT id FROM tb_users)",
     "an openid bound twice": "SELECT UPPER(openid) FROM tb_oauth_qq GROUP BY 1 HAVING COUNT(*) > 1",
-    "a user made by a bind that has no binding": (
+    "a user created by a bind, without a binding": (
         "SELECT username FROM tb_users WHERE username LIKE 'user\\_%' AND id NOT IN (SELECT user_id FROM tb_oauth_qq)"
     ),
     "a user without a mobile or a password": (
@@ -127,29 +129,27 @@ WRONGS = {
 }
 
 
-def find_wrongs(database_url):
-    """Return whatever must not be in the database, by the name of what is wrong with it."""
-    wrongs = {name: ask_database(database_url, question) for name, question in WRONGS.items()}
-    return {name: rows for name, rows in wrongs.items() if rows}
+def find_inconsistencies(database_url):
+    """Return the rows that must not exist, by what is wrong with them."""
+    found = {name: query_database(database_url, query) for name, query in INCONSISTENCIES.items()}
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def database_of_the_tests():
-    """Return the DATABASE_URL of the database that pytest-django has made, for a shop that shall share it."""
+    """Return the DATABASE_URL of pytest-django's database, for a shop that shares it."""
     server = os.environ["DATABASE_URL"].rpartition("/")[0]
     return f"{server}/{connection.settings_dict['NAME']}"
 
 
-def ask_database(database_url, question, *values):
-    """Return the rows as everybody but an open transaction sees them."""
-    with closing(connect(database_url)) as own_connection, own_connection.cursor() as cursor:
-        cursor.execute(question, values or None)
-        return [row[0] if len(row) == 1 else row for row in cursor.fetchall()]
-
-
-def connect(database_url):
-    import MySQLdb  # compiled, and only where MariaDB is
+def query_database(database_url, query, *values):
+    """Return the rows as a new connection sees them; a row of one column is its value."""
+    import MySQLdb  # only installed where MariaDB is
 
     url = urlsplit(database_url)
-    return MySQLdb.connect(
-        host=url.hostname, port=url.port, user=url.username, password=url.password, database=url.path[1:]
-    )
+    account = {"user": url.username, "password": url.password, "database": url.path[1:]}
+    with (
+        closing(MySQLdb.connect(host=url.hostname, port=url.port, **account)) as own_connection,
+        own_connection.cursor() as cursor,
+    ):
+        cursor.execute(query, values or None)
+        return [row[0] if len(row) == 1 else row for row in cursor.fetchall()]

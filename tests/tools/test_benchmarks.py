@@ -1,4 +1,4 @@
-"""The benchmarks' upstream answers as the stand-in does: its figures are of the same conversation."""
+"""The benchmarks' fast upstream gives the same answers as the stand-in, so their figures are comparable."""
 
 import json
 import re
@@ -15,17 +15,12 @@ from benchmarks.upstream import CLIENT_ID, CLIENT_SECRET, new_code
 from tests.tools.processes import ROOT
 
 CALLBACK = "http://127.0.0.1/oauth/qq/callback/"
-TOKEN = {
-    "grant_type": "authorization_code",
-    "client_id": CLIENT_ID,
-    "client_secret": CLIENT_SECRET,
-    "redirect_uri": CALLBACK,
-}
+CLIENT = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "redirect_uri": CALLBACK}
 
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory):
-    """Its address, that of its control, and a client that trusts it."""
+    """The upstream's address, the address that controls it, and a client that trusts its certificate."""
     ca_file = tmp_path_factory.mktemp("upstream") / "ca.pem"
     command = [sys.executable, "-m", "benchmarks.upstream", "--ca-file", str(ca_file)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8") as process:
@@ -43,7 +38,7 @@ def qq():
         yield server
 
 
-def test_the_question_that_finds_the_upstreams_limit_is_answered(upstream):
+def test_upstream_answers_the_request_that_measures_its_own_limit(upstream):
     url, _, http = upstream
     method, target, _ = Load(Job(port=0, kind="qq")).ask().decode().split("\r\n")[0].split(" ")
     response = http.request(method, url + target)
@@ -52,31 +47,26 @@ def test_the_question_that_finds_the_upstreams_limit_is_answered(upstream):
 
 
 def shape(response):
-    """What of an answer does not hang on the person: its words, and the form of what is said in them."""
+    """Return what is the same for every person: status, headers, framing, names, and the form of the values."""
     text = response.data.decode()
-    frame, _, _ = text.partition("{")
-    if "{" not in text:
-        data = dict(parse_qsl(text))
-    else:
-        end = text.rindex("}") + 1
-        data = json.loads(text[len(frame) : end])
-        frame += "{}" + text[end:]
-    forms = {name: hidden(value) if len(str(value)) == 32 else type(value) for name, value in data.items()}
+    found = re.fullmatch(r"([^{]*)(\{.*\})(.*)", text, re.DOTALL)
+    before, data, after = (found[1], json.loads(found[2]), found[3]) if found else ("a form", dict(parse_qsl(text)), "")
+    values = {name: pattern(value) if len(str(value)) == 32 else type(value) for name, value in data.items()}
     headers = {name: response.headers.get(name) for name in ("Content-Type", "Cache-Control")}
-    return response.status, headers, frame if "{" in frame else "a form", list(forms.items())
+    return response.status, headers, before, after, list(values.items())
 
 
-def hidden(value):
+def pattern(value):
     return re.sub("[0-9A-F]", "X", value)
 
 
-def talk(http, url, code, method, fmt, **extra):
-    """Have the conversation that leads from a code to a person; return its answers."""
-    asked = {**TOKEN, "code": code, **fmt, **extra}
+def exchange(http, url, code, method, fmt, **extra):
+    """Make the three calls from a code to a person; return the answers and the openid."""
+    fields = {"grant_type": "authorization_code", **CLIENT, "code": code, **fmt, **extra}
     if method == "POST":
-        token = http.request("POST", f"{url}/oauth2.0/token", fields=asked, encode_multipart=False)
+        token = http.request("POST", f"{url}/oauth2.0/token", fields=fields, encode_multipart=False)
     else:
-        token = http.request("GET", f"{url}/oauth2.0/token?{urlencode(asked)}")
+        token = http.request("GET", f"{url}/oauth2.0/token?{urlencode(fields)}")
     text = token.data.decode()
     access_token = (json.loads(text) if fmt else dict(parse_qsl(text)))["access_token"]
     me = http.request("GET", f"{url}/oauth2.0/me?{urlencode({'access_token': access_token, **fmt})}")
@@ -93,40 +83,34 @@ def talk(http, url, code, method, fmt, **extra):
         pytest.param("POST", {}, {}, id="rest-social-auth"),
     ],
 )
-def test_it_answers_as_the_stand_in_does(upstream, qq, method, fmt, extra):
+def test_upstream_answers_like_the_stand_in(upstream, qq, method, fmt, extra):
     url, _, http = upstream
-    address = f"{qq.url}/oauth2.0/authorize?" + urlencode(
-        {"response_type": "code", "client_id": CLIENT_ID, "redirect_uri": CALLBACK, "state": "x"}
-    )
+    fields = {"response_type": "code", "client_id": CLIENT_ID, "redirect_uri": CALLBACK, "state": "x"}
+    address = f"{qq.url}/oauth2.0/authorize?{urlencode(fields)}"
     code = dict(parse_qsl(qq.sign_in(address, "小企鹅").partition("?")[2]))["code"]
-    assert hidden(code) == hidden(new_code(7))
-
-    ours, _ = talk(http, url, new_code(7), method, fmt, **extra)
-    theirs, _ = talk(http, qq.url, code, method, fmt, **extra)
-
-    assert [shape(answer) for answer in ours] == [shape(answer) for answer in theirs]
+    assert pattern(code) == pattern(new_code(7))
+    upstreams, _ = exchange(http, url, new_code(7), method, fmt, **extra)
+    standins, _ = exchange(http, qq.url, code, method, fmt, **extra)
+    assert list(map(shape, upstreams)) == list(map(shape, standins))
 
 
-def test_a_person_has_the_openid_that_sql_makes_of_the_number(upstream):
+def test_openid_is_the_one_that_sql_computes_from_the_number(upstream):
     url, _, http = upstream
-
-    answers, openid = talk(http, url, new_code(50_000), "GET", {"fmt": "json"}, need_openid="1")
-
+    answers, openid = exchange(http, url, new_code(50_000), "GET", {"fmt": "json"}, need_openid="1")
     assert openid == "1017BFD4673955FFEE4641AD3D481B1C"  # SELECT UPPER(MD5(50000))
     assert json.loads(answers[0].data)["openid"] == openid
 
 
-def test_it_fails_as_the_stand_in_does(upstream, qq):
+def test_upstream_fails_like_the_stand_in(upstream, qq):
     url, control, http = upstream
-    target = f"/oauth2.0/token?{urlencode({**TOKEN, 'code': new_code(7)})}"
+    target = f"/oauth2.0/token?{urlencode({'grant_type': 'authorization_code', **CLIENT, 'code': new_code(7)})}"
     qq.behave(token={"fault": "502"})
     http.request("PUT", control, body=json.dumps({"failing": "502"}))
-    ours, theirs = (http.request("GET", where + target) for where in (url, qq.url))
-    assert (ours.status, ours.data) == (theirs.status, theirs.data) == (502, ours.data)
+    upstreams, standins = (http.request("GET", where + target) for where in (url, qq.url))
+    assert (upstreams.status, standins.status) == (502, 502)
+    assert upstreams.data == standins.data
 
     http.request("PUT", control, body=json.dumps({"failing": "reset"}))
     with pytest.raises(urllib3.exceptions.ProtocolError):
         http.request("GET", url + target)
-
-    counted = http.request("PUT", control, body=json.dumps({"failing": ""})).json()
-    assert counted["failed"] == 2
+    assert http.request("PUT", control, body=json.dumps({"failing": ""})).json()["failed"] == 2

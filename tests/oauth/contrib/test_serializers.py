@@ -1,10 +1,12 @@
 """The form for shops that keep SMS codes in Redis: mobile, password and SMS code."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import time_machine
 from django.core.cache import cache
+from django.db import connections
 from django.test import RequestFactory
 from django.utils.module_loading import import_string
 from django.utils.translation import override
@@ -19,7 +21,8 @@ from apps.users.models import User
 from tests.conftest import MOBILE, PASSWORD, Browser
 from tests.tools import processes
 from tests.tools.requirements import requirement
-from tests.users.helpers import OTHER_MOBILE, at_once
+from tests.tools.shoppers import at_once
+from tests.users.helpers import OTHER_MOBILE
 
 pytestmark = pytest.mark.servers
 
@@ -97,6 +100,16 @@ class ReplicaRouter:
 
     def db_for_read(self, model, **hints):
         return "replica"
+
+
+def in_threads(times, call):
+    def call_and_close(number):
+        try:
+            return call(number)
+        finally:
+            connections.close_all()
+
+    return at_once(*(partial(call_and_close, number) for number in range(times)))
 
 
 def test_new_mobile_gets_an_account_and_the_code_is_deleted(codes, bind, shop):
@@ -194,7 +207,7 @@ def test_form_can_be_repeated_after_a_crash(codes, account, is_deleted):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("make_form", "accepted"), [(lambda _: fill_in(), 4), (fill_in_elsewhere, 1)])
 def test_of_simultaneous_forms_those_of_one_login_are_accepted(codes, account, make_form, accepted):
-    assert sum(at_once(lambda number: make_form(number).is_valid(), 4)) == accepted
+    assert sum(in_threads(4, lambda number: make_form(number).is_valid())) == accepted
 
 
 def test_newer_code_is_not_deleted(codes):
@@ -219,7 +232,7 @@ def test_code_is_void_after_five_wrong_guesses_and_the_next_code_has_five_of_its
 @requirement("6.3", "9.7")
 @pytest.mark.django_db(transaction=True)
 def test_simultaneous_guesses_void_the_code(codes, account):
-    assert not any(at_once(lambda number: fill_in_elsewhere(number, sms_code=f"{number:06}").is_valid(), 20))
+    assert not any(in_threads(20, lambda number: fill_in_elsewhere(number, sms_code=f"{number:06}").is_valid()))
     assert errors_of(fill_in()) == SMS_CODE_WRONG
 
 
@@ -289,7 +302,7 @@ def test_of_simultaneous_passwords_five_are_compared(codes, account):
         except RateLimited:
             return "locked"
 
-    assert sorted(at_once(guess, 20), key=str) == [False] * 5 + ["locked"] * 15
+    assert sorted(in_threads(20, guess), key=str) == [False] * 5 + ["locked"] * 15
 
 
 def test_locked_account_gets_429_which_is_no_failed_try_of_the_login(codes, bind, account):
@@ -350,6 +363,6 @@ def test_simultaneous_logins_with_one_new_mobile_create_one_account(codes, qq):
         form = {"mobile": MOBILE, "sms_code": f"{number:06}", "access_token": browser.get_bind_token(f"小明 {number}")}
         assert "password" in browser.bind({**form, "password": "password"}).json()  # the mobile is proved
         forms.append({**form, "password": PASSWORD})
-    answers = at_once(lambda number: browsers[number].bind(forms[number]), 4)
+    answers = in_threads(4, lambda number: browsers[number].bind(forms[number]))
     assert [answer.status_code for answer in answers] == [200] * 4
     assert User.objects.get().username == MOBILE

@@ -1,219 +1,129 @@
-"""Each thing the shop signs is good for one purpose, by its own keys, for as long as those are kept."""
-
-import os
-import secrets
+"""Each signed value serves one purpose, and only as long as its key is kept."""
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.tokens import default_token_generator
-from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedSession
+from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core import signing
 from django.db.models import F
 from django.test import Client
 
-import standin
+from apps.oauth.models import OAuthQQUser
 from apps.users.tokens import login_payload
-from tests.conftest import PASSWORD, Browser, query_of
-from tests.tools import processes
+from tests.conftest import PASSWORD, Browser
+from tests.tools.requirements import requirement
 
 
-class Shop:
-    """One browser halfway through a login at a shop, with one of each thing the shop signs."""
+class SignedValues:
+    """Three browsers, each in the middle of a login, and one of each value that the shop signs."""
 
     def __init__(self, qq, account):
-        self.qq, self.account = qq, account
-        self.browser, self.returned, self.bound = Browser(qq), Browser(qq), Browser(qq)
-        self.address = self.browser.sign_in()
-        self.sealed = self.returned.arrive("小红")
+        self.account = account
+        self.at_qq, self.at_page, self.at_form = Browser(qq), Browser(qq), Browser(qq)
+        self.address = self.at_qq.sign_in()
+        ((self.cookie_name, cookie),) = self.at_qq.cookies.items()
+        session = SessionStore()
+        session["user"] = account.pk
+        session.save()
         self.values = {
-            "flow cookie": self.cookie(self.browser).value,
-            "sealed code": self.sealed,
-            "bind token": self.bound.get_bind_token("小刚"),
+            "flow cookie": cookie,
+            "sealed code": self.at_page.arrive("小红"),
+            "bind token": self.at_form.get_bind_token("小刚"),
             "login token": login_payload(account, None)["token"],
             "signed value": signing.dumps({"id": account.pk}),
-            "signed session": self.make_session(),
+            "signed session": session.session_key,
             "password reset": default_token_generator.make_token(account),
         }
 
-    def cookie(self, browser):
-        (morsel,) = browser.client.cookies.values()
-        return morsel
+    def accepts(self, purpose, value):
+        """Tell whether the shop accepts the value for the purpose."""
+        match purpose:
+            case "flow cookie":
+                self.at_qq.add_cookies({self.cookie_name: value})
+                return "code" in self.at_qq.come_back(self.address)
+            case "sealed code":
+                return self.at_page.collect(value).status_code == 200
+            case "bind token":  # then the rest of the form is refused
+                return self.at_form.bind({"access_token": value}).json()["code"] == "invalid"
+            case "login token":
+                return Client().get("/user/", headers={"authorization": f"JWT {value}"}).status_code == 200
+            case "signed value":
+                try:
+                    return bool(signing.loads(value))
+                except signing.BadSignature:
+                    return False
+            case "signed session":
+                return SessionStore(value).get("user") == self.account.pk
+            case "password reset":
+                return default_token_generator.check_token(self.account, value)
 
-    def make_session(self):
-        session = SignedSession()
-        session["user"] = self.account.pk
-        session.save()
-        return session.session_key
-
-    def takes(self, place, value):
-        """Tell whether the value opens what one has to show a `place` for."""
-        return getattr(self, place.replace(" ", "_"))(value)
-
-    def flow_cookie(self, value):
-        self.browser.client.cookies[self.cookie(self.browser).key] = value
-        return "code" in self.browser.come_back(self.address)
-
-    def sealed_code(self, value):
-        return self.returned.collect(value).status_code == 200
-
-    def bind_token(self, value):
-        # Refused later, for what else is wrong with the form, if it is taken.
-        return self.bound.bind({"access_token": value}).json()["code"] == "invalid"
-
-    def login_token(self, value):
-        return Client().get("/user/", headers={"Authorization": f"JWT {value}"}).status_code == 200
-
-    def signed_value(self, value):
-        try:
-            return bool(signing.loads(value))
-        except signing.BadSignature:
-            return False
-
-    def signed_session(self, value):
-        return SignedSession(value).get("user") == self.account.pk
-
-    def password_reset(self, value):
-        return default_token_generator.check_token(self.account, value)
+    def accepted(self):
+        """Return the values accepted for their own purpose."""
+        return [name for name, value in self.values.items() if self.accepts(name, value)]
 
 
-THINGS = (
-    "flow cookie",
-    "sealed code",
-    "bind token",
-    "login token",
-    "signed value",
-    "signed session",
-    "password reset",
-)
+PURPOSES = ["flow cookie", "sealed code", "bind token"]
+PURPOSES += ["login token", "signed value", "signed session", "password reset"]
+OLD, NEW, OTHER, UNRELATED = (letter * 50 for letter in "anou")
 
 
 @pytest.fixture
-def keys(settings):
-    """Change the shop's keys, for login tokens and for all else: the one that signs, then those of before."""
+def set_keys(settings):
+    """A function that changes all keys of the shop: the one that signs, then those that only verify."""
 
-    def keys(key, *fallbacks):
+    def set_keys(key, *fallbacks):
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = key, list(fallbacks)
         settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "SIGNING_KEY": f"{key} of tokens"}
         settings.JWT_SIGNING_KEY_FALLBACKS = [f"{fallback} of tokens" for fallback in fallbacks]
 
-    return keys
+    return set_keys
 
 
-OLD, NEW, OTHER = (letter * 50 for letter in "ano")
+@requirement("1.8", "4.4")
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_value_is_accepted_for_its_own_purpose_only(qq, account, purpose):
+    signed = SignedValues(qq, account)
+    others = (name for name in PURPOSES if name != purpose)
+    assert [name for name in (*others, purpose) if signed.accepts(purpose, signed.values[name])] == [purpose]
 
 
-@pytest.mark.parametrize("place", THINGS)
-@pytest.mark.parametrize("thing", THINGS)
-def test_each_thing_is_good_in_its_own_place_only(qq, account, thing, place):
-    shop = Shop(qq, account)
-    assert shop.takes(place, shop.values[thing]) == (thing == place)
+@requirement("4.7")
+@pytest.mark.parametrize(
+    ("before", "after", "accepted"),
+    [
+        ([OLD], [OTHER], False),
+        ([OLD], [NEW, UNRELATED, OLD], True),
+        ([OLD], [NEW, UNRELATED], False),
+        ([NEW, OLD, UNRELATED], [NEW], True),  # signed with the first key
+    ],
+    ids=["another shop", "rotated", "old key removed", "new key signs"],
+)
+def test_value_is_accepted_while_its_key_is_kept(qq, account, set_keys, before, after, accepted):
+    set_keys(*before)
+    signed = SignedValues(qq, account)
+    set_keys(*after)
+    assert signed.accepted() == (PURPOSES if accepted else [])
 
 
-@pytest.mark.parametrize("thing", THINGS)
-def test_nothing_of_another_shop_is_good_here(qq, account, keys, thing):
-    keys(OLD)
-    shop = Shop(qq, account)
-    keys(OTHER)
-    assert not shop.takes(thing, shop.values[thing])
-
-
-@pytest.mark.parametrize("thing", THINGS)
-def test_a_change_of_key_ends_nothing_while_the_old_one_is_kept(qq, account, keys, thing):
-    keys(OLD)
-    shop = Shop(qq, account)
-    keys(NEW, "unrelated" * 6, OLD)
-    assert shop.takes(thing, shop.values[thing])
-
-
-@pytest.mark.parametrize("thing", THINGS)
-def test_all_is_signed_with_the_new_key_at_once(qq, account, keys, thing):
-    keys(NEW, OLD, "unrelated" * 6)
-    shop = Shop(qq, account)
-    keys(NEW)
-    assert shop.takes(thing, shop.values[thing])
-
-
-@pytest.mark.parametrize("thing", THINGS)
-def test_without_the_old_key_what_it_signed_is_dead(qq, account, keys, thing):
-    keys(OLD)
-    shop = Shop(qq, account)
-    keys(NEW, "unrelated" * 6)
-    assert not shop.takes(thing, shop.values[thing])
-
-
-def test_the_key_of_login_tokens_is_another_one(qq, account, settings):
-    shop = Shop(qq, account)
+@requirement("5.2")
+def test_login_tokens_have_a_key_of_their_own(qq, account, settings):
+    signed = SignedValues(qq, account)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, []
-    assert shop.takes("login token", shop.values["login token"])
+    assert signed.accepted() == ["login token"]
 
 
-# The drill ------------------------------------------------------------------------------------------------------------
-
-
-def start(shop, visitor):
-    """Press the QQ button; return the address of QQ it leads to."""
-    return visitor.get(f"{shop.url}/oauth/qq/login/").headers["Location"]
-
-
-def come_back(shop, visitor, address):
-    """Follow QQ's redirect, to where the shop is now; return the parameters its page gets."""
-    path = address.partition("/oauth/")[2]
-    return query_of(visitor.get(f"{shop.url}/oauth/{path}").headers["Location"])
-
-
-def collect(shop, visitor, code):
-    return visitor.get(f"{shop.url}/oauth/qq/users/?code={code}").json()
-
-
-def profile(shop, token):
-    return processes.Visitor().get(f"{shop.url}/user/", Authorization=f"JWT {token}").status
-
-
-def test_after_a_breach_nothing_of_before_opens_anything_and_everybody_can_log_in_anew(tmp_path):
-    listeners = processes.listen(), processes.listen()
-    mobile = f"13{secrets.randbelow(10**9):09}"
-    keys = [{name: secrets.token_urlsafe(64) for name in ("SECRET_KEY", "JWT_SIGNING_KEY")} for _ in listeners]
-    owner, returned, waiting, away = (processes.Visitor() for _ in range(4))
-    with standin.running(callbacks=map(processes.callback_of, listeners)) as qq:
-        person = secrets.token_hex(8)
-
-        with processes.shop(tmp_path, qq, listener=listeners[0], **keys[0]) as shop:
-            code = come_back(shop, owner, qq.sign_in(start(shop, owner), person))["code"]
-            form = {"mobile": mobile, "password": PASSWORD, "access_token": collect(shop, owner, code)["access_token"]}
-            form["sms_code"] = shop.receive_sms_code(owner, mobile)
-            by_qq = owner.post(f"{shop.url}/oauth/qq/users/", form).json()["token"]
-            credentials = {"username": mobile, "password": PASSWORD}
-            by_password = owner.post(f"{shop.url}/authorizations/", credentials).json()["token"]
-            sealed = come_back(shop, returned, qq.sign_in(start(shop, returned), person))["code"]
-            code = come_back(shop, waiting, qq.sign_in(start(shop, waiting), "小红"))["code"]
-            bind_token = collect(shop, waiting, code)["access_token"]
-            address = qq.sign_in(start(shop, away), person)
-            assert [profile(shop, token) for token in (by_qq, by_password)] == [200, 200]
-
-        # What SECURITY.md says to do: other keys, no fallbacks, every account's generation raised.
-        raise_generations = (
-            "from django.db.models import F; from apps.users.models import User;"
-            "User.objects.update(token_generation=F('token_generation') + 1)"
-        )
-        environ = {**os.environ, "VAR_DIR": str(tmp_path), **keys[1]}
-        processes.manage(environ, "shell", "--verbosity=0", "--command", raise_generations)
-
-        with processes.shop(tmp_path, qq, listener=listeners[1], **keys[1]) as shop:
-            assert [profile(shop, token) for token in (by_qq, by_password)] == [401, 401]
-            assert come_back(shop, away, address) == {"error": "state_invalid"}
-            assert collect(shop, returned, sealed)["code"] == "code_invalid"
-            answer = waiting.post(f"{shop.url}/oauth/qq/users/", {**form, "access_token": bind_token})
-            assert (answer.status, answer.json()["code"]) == (400, "bind_token_invalid")
-
-            code = come_back(shop, away, qq.sign_in(start(shop, away), person))["code"]
-            assert profile(shop, collect(shop, away, code)["token"]) == 200
-            answer = owner.post(f"{shop.url}/authorizations/", credentials)
-            assert profile(shop, answer.json()["token"]) == 200
-
-
-def test_raised_generations_end_every_login_token_by_themselves(account):
-    token = login_payload(account, None)["token"]
-    client, headers = Client(), {"Authorization": f"JWT {token}"}
-    assert client.get("/user/", headers=headers).status_code == 200
+@requirement("10.10")
+def test_after_a_breach_nothing_old_is_accepted_and_users_log_in_again(qq, account, set_keys):
+    """The steps of SECURITY.md: new keys without fallbacks, and a new generation of login tokens."""
+    set_keys(OLD)
+    signed = SignedValues(qq, account)
     get_user_model().objects.update(token_generation=F("token_generation") + 1)
-    assert client.get("/user/", headers=headers).status_code == 401
+    assert not signed.accepts("login token", signed.values["login token"])  # even if the old key were kept
+    set_keys(NEW)
+    assert signed.accepted() == []
+    OAuthQQUser.objects.create(user=account, openid=qq.openid("小明"))
+    browser = Browser(qq)
+    login = {"username": "zhang3", "password": PASSWORD}
+    by_password = browser.client.post("/authorizations/", login, content_type="application/json").json()
+    answers = [browser.collect(browser.arrive()).json(), by_password]
+    assert all(signed.accepts("login token", answer["token"]) for answer in answers)

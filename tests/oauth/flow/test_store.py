@@ -1,101 +1,92 @@
-"""What is kept of a login, where, and for how long: as little as a login needs."""
+"""What is stored about a login, where and for how long."""
 
 import os
 import re
-import time
 
 import pytest
 from django.apps import apps
 from django.core import serializers
 from django.core.cache import cache
 
-from apps.oauth.flow import KEPT
 from apps.oauth.models import OAuthQQUser
-from tests.conftest import query_of
+from tests.conftest import cache_entries, query_of
+from tests.tools.requirements import requirement
 
 DAY = 24 * 60 * 60
+FLOW = (10 + 12 + 2) * 60  # the cookie's two lives and twice the clock tolerance
 
 
-def cached():
-    """Every entry of the cache with the seconds it has left, on local memory or on Redis."""
-    if hasattr(cache, "_expire_info"):
-        now = time.time()
-        return {
-            key: (value, None if cache._expire_info[key] is None else cache._expire_info[key] - now)
-            for key, value in cache._cache.items()
-        }
-    client = cache._cache.get_client()
-    return {key.decode(): (client.get(key), client.ttl(key)) for key in client.scan_iter()}
-
-
-def stored():
+def database():
     return "".join(serializers.serialize("json", model.objects.all()) for model in apps.get_models())
 
 
+@requirement("3.7")
 @pytest.mark.parametrize("unionid", [False, True])
-def test_qqs_tokens_and_codes_are_gone_once_it_has_said_who_it_is(browser, shop, form, qq, unionid):
+def test_codes_and_tokens_are_not_kept_after_the_exchange(browser, shop, form, qq, unionid):
     shop.QQ_UNIONID = unionid
     assert browser.bind(form).status_code == 200
     browser.collect(browser.arrive())
-    assert len(qq.requests("/oauth2.0/token")) == 2
-    tokens = [request["query"]["access_token"] for request in qq.requests("/oauth2.0/me")]
-    assert len(tokens) == unionid
     codes = [request["query"]["code"] for request in qq.requests("/oauth2.0/token")]
+    tokens = [request["query"]["access_token"] for request in qq.requests("/oauth2.0/me")]
+    assert (len(codes), len(tokens)) == (2, unionid)
     for secret in (*tokens, *codes):
-        assert all(secret.encode() not in value for value, _ in cached().values())
-        assert secret not in stored()
+        assert all(secret.encode() not in value for value, _ in cache_entries().values())
+        assert secret not in database()
 
 
-def test_a_code_that_no_page_asks_about_is_kept_for_minutes(browser):
-    back = browser.sign_in()
-    browser.come_back(back)
-    code = query_of(back)["code"]
-    (left,) = (left for value, left in cached().values() if code.encode() in value)
-    assert left <= 4 * 60
-    assert code not in stored()
+def test_code_that_no_page_asks_for_is_kept_for_four_minutes(browser):
+    address = browser.sign_in()
+    browser.come_back(address)
+    code = query_of(address)["code"]
+    (end,) = (end for value, end in cache_entries().values() if code.encode() in value)
+    assert end <= 4 * 60
+    assert code not in database()
 
 
-def test_a_code_that_went_to_qq_is_remembered_by_its_keyed_sha256(browser):
+def test_used_code_is_remembered_by_a_keyed_hash(browser):
     browser.collect(browser.arrive())
-    (key,) = (key for key in cached() if "qq-login:code:" in key)
+    (key,) = (key for key in cache_entries() if "qq-login:code:" in key)
     assert re.fullmatch("[0-9a-f]{64}", key.rpartition(":")[2])
 
 
-def test_nothing_is_kept_without_an_end(browser, form):
+@requirement("10.8")
+def test_every_cache_entry_ends(browser, form):
     browser.bind(form | {"password": ""})
     browser.bind(form)
     browser.collect(browser.arrive())
     browser.bind({})
-    entries = cached()
+    entries = cache_entries()
     assert len(entries) > 10
-    for key, (_, left) in entries.items():
-        assert left is not None, key
-        is_of_a_flow = "qq-login" in key and not re.search(":limit:|:password:", key)
-        assert 0 <= left <= (KEPT if is_of_a_flow else DAY), key
+    limits = {
+        key: DAY if re.search(":(limit|password):", key) else FLOW if "qq-login" in key else DAY for key in entries
+    }
+    assert {key: end for key, (_, end) in entries.items() if end is None or not 0 <= end <= limits[key]} == {}
 
 
-def test_no_failed_login_leaves_a_row(browser, form, qq, django_user_model):
-    before = stored()
+@requirement("10.8")
+def test_failed_login_stores_no_row(browser, form, qq):
+    before = database()
     qq.behave(token={"fault": "error", "number": 100020, "times": 1})
     browser.collect(browser.arrive())
     browser.bind(form | {"password": ""})
-    assert stored() == before
+    assert database() == before
 
 
-def test_of_qq_only_the_two_ids_are_stored(db):
+@requirement("3.4", "3.7", "7.4", "10.6")
+def test_binding_stores_only_the_two_ids(db):
     fields = {field.name for field in OAuthQQUser._meta.get_fields()}
     assert fields == {"id", "user", "openid", "unionid", "create_time", "update_time"}
     assert OAuthQQUser._meta.get_field("openid").unique
-    assert not OAuthQQUser._meta.get_field("user").unique  # an account may have several QQs
+    assert not OAuthQQUser._meta.get_field("user").unique
 
 
 @pytest.mark.servers
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads, which is what is tried
-def test_a_process_that_is_forked_off_has_a_connection_of_its_own(db):
-    cache.set("mine", 1)
-    ours = cache._cache.get_client().connection
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # about forking a process with threads
+def test_forked_process_opens_its_own_redis_connection(db):
+    cache.set("key", 1)
+    connection = cache._cache.get_client().connection
     child = os.fork()
     if not child:
-        os._exit(int(cache._cache.get_client().connection is ours))
+        os._exit(int(cache._cache.get_client().connection is connection))
     assert os.waitpid(child, 0)[1] == 0
-    assert cache._cache.get_client().connection is ours
+    assert cache._cache.get_client().connection is connection

@@ -1,10 +1,10 @@
-"""Direct mode: QQ returns straight to the shop's page, which forwards its whole query."""
+"""Direct mode: QQ returns to the shop's page, which forwards its whole query to users/."""
 
 import pytest
-import time_machine
 from django.core.cache import cache
 
-from tests.conftest import PAGE, query_of
+from tests.conftest import CALLBACK, MOBILE, PAGE, PASSWORD, error_of, grouped, query_of, token_requests
+from tests.tools.requirements import requirement
 
 
 @pytest.fixture(autouse=True)
@@ -13,15 +13,11 @@ def direct(shop):
 
 
 def forward(browser, address, **changes):
-    """Do what the page does: call users/ with all it got."""
+    """Make the page's call with the query of its own address."""
     return browser.get("/oauth/qq/users/", data=query_of(address) | changes)
 
 
-def token_requests(qq):
-    return len(qq.requests("/oauth2.0/token"))
-
-
-def test_the_page_logs_in_with_code_and_state(browser, qq, account, binding):
+def test_page_logs_in_with_code_and_state(browser, qq, account, binding):
     address = browser.sign_in()
     assert address.startswith(f"{PAGE}?code=")
     body = forward(browser, address).json()
@@ -30,132 +26,105 @@ def test_the_page_logs_in_with_code_and_state(browser, qq, account, binding):
     assert token_requests(qq) == 1
 
 
-def test_a_bind_token_outlives_the_first_cookie(browser, phone):
-    with time_machine.travel(1_800_000_000, tick=False) as clock:
-        address = browser.sign_in()
-        clock.shift(9 * 60)
-        bind_token = forward(browser, address).json()["access_token"]
-        clock.shift(9 * 60)
-        form = {"mobile": "13812345678", "password": "correct horse", "access_token": bind_token}
-        assert browser.bind(form | {"sms_code": phone.receive_code()}).status_code == 200
-
-
 def test_callback_is_not_served(browser):
-    response = browser.get(f"/oauth/qq/callback/?{browser.sign_in().partition('?')[2]}")
-    assert response.status_code == 404
-
-
-def test_the_login_address_has_the_pages_origin(browser):
-    assert browser.get("/oauth/qq/authorization/").json()["url"] == "http://testserver/oauth/qq/login/?next=/"
+    assert browser.get(f"/oauth/qq/callback/?{browser.sign_in().partition('?')[2]}").status_code == 404
 
 
 @pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"state": ""}, "state_missing"),
-        ({"state": "null"}, "state_missing"),
-        ({"state": "/cart"}, "state_invalid"),
-        ({"state": "s" * 43}, "state_invalid"),
-        ({"code": ""}, "code_missing"),
-        ({"code": "null"}, "code_missing"),
-        ({"code": "a b"}, "code_invalid"),
-        ({"usercancel": "1"}, "user_cancelled"),
-        ({"error": "access_denied"}, "user_cancelled"),
-        ({"error": "100010"}, "qq_rejected"),
-    ],
+    ("error", "change"),
+    grouped(
+        state_missing=[{"state": ""}, {"state": "null"}],
+        state_invalid=[{"state": "/cart"}, {"state": "s" * 43}],
+        code_missing=[{"code": ""}, {"code": "null"}],
+        code_invalid=[{"code": "a b"}],
+        user_cancelled=[{"usercancel": "1"}, {"error": "access_denied"}],
+        qq_rejected=[{"error": "100010"}],
+    ),
 )
-def test_what_is_no_code_with_its_state_is_refused_without_asking_qq(browser, qq, changes, code):
-    address = browser.sign_in()
-    response = forward(browser, address, **changes)
-    assert (response.status_code, response.json()["code"]) == (400, code)
+def test_missing_or_malformed_code_or_state_is_refused(browser, qq, error, change):
+    assert error_of(forward(browser, browser.sign_in(), **change)) == (400, error)
     assert token_requests(qq) == 0
 
 
-def test_without_a_state_the_code_is_refused(browser, qq):
+@requirement("1.3")
+def test_code_without_a_state_is_refused(browser, shop, qq):
     code = query_of(browser.sign_in())["code"]
-    response = browser.get("/oauth/qq/users/", data={"code": code})
-    assert (response.status_code, response.json()["code"]) == (400, "state_missing")
+    shop.QQ_REDIRECT_URI = CALLBACK
+    sealed = browser.arrive()
+    shop.QQ_REDIRECT_URI = PAGE
+    for each in (code, sealed):
+        assert error_of(browser.collect(each)) == (400, "state_missing")
     assert token_requests(qq) == 0
 
 
-def test_another_browser_is_refused(browser, other_browser, qq):
+def test_another_browser_is_refused(browser, other_browser, binding, qq):
     address = browser.sign_in()
-    other_browser.start()
-    assert forward(other_browser, address).json()["code"] == "state_invalid"
-    assert forward(browser, address).status_code == 200
-    assert token_requests(qq) == 1
+    forward(other_browser, other_browser.sign_in("小红"))
+    assert error_of(forward(other_browser, address)) == (400, "state_invalid")
+    assert "token" in forward(browser, address).json()
+    ((name, _),), (value,) = browser.cookies.items(), other_browser.cookies.values()
+    other_browser.add_cookies({name: value})  # of a flow that is back from QQ, under this flow's name
+    assert error_of(forward(other_browser, address)) == (400, "state_invalid")
+    assert token_requests(qq) == 2
 
 
-def test_the_same_call_again_gets_an_equal_answer(browser, qq):
+def test_same_call_is_answered_again_and_any_other_is_refused(browser, qq):
     address = browser.sign_in()
     first, second = forward(browser, address), forward(browser, address)
     assert (first.status_code, second.status_code) == (200, 200)
     assert first.json().keys() == second.json().keys()
+    for changes in ({"code": "ANOTHER"}, {"usercancel": "1"}, {"error": "x"}, {"code": ""}):
+        assert error_of(forward(browser, address, **changes)) == (400, "state_used")
+    cache.clear()
+    assert error_of(forward(browser, address)) == (400, "state_used")
     assert token_requests(qq) == 1
 
 
-@pytest.mark.parametrize("changes", [{"code": "ANOTHER"}, {"usercancel": "1"}, {"error": "x"}, {"code": ""}])
-def test_another_call_with_a_used_state_is_refused(browser, qq, changes):
+@requirement("1.11")
+def test_cancelled_flow_accepts_no_code(browser, qq):
     address = browser.sign_in()
-    assert forward(browser, address).status_code == 200
-    assert forward(browser, address, **changes).json()["code"] == "state_used"
-    assert token_requests(qq) == 1
-
-
-def test_a_cancelled_flow_takes_no_code_afterwards(browser, qq):
-    address = browser.sign_in()
-    assert forward(browser, address, usercancel="1").json()["code"] == "user_cancelled"
-    assert forward(browser, address).json()["code"] == "state_used"
+    assert error_of(forward(browser, address, usercancel="1")) == (400, "user_cancelled")
+    assert error_of(forward(browser, address)) == (400, "state_used")
     assert token_requests(qq) == 0
 
 
-def test_a_sealed_code_is_no_code_of_qqs(browser, shop, qq):
-    shop.QQ_REDIRECT_URI = "http://testserver/oauth/qq/callback/"
-    sealed = browser.arrive()
-    shop.QQ_REDIRECT_URI = PAGE
-    assert browser.collect(sealed).json()["code"] == "state_missing"
-    assert token_requests(qq) == 0
-
-
-def test_a_code_goes_to_qq_once_in_whatever_flow(browser, other_browser, qq, binding):
+@requirement("1.5")
+def test_code_goes_to_qq_once_whichever_flow_brings_it(browser, other_browser, qq, binding):
     address = browser.sign_in()
     assert forward(browser, address).status_code == 200
     other_address = other_browser.sign_in("小红")
     for _ in range(2):
-        response = forward(other_browser, other_address, code=query_of(address)["code"])
-        assert (response.status_code, response.json()["code"]) == (400, "code_invalid")
+        assert error_of(forward(other_browser, other_address, code=query_of(address)["code"])) == (400, "code_invalid")
     assert token_requests(qq) == 1
 
 
-def test_a_used_flow_stays_used_whatever_the_cache_has_lost(browser, qq):
+@pytest.mark.parametrize(("seconds", "lives"), [(720, True), (721, False)])
+def test_cookie_lives_twelve_minutes_after_the_first_call(clock, browser, seconds, lives):
     address = browser.sign_in()
-    forward(browser, address)
-    cache.clear()
-    assert forward(browser, address).json()["code"] == "state_used"
-    assert token_requests(qq) == 1
+    assert forward(browser, address).status_code == 200
+    clock.shift(seconds)
+    answer = forward(browser, address)
+    assert answer.status_code == 200 if lives else error_of(answer) == (400, "state_invalid")
 
 
-def test_a_cookie_under_the_name_of_another_flow_does_not_open_it(browser, other_browser, binding):
+def test_bind_token_outlives_the_first_cookie(clock, browser, phone):
     address = browser.sign_in()
-    assert "token" in forward(browser, address).json()
-    forward(other_browser, other_browser.sign_in("小红"))
-    (own,) = other_browser.client.cookies.values()
-    (name,) = browser.client.cookies
-    other_browser.client.cookies[name] = own.value
-    assert forward(other_browser, address).json()["code"] == "state_invalid"
+    clock.shift(9 * 60)
+    bind_token = forward(browser, address).json()["access_token"]
+    clock.shift(9 * 60)
+    form = {"mobile": MOBILE, "password": PASSWORD, "access_token": bind_token, "sms_code": phone.receive_code()}
+    assert browser.bind(form).status_code == 200
 
 
-def test_five_failed_forms_end_the_flow_however_late(browser, phone):
-    """The first cookie may be put back, and the flow's second one renewed by it, as long as the first one lives."""
-    with time_machine.travel(1_800_000_000, tick=False) as clock:
-        address = browser.sign_in()
-        first = {name: cookie.value for name, cookie in browser.client.cookies.items()}
-        bind_token = forward(browser, address).json()["access_token"]
-        for _ in range(5):
-            browser.bind({"access_token": bind_token})
-        clock.shift(599)
-        for name, value in first.items():
-            browser.client.cookies[name] = value
-        bind_token = forward(browser, address).json()["access_token"]
-        clock.shift(599)
-        assert browser.bind({"access_token": bind_token}).json()["code"] == "bind_tries"
+def test_five_failed_forms_end_the_flow_to_the_end_of_its_life(clock, browser):
+    """The first cookie, put back, gives a second one until its own life ends."""
+    address = browser.sign_in()
+    cookies = browser.cookies
+    bind_token = forward(browser, address).json()["access_token"]
+    for _ in range(5):
+        browser.bind({"access_token": bind_token})
+    clock.shift(599)
+    browser.add_cookies(cookies)
+    bind_token = forward(browser, address).json()["access_token"]
+    clock.shift(599)
+    assert error_of(browser.bind({"access_token": bind_token})) == (400, "bind_tries")

@@ -1,4 +1,4 @@
-"""A second host, unlike the first: people have an e-mail address and no mobile, codes are mailed, logins are sessions.
+"""A shop unlike the tutorial's: users have an e-mail address and no mobile, codes are mailed, logins are sessions.
 
-Its pages are its own, of one origin with its API.
+Pages and API have one origin.
 """

@@ -1,5 +1,5 @@
 class ToPeople:
-    """All that is not about goods is in the database `people`."""
+    """Everything except the goods is in the database `people`."""
 
     def db_for_read(self, model, **hints):
         return "people"

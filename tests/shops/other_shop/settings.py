@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 VAR = Path(os.environ["OTHER_SHOP_VAR"])
-OAUTH_APP = os.environ.get("OTHER_SHOP_OAUTH_APP", "oauth")  # the package it is in
+OAUTH_APP = os.environ.get("OTHER_SHOP_OAUTH_APP", "oauth")  # the package that contains the app
 
 SECRET_KEY = "a key of the other shop, for its tests only"
 ROOT_URLCONF = "other_shop.urls"
@@ -32,7 +32,7 @@ AUTH_USER_MODEL = "people.Person"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 SQLITE = {"ENGINE": "django.db.backends.sqlite3"}
 DATABASES = {
-    "default": SQLITE | {"NAME": VAR / "goods.sqlite3"},  # of no concern to the login
+    "default": SQLITE | {"NAME": VAR / "goods.sqlite3"},  # not used by the login
     "people": SQLITE | {"NAME": VAR / "people.sqlite3", "ATOMIC_REQUESTS": True},
 }
 DATABASE_ROUTERS = ["other_shop.routers.ToPeople"]
@@ -44,7 +44,7 @@ EMAIL_FILE_PATH = VAR / "mails"
 LANGUAGE_CODE = "en-us"
 USE_TZ = True
 
-# What this shop wants of every other view; the login must not mind.
+# Defaults for this shop's own views, which must not affect the login.
 REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_AUTHENTICATION_CLASSES": [

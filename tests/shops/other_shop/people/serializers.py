@@ -5,14 +5,14 @@ from .models import Person
 
 
 class PersonSerializer(serializers.Serializer):
-    """This shop knows people by e-mail: whoever reads the code it mailed to an address is that person."""
+    """Identifies people by e-mail address: the mailed code proves that they own it."""
 
     email = serializers.EmailField()
     email_code = serializers.CharField()
 
     def validate(self, attrs):
         key = f"email_code_{attrs['email']}"
-        if cache.get(key) != attrs["email_code"] or not cache.delete(key):  # of two at once, one has deleted it
+        if cache.get(key) != attrs["email_code"] or not cache.delete(key):  # only one of two calls at once deletes it
             raise serializers.ValidationError({"email_code": ["Wrong code."]})
         return attrs
 

@@ -8,14 +8,14 @@ from django.http import JsonResponse
 
 
 def send_email_code(request, email):
-    code = secrets.token_hex(8)  # too long to be guessed, so tries need not be counted
+    code = secrets.token_hex(8)  # too long to guess, so tries are not counted
     cache.set(f"email_code_{email}", code, 300)
     send_mail("Your code", f"{code} is your code.", None, [email])
     return JsonResponse({"message": "OK"})
 
 
 def session_payload(user, request):
-    # The transaction that each call is in would hold a connection while QQ is asked.
+    # ATOMIC_REQUESTS must not apply to the login: it would hold a connection during the call to QQ.
     assert not transaction.get_connection("people").in_atomic_block
     login(request, user)
     return {"user_id": user.pk, "username": user.email}

@@ -2,5 +2,5 @@ from django.apps import AppConfig
 
 
 class UsersConfig(AppConfig):
-    name = "family_shop.users"
+    name = "tutorial_shop.users"
     label = "users"

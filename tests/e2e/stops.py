@@ -1,8 +1,7 @@
-"""What stands in the shop's seams while tests crash it: the shop's own, with stops, and a note of every bind."""
+"""The shop's serializer, payload and signal receiver, with stops at which a test holds a bind, and a list of binds."""
 
 import json
 import os
-from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
@@ -12,7 +11,7 @@ from apps.oauth.signals import qq_bound
 from apps.users import serializers, tokens
 from tests.tools import processes
 
-SETTINGS = "tests.e2e.crashing_settings"
+SETTINGS = "tests.e2e.stops_settings"
 # The moments of a bind, in their order.
 USER_WRITTEN, COMMITTED, ANSWERING = "user-written", "committed", "answering"
 
@@ -32,32 +31,31 @@ def login_payload(user, request):
 
 @receiver(qq_bound)
 def note_bind(user, **_):
-    """Append the user to the list of `noted_binds`."""
     with (settings.VAR_DIR / "binds").open("a") as binds:
-        binds.write(json.dumps(user.pk) + "\n")
+        binds.write(f"{user.pk}\n")
 
 
 def noted_binds(var):
-    """Return the users that qq_bound has told of, in a shop with this folder."""
+    """Return the ids of the users for whom qq_bound was sent, in the shop with this folder."""
     binds = var / "binds"
     return list(map(json.loads, binds.read_text().splitlines())) if binds.exists() else []
 
 
 def stop_at(moment):
-    """Stay here as long as a test's Stop says so."""
-    order, arrived = _files(settings.VAR_DIR, moment)
-    if order.exists():
-        draft = arrived.with_suffix(".draft")
+    """Wait here while a test's Stop holds this moment."""
+    stop = Stop(settings.VAR_DIR, moment)
+    if stop.order.exists():
+        draft = stop.arrived.with_suffix(".draft")
         draft.write_text(str(os.getpid()))
-        draft.rename(arrived)
-        processes.wait_until(lambda: not order.exists(), "the test lets go")
+        draft.rename(stop.arrived)
+        processes.wait_until(lambda: not stop.order.exists(), "the test lets go")
 
 
 class Stop:
-    """While the block runs, the call of the shop with this folder that comes to the moment stays there."""
+    """While the block runs, a bind that reaches the moment is held there, in the shop with this folder."""
 
     def __init__(self, var, moment):
-        self.order, self.arrived = _files(var, moment)
+        self.order, self.arrived = var / f"stop-at-{moment}", var / f"stopped-at-{moment}"
 
     def __enter__(self):
         self.arrived.unlink(missing_ok=True)
@@ -65,8 +63,8 @@ class Stop:
         return self
 
     def wait(self):
-        """Wait until a call has come there; return the process it is in."""
-        processes.wait_until(self.arrived.exists, "a call has come to the stop")
+        """Wait until a bind is held; return the id of its process."""
+        processes.wait_until(self.arrived.exists, "a bind has reached the stop")
         return int(self.arrived.read_text())
 
     def let_go(self):
@@ -74,7 +72,3 @@ class Stop:
 
     def __exit__(self, *_):
         self.let_go()
-
-
-def _files(var: Path, moment):
-    return var / f"stop-at-{moment}", var / f"stopped-at-{moment}"

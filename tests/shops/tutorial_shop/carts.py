@@ -6,7 +6,7 @@ from django_redis import get_redis_connection
 
 
 def merge_cart_cookie_to_redis(request, user, response):
-    """Put what a visitor has laid into the cart into that of the user."""
+    """Move the cart of the visitor into the cart of the user."""
     cookie = request.COOKIES.get("cart")
     if cookie is None:
         return response
@@ -17,7 +17,7 @@ def merge_cart_cookie_to_redis(request, user, response):
 
 
 class CartsConfig(AppConfig):
-    name = "family_shop.carts"
+    name = "tutorial_shop.carts"
 
     def ready(self):
         from oauth.signals import qq_logged_in

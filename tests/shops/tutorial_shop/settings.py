@@ -1,10 +1,10 @@
 import os
 from datetime import timedelta
 
-REDIS = os.environ["FAMILY_SHOP_REDIS"]
+REDIS = os.environ["TUTORIAL_SHOP_REDIS"]
 
-SECRET_KEY = "a key of the family's shop, for its tests only"
-ROOT_URLCONF = "family_shop.urls"
+SECRET_KEY = "a key of the tutorial shop, for its tests only"
+ROOT_URLCONF = "tutorial_shop.urls"
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -13,8 +13,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "rest_framework",
     "corsheaders",
-    "family_shop.users",
-    "family_shop.carts.CartsConfig",
+    "tutorial_shop.users",
+    "tutorial_shop.carts.CartsConfig",
     "oauth",
 ]
 MIDDLEWARE = [
@@ -40,7 +40,7 @@ TEMPLATES = [
 ALLOWED_HOSTS = ["127.0.0.1"]
 AUTH_USER_MODEL = "users.User"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["FAMILY_SHOP_DATABASE"]}}
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["TUTORIAL_SHOP_DATABASE"]}}
 CACHES = {
     name: {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{REDIS}/{number}"}
     for number, name in enumerate(["default", "session", "verify_codes", "history", "cart"])
@@ -61,10 +61,10 @@ REST_FRAMEWORK = {
 JWT_AUTH = {
     "JWT_AUTH_HEADER_PREFIX": "JWT",
     "JWT_EXPIRATION_DELTA": timedelta(days=1),
-    "JWT_RESPONSE_PAYLOAD_HANDLER": "family_shop.users.utils.jwt_response_payload_handler",
+    "JWT_RESPONSE_PAYLOAD_HANDLER": "tutorial_shop.users.utils.jwt_response_payload_handler",
 }
 
-CORS_ALLOWED_ORIGINS = [os.environ["FAMILY_SHOP_PAGES"]]
+CORS_ALLOWED_ORIGINS = [os.environ["TUTORIAL_SHOP_PAGES"]]
 CORS_ALLOW_CREDENTIALS = True
 
 QQ_CLIENT_ID = os.environ["QQ_CLIENT_ID"]
@@ -72,5 +72,5 @@ QQ_CLIENT_SECRET = os.environ["QQ_CLIENT_SECRET"]
 QQ_API_URL = os.environ["QQ_API_URL"]
 QQ_REDIRECT_URI = os.environ["QQ_REDIRECT_URI"]
 QQ_CALLBACK_PAGE = os.environ["QQ_CALLBACK_PAGE"]
-QQ_ACCOUNT_SERIALIZER = "oauth.shops.AccountSerializer"
-QQ_LOGIN_PAYLOAD = "oauth.shops.jwt_payload"
+QQ_ACCOUNT_SERIALIZER = "oauth.contrib.meiduo.AccountSerializer"
+QQ_LOGIN_PAYLOAD = "oauth.contrib.meiduo.jwt_payload"

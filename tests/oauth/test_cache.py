@@ -1,0 +1,107 @@
+"""Without the cache nothing works, and every answer says so."""
+
+from concurrent.futures import ThreadPoolExecutor
+from socket import gaierror
+
+import pytest
+from django.core.cache import cache
+from django.core.cache.backends.locmem import LocMemCache
+from django.test import Client
+from pymemcache.exceptions import MemcacheError
+from redis.exceptions import RedisError
+
+from tests.conftest import MOBILE, PASSWORD, error_of, invalid_fields, page_query, token_requests
+from tests.tools import processes
+from tests.tools.requirements import requirement
+
+UNAVAILABLE = {"error": "cache_unavailable", "state": "/cart"}
+
+
+class Unreachable(LocMemCache):
+    def add(self, *args, **kwargs):
+        raise self.error
+
+    get = set = incr = add
+
+
+def assert_nothing_works(browser, code, address, form):
+    assert page_query(browser.get("/oauth/qq/login/?next=/cart")) == UNAVAILABLE
+    assert browser.come_back(address) == UNAVAILABLE
+    for answer in (browser.collect(code), browser.bind(form)):
+        assert error_of(answer) == (503, "cache_unavailable")
+
+
+@requirement("1.3", "9.8")
+@pytest.mark.parametrize("error", [ConnectionError, TimeoutError, gaierror, RedisError, MemcacheError])
+def test_nothing_works_while_the_cache_is_unreachable(browser, form, qq, shop, monkeypatch, error):
+    code, address = browser.arrive(), browser.sign_in()
+    before = token_requests(qq)
+    monkeypatch.setattr(Unreachable, "error", error("gone"), raising=False)
+    shop.CACHES = {"default": {"BACKEND": f"{__name__}.Unreachable"}}
+    assert_nothing_works(browser, code, address, form)
+    assert token_requests(qq) == before
+
+
+# memcached ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def memcached_address(tmp_path_factory):
+    if processes.find("memcached") is None:
+        pytest.skip("no memcached")
+    with processes.memcached(tmp_path_factory.mktemp("memcached")) as address:
+        yield address
+
+
+@pytest.fixture
+def memcached(shop, memcached_address):
+    backend = "django.core.cache.backends.memcached.PyMemcacheCache"
+    shop.CACHES = {"default": {"BACKEND": backend, "LOCATION": memcached_address}}
+    cache.clear()
+    yield
+    cache.close()
+
+
+def start(_):
+    """Call login/ in a thread, from an address not used before; tell whether it was accepted."""
+    try:
+        answer = Client().get("/oauth/qq/login/", REMOTE_ADDR="198.18.0.1")
+        return "error=throttled" not in answer["Location"]
+    finally:
+        cache.close()  # the thread's own connection
+
+
+@requirement("9.7")
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_whole_login_and_limits_work_with_memcached(memcached, browser, phone, client, qq, set_rates):
+    address = browser.sign_in()
+    code = browser.come_back(address)["code"]
+    assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
+    form = {"mobile": MOBILE, "password": PASSWORD, "access_token": browser.collect(code).json()["access_token"]}
+    assert invalid_fields(browser.bind({**form, "sms_code": "000000"})) == ["sms_code"]
+    form["sms_code"] = phone.receive_code()
+    user_id = browser.bind(form).json()["user_id"]
+    assert browser.bind(form).json()["user_id"] == user_id  # the repeat
+    assert error_of(browser.bind({**form, "password": "another horse"})) == (400, "already_bound")
+    assert phone.ask_for_code().status_code == 429
+    assert browser.collect(browser.arrive()).json()["user_id"] == user_id
+    assert token_requests(qq) == 2
+
+    wrong = {"username": "li4", "password": PASSWORD}
+    answers = [client.post("/authorizations/", wrong, content_type="application/json") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [400] * 5 + [429]
+
+    set_rates(qq_start="50/hour")
+    with ThreadPoolExecutor(8) as threads:
+        starts = list(threads.map(start, range(100)))
+    assert starts.count(True) == 50
+
+
+@requirement("9.8")
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_nothing_works_without_memcached(memcached, browser, form, shop):
+    code, address = browser.arrive(), browser.sign_in()
+    shop.CACHES = {"default": {**shop.CACHES["default"], "LOCATION": f"127.0.0.1:{processes.free_port()}"}}
+    assert_nothing_works(browser, code, address, form)

@@ -1,0 +1,60 @@
+"""Errors of the shop's serializer get the same shape as ours."""
+
+from socket import gaierror
+
+import pytest
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404, UnreadablePostError
+from redis.exceptions import RedisError
+from rest_framework.exceptions import APIException, Throttled, ValidationError
+from rest_framework.serializers import CharField, Serializer
+
+
+class ServiceDown(APIException):
+    status_code = 503
+
+
+CASES = {
+    "throttled": (Throttled(wait=6.2), 429, "throttled", "操作太频繁，请稍后再试。"),
+    "down": (ServiceDown("短信服务不可用"), 503, "invalid", "短信服务不可用"),
+    "list": (ValidationError(["第一句", "第二句"]), 400, "invalid", "第一句"),
+    "named": (ValidationError({"message": ["字段的一句"], "code": ["x"]}), 400, "invalid", "字段的一句"),
+    "nested": (ValidationError({"mobile": {"deep": ["里面的一句"]}}), 400, "invalid", "里面的一句"),
+    "empty": (ValidationError({}), 400, "invalid", "请求内容有误，请检查后重试。"),
+    "too big": (RequestDataTooBig(), 413, "invalid", "请求内容太大。"),
+    "closed": (UnreadablePostError("reset"), 400, "invalid", "请求内容有误，请检查后重试。"),
+    "404": (Http404("没有这个号码"), 404, "not_found", "未找到。"),
+    "403": (PermissionDenied("不行"), 403, "invalid", "您没有执行该操作的权限。"),
+}
+BUGS = {"redis": RedisError("gone"), "timeout": TimeoutError("slow"), "network": gaierror("unknown host")}
+
+
+class Raising(Serializer):
+    mobile = CharField()
+
+    def validate(self, attrs):
+        if attrs["mobile"] in BUGS:
+            raise BUGS[attrs["mobile"]]
+        if attrs["mobile"] != "empty":
+            raise CASES[attrs["mobile"]][0]
+        return attrs
+
+    def save(self):
+        raise CASES["empty"][0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_error_of_the_shops_serializer_has_message_and_code(browser, shop, case):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Raising"
+    response = browser.bind({"access_token": browser.get_bind_token(), "mobile": case})
+    _, *expected = CASES[case]
+    body = response.json()
+    assert [response.status_code, body["code"], body["message"]] == expected
+    assert response.headers.get("Retry-After") == ("7" if case == "throttled" else None)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_cache_or_network_error_of_the_shops_serializer_is_not_hidden(browser, shop, bug):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Raising"
+    with pytest.raises(type(BUGS[bug])):
+        browser.bind({"access_token": browser.get_bind_token(), "mobile": bug})

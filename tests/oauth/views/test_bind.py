@@ -1,0 +1,323 @@
+"""POST users/: the form binds the openid of a bind token to an account."""
+
+import re
+import secrets
+
+import pytest
+from django.contrib.auth import authenticate, get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from rest_framework.exceptions import Throttled, ValidationError
+from rest_framework.serializers import CharField, Serializer
+
+from apps.oauth.models import OAuthQQUser
+from apps.oauth.signals import qq_bound, qq_logged_in
+from tests.conftest import MOBILE, PASSWORD, Browser, error_of, flow_serializer, grouped, invalid_fields
+from tests.tools.requirements import requirement
+
+OTHER_MOBILE = "13900000000"
+WRONG_MOBILES = [
+    "12345", "１３８１２３４５６７８", f"{MOBILE}\n", [MOBILE], {"a": 1}, "\x00", "\ud800", OTHER_MOBILE,
+]  # fmt: skip
+WRONG_TOKENS = ["made.up.token", 7, ["a"], {"a": "b"}, True, "x" * 10_000, "\x00", "\ud800", "车" * 10]
+OTHER_ORIGINS = [
+    "null", "", "https://testserver", "http://testserver:8080", "http://testserver.evil.example",
+    "http://evil.example", "http://[", "http://testserver:99999",
+]  # fmt: skip
+
+
+@pytest.fixture
+def users(django_user_model):
+    return django_user_model.objects
+
+
+def count_rows(users):
+    return users.count(), OAuthQQUser.objects.count()
+
+
+@requirement("7.8")
+def test_new_user_gets_an_account_and_is_logged_in(browser, other_browser, form, users, qq):
+    response = browser.bind(form)
+    body = response.json()
+    token = body.pop("token")
+    user = users.get(mobile=MOBILE)
+    assert response.status_code == 200
+    assert body == {"user_id": user.pk, "id": user.pk, "username": user.username, "next": "/cart"}
+    assert browser.get("/user/", headers={"authorization": f"JWT {token}"}).json()["id"] == user.pk
+    assert authenticate(username=MOBILE, password=PASSWORD) == user
+    assert MOBILE not in user.username
+    assert qq.openid("小明") not in user.username
+    binding = OAuthQQUser.objects.get()
+    assert (binding.user_id, binding.openid, binding.unionid) == (user.pk, qq.openid("小明"), None)
+    assert str(binding) == f"{qq.openid('小明')[:6]}…"
+    assert other_browser.collect(other_browser.arrive()).json()["user_id"] == user.pk
+
+
+def test_existing_account_is_bound_with_its_password(browser, account, form, users):
+    assert browser.bind(form).json()["user_id"] == account.pk
+    assert users.count() == 1
+
+
+@requirement("7.4")
+def test_account_may_have_several_qqs(browser, account, form):
+    OAuthQQUser.objects.create(user=account, openid="A" * 32)
+    assert browser.bind(form).status_code == 200
+    assert OAuthQQUser.objects.filter(user=account).count() == 2
+
+
+def test_unionid_is_stored_if_the_shop_asks_for_it(browser, shop, form):
+    shop.QQ_UNIONID = True
+    browser.bind(form | {"access_token": browser.get_bind_token()})
+    assert OAuthQQUser.objects.get().unionid.startswith("UID_")
+
+
+def test_both_signals_are_sent_once_with_the_answer(browser, form, users, connect):
+    calls = []
+
+    def receive(signal, sender, request, user, response, **kwargs):
+        calls.append((signal is qq_bound, user.pk, response.data["user_id"]))
+
+    connect(receive, qq_bound, qq_logged_in)
+    browser.bind(form)
+    user = users.get()
+    assert calls == [(True, user.pk, user.pk), (False, user.pk, user.pk)]
+
+
+@pytest.mark.parametrize(
+    ("has_account", "expected"),
+    [(False, ["SELECT", "SELECT", "INSERT", "INSERT"]), (True, ["SELECT", "SELECT", "SELECT", "INSERT"])],
+)
+def test_bind_needs_few_queries(browser, form, request, has_account, expected):
+    if has_account:
+        request.getfixturevalue("account")
+    with CaptureQueriesContext(connection) as queries:
+        assert browser.bind(form).status_code == 200
+    verbs = [query["sql"].split()[0] for query in queries]
+    assert [verb for verb in verbs if verb not in ("SAVEPOINT", "RELEASE")] == expected
+
+
+# Sent again -----------------------------------------------------------------------------------------------------------
+
+
+@requirement("4.2")
+def test_form_may_be_sent_again_if_its_answer_got_lost(clock, browser, form, users, connect):
+    signals = []
+    connect(lambda signal, **_: signals.append(signal), qq_bound, qq_logged_in)
+    first = browser.bind(form)
+    clock.shift(60)
+    second = browser.bind(dict(reversed(form.items())))
+    answers = [first.json(), second.json()]
+    for answer in answers:
+        assert browser.get("/user/", headers={"authorization": f"JWT {answer.pop('token')}"}).status_code == 200
+    assert answers[0] == answers[1]
+    assert signals == [qq_bound, qq_logged_in, qq_logged_in]  # a second login, not a second binding
+    assert count_rows(users) == (1, 1)
+    clock.shift(1)
+    assert error_of(browser.bind(form)) == (400, "already_bound")
+
+
+@requirement("4.2")
+def test_changed_form_is_not_a_repeat(browser, form):
+    assert browser.bind(form).status_code == 200
+    for change in ({"password": "another horse"}, {"mobile": OTHER_MOBILE}, {"sms_code": "000000"}, {"extra": 1}):
+        assert error_of(browser.bind(form | change)) == (400, "already_bound")
+    assert browser.bind(form).status_code == 200
+
+
+@requirement("4.2")
+def test_form_from_another_browser_or_flow_is_not_a_repeat(browser, other_browser, form):
+    other_flow = browser.get_bind_token()
+    assert browser.bind(form).status_code == 200
+    assert error_of(other_browser.bind(form)) == (400, "bind_token_invalid")
+    assert error_of(browser.bind(form | {"access_token": other_flow})) == (400, "already_bound")
+
+
+@requirement("5.5")
+def test_repeat_is_refused_if_the_account_is_disabled_or_the_openid_rebound(browser, form, users):
+    assert browser.bind(form).status_code == 200
+    users.update(is_active=False)
+    assert error_of(browser.bind(form)) == (400, "account_refused")
+    OAuthQQUser.objects.update(user=users.create_user("another"))
+    assert error_of(browser.bind(form)) == (400, "already_bound")
+
+
+# Refused --------------------------------------------------------------------------------------------------------------
+
+
+@requirement("4.2", "7.3")
+def test_bound_openid_is_not_bound_again(browser, other_browser, form, users, phone):
+    bind_token = other_browser.get_bind_token()
+    assert browser.bind(form).status_code == 200
+    other = form | {"access_token": bind_token, "mobile": OTHER_MOBILE, "sms_code": phone.receive_code(OTHER_MOBILE)}
+    assert error_of(other_browser.bind(other)) == (400, "already_bound")
+    assert count_rows(users) == (1, 1)
+
+
+@requirement("3.3")
+def test_openids_are_compared_with_case(browser, account, request, qq):
+    OAuthQQUser.objects.create(user=account, openid=qq.openid("小明").lower())
+    form = request.getfixturevalue("form")  # whose bind token shows that nobody was logged in
+    assert browser.bind(form).status_code == 200
+    assert OAuthQQUser.objects.count() == 2
+
+
+@requirement("5.5", "7.9")
+@pytest.mark.parametrize("fields", [{"is_active": False}, {"is_staff": True}, {"is_superuser": True}])
+def test_disabled_or_staff_account_is_not_bound(browser, account, form, users, fields):
+    users.update(**fields)
+    assert error_of(browser.bind(form)) == (400, "account_refused")
+    assert OAuthQQUser.objects.count() == 0
+
+
+@requirement("1.12", "6.8")
+def test_extra_fields_are_ignored(browser, form, users, qq):
+    extra = {"is_staff": True, "is_superuser": True, "username": "root", "user_id": 1, "openid": "B" * 32, "id": 7}
+    assert browser.bind(form | extra).status_code == 200
+    user = users.get()
+    assert (user.is_staff, user.is_superuser, user.username == "root") == (False, False, False)
+    assert OAuthQQUser.objects.get().openid == qq.openid("小明")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    grouped(
+        sms_code=["000000", "", None, 123456.5],
+        password=["wrong password", "", "\ud800" * 8],
+        mobile=WRONG_MOBILES,
+    ),
+)
+def test_wrong_field_is_named_and_costs_neither_sms_code_nor_bind_token(browser, account, form, users, field, value):
+    if form["sms_code"] == value:
+        value = "111111"
+    blamed = "sms_code" if value == OTHER_MOBILE else field  # the code was sent to another number
+    assert invalid_fields(browser.bind(form | {field: value})) == [blamed]
+    assert count_rows(users) == (1, 0)
+    assert browser.bind(form).status_code == 200
+
+
+@requirement("11 bind, failed", "4.2")
+def test_five_failed_tries_end_the_flow_with_all_its_bind_tokens(clock, browser, form, users):
+    sealed = browser.arrive("小红")
+    *tokens, last = [browser.collect(sealed).json()["access_token"] for _ in range(6)]
+    for bind_token in tokens:
+        assert invalid_fields(browser.bind(form | {"access_token": bind_token, "password": ""})) == ["password"]
+    clock.shift(599)
+    assert error_of(browser.bind(form | {"access_token": last})) == (400, "bind_tries")
+    assert users.count() == 0
+
+
+def test_other_flows_and_calls_without_a_form_cost_no_try(browser, form):
+    other_flow = form | {"access_token": browser.get_bind_token("小红"), "password": ""}
+    for _ in range(5):
+        assert browser.bind(other_flow).status_code == 400
+        assert error_of(browser.bind(form | {"access_token": "malformed"})) == (400, "bind_token_invalid")
+        assert error_of(browser.bind("{")) == (400, "invalid")
+    assert browser.bind(form).status_code == 200
+
+
+def test_failed_tries_from_the_same_address_cost_no_try_of_this_flow(clock, browser, other_browser, form):
+    for number in range(10):
+        other_browser.bind({"access_token": other_browser.get_bind_token(f"neighbour {number}")})
+    for _ in range(7):
+        assert error_of(browser.bind(form | {"password": ""})) == (429, "throttled")
+    clock.shift(60)
+    assert invalid_fields(browser.bind(form | {"password": ""})) == ["password"]
+
+
+# The bind token -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "bind_token"),
+    grouped(bind_token_missing=[None, ""], bind_token_invalid=WRONG_TOKENS),
+)
+def test_missing_or_malformed_bind_token_is_refused(browser, db, code, bind_token):
+    assert error_of(browser.bind({"access_token": bind_token})) == (400, code)
+
+
+@requirement("4.1")
+def test_bind_token_works_only_in_its_own_browser(browser, other_browser, form):
+    assert error_of(other_browser.bind(form)) == (400, "bind_token_invalid")
+    other_browser.arrive()
+    assert error_of(other_browser.bind(form)) == (400, "bind_token_invalid")
+    assert browser.bind(form).status_code == 200
+
+
+@requirement("4.4")
+@pytest.mark.parametrize(("type", "accepted"), [("bind", True), ("code", False), (None, False)])
+def test_signed_value_names_its_purpose_too(browser, form, type, accepted):
+    """A second line of defence, if salts were mixed up."""
+    claims = flow_serializer("bind").loads(form["access_token"]) | {"type": type}
+    answer = browser.bind(form | {"access_token": flow_serializer("bind").dumps(claims)})
+    assert answer.status_code == 200 if accepted else error_of(answer) == (400, "bind_token_invalid")
+
+
+# The shop's page ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["http://testserver/back.html", "http://testserver:80/", "http://TESTSERVER/a?b#c"])
+def test_shops_own_page_may_bind(browser, form, shop, page):
+    shop.QQ_CALLBACK_PAGE, shop.QQ_REDIRECT_URI = page, "http://api.testserver/oauth/qq/callback/"
+    assert browser.bind(form, headers={"origin": "http://testserver"}).status_code == 200
+
+
+@requirement("9.1")
+@pytest.mark.parametrize("origin", OTHER_ORIGINS)
+def test_page_of_another_origin_may_not_bind(browser, form, origin, users):
+    assert error_of(browser.bind(form, headers={"origin": origin})) == (403, "invalid")
+    assert users.count() == 0
+    assert browser.bind(form).status_code == 200
+
+
+# The shop's serializer ------------------------------------------------------------------------------------------------
+
+
+class Echo(Serializer):
+    def validate(self, attrs):
+        request, view = self.context["request"], self.context["view"]
+        raise ValidationError({"attempt": self.context["attempt"], "call": [request.method, view.request is request]})
+
+
+def test_serializer_gets_request_view_and_one_attempt_id_per_flow(browser, form, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Echo"
+    other_flow = form | {"access_token": browser.get_bind_token("小红")}
+    first, second, other = [browser.bind(data).json() for data in (form, form | {"sms_code": "111111"}, other_flow)]
+    assert re.fullmatch("[0-9a-f]{12}", *first["attempt"])
+    assert first["attempt"] == second["attempt"] != other["attempt"]
+    assert first["call"] == ["POST", "True"]
+
+
+class Limited(Serializer):
+    mobile = CharField()
+
+    def validate(self, attrs):
+        if attrs["mobile"] == "at once":
+            raise Throttled(wait=6.2)
+        return attrs
+
+    def save(self):
+        raise Throttled(wait=6.2)
+
+
+@pytest.mark.parametrize("mobile", ["at once", "in save"])
+def test_try_refused_by_a_limit_of_the_shop_is_not_counted(browser, form, shop, mobile):
+    serializer, shop.QQ_ACCOUNT_SERIALIZER = shop.QQ_ACCOUNT_SERIALIZER, f"{__name__}.Limited"
+    for _ in range(12):
+        answer = browser.bind(form | {"mobile": mobile})
+        assert (error_of(answer), answer["Retry-After"]) == ((429, "throttled"), "7")
+    shop.QQ_ACCOUNT_SERIALIZER = serializer
+    assert browser.bind(form).status_code == 200
+
+
+class WithoutForm(Serializer):
+    def create(self, validated_data):
+        return get_user_model().objects.create_user(secrets.token_hex(8))
+
+
+def test_bug_after_the_bind_is_not_a_failed_try(qq, shop, db):
+    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.WithoutForm"
+    shop.QQ_LOGIN_PAYLOAD = "builtins.print"  # returns None
+    for number in range(11):  # one more than may fail
+        browser = Browser(qq, raise_request_exception=False)
+        assert browser.bind({"access_token": browser.get_bind_token(f"小明 {number}")}).status_code == 500
+    assert OAuthQQUser.objects.count() == 11

@@ -1,0 +1,238 @@
+"""GET users/: the page trades its sealed code for a login or a bind token."""
+
+import pytest
+from django.contrib.auth import SESSION_KEY, login
+from django.contrib.auth.signals import user_logged_in
+from django.core.cache import cache
+from django.db import connection
+
+from apps.oauth.signals import qq_bound, qq_logged_in
+from tests.conftest import error_of, grouped, page_query, query_of, token_requests
+from tests.tools.requirements import requirement
+
+
+@requirement("2.3")
+@pytest.mark.parametrize("path", ["users/", "user/"])
+def test_bound_user_is_logged_in_with_one_request_to_qq(browser, qq, account, binding, path):
+    response = browser.get(f"/oauth/qq/{path}", data={"code": browser.arrive()})
+    body = response.json()
+    token = body.pop("token")
+    assert (response.status_code, body) == (200, {"user_id": account.pk, "username": "zhang3", "next": "/cart"})
+    profile = browser.get("/user/", headers={"authorization": f"JWT {token}"}).json()
+    assert (profile["id"], profile["mobile"]) == (account.pk, "138****5678")
+    assert (token_requests(qq), qq.requests("/oauth2.0/me")) == (1, [])
+
+
+def test_unknown_openid_gets_a_bind_token(browser):
+    response = browser.collect(browser.arrive())
+    body = response.json()
+    assert body.pop("access_token")
+    assert (response.status_code, body) == (200, {"next": "/cart"})
+
+
+def test_login_is_one_query(browser, binding, django_assert_num_queries):
+    code = browser.arrive()
+    with django_assert_num_queries(1):
+        browser.collect(code)
+
+
+@pytest.mark.skipif(not connection.features.can_rollback_ddl, reason="the column would stay")
+def test_extra_column_in_the_users_table_does_not_matter(browser, binding, account):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tb_users ADD COLUMN is_authenticated integer NOT NULL DEFAULT 0")
+    assert browser.collect(browser.arrive()).json()["user_id"] == account.pk
+
+
+@pytest.mark.usefixtures("binding")
+@pytest.mark.parametrize(("fault", "status"), [(None, 200), ({"fault": "error", "number": 100019, "times": 1}, 400)])
+def test_repeat_gets_an_equal_answer_without_asking_qq(browser, qq, fault, status):
+    qq.behave(token=fault)
+    code = browser.arrive()
+    first, second = browser.collect(code), browser.collect(code)
+    assert first.status_code == second.status_code == status
+    assert first.json() | {"token": ""} == second.json() | {"token": ""}
+    assert token_requests(qq) == 1
+
+
+def test_repeat_is_answered_while_the_circuit_is_open(browser, qq, account, binding):
+    code = browser.arrive()
+    assert browser.collect(code).status_code == 200
+    qq.behave(token={"fault": "502"})
+    for _ in range(6):  # the sixth one is not sent
+        assert error_of(browser.collect(browser.arrive())) == (503, "qq_unavailable")
+    assert browser.collect(code).json()["user_id"] == account.pk
+    assert token_requests(qq) == 6
+
+
+@requirement("1.7", "9.3")
+@pytest.mark.parametrize(
+    ("error", "query"),
+    grouped(
+        code_missing=["", "code=", "code=null", "code=undefined", "state=/cart", "access_token=A&openid=B"],
+        code_invalid=[f"code={code}" for code in ("made.up.code", "a&code=b", "A5F0" * 8, "a" * 5000, "%00", "%ff%fe")],
+    ),
+)
+def test_missing_or_malformed_code_is_refused(browser, qq, error, query):
+    browser.arrive()
+    assert error_of(browser.get(f"/oauth/qq/users/?{query}")) == (400, error)
+    assert token_requests(qq) == 0
+
+
+@requirement("1.12")
+def test_token_or_openid_in_place_of_a_code_identifies_nobody(browser, qq, binding):
+    sent = {"access_token": "A" * 32, "openid": qq.openid("小明"), "unionid": "UID_" + "A" * 32}
+    assert error_of(browser.get("/oauth/qq/users/", data=sent)) == (400, "code_missing")
+    address = browser.sign_in("小红")
+    sealed = page_query(browser.get(address, data=query_of(address) | sent))["code"]
+    answer = browser.get("/oauth/qq/users/", data={"code": sealed, **sent}).json()
+    assert answer.keys() == {"access_token", "next"}  # for 小红, who has no account
+
+
+def test_qqs_own_code_is_refused(browser, qq):
+    address = browser.sign_in()
+    assert error_of(browser.get("/oauth/qq/users/", data=query_of(address))) == (400, "code_invalid")
+    assert token_requests(qq) == 0
+
+
+def test_sealed_code_is_refused_in_another_browser(browser, other_browser, qq):
+    code = browser.arrive()
+    assert error_of(other_browser.collect(code)) == (400, "code_invalid")
+    other_browser.arrive()
+    assert error_of(other_browser.collect(code)) == (400, "code_invalid")
+    assert browser.collect(code).status_code == 200
+    assert token_requests(qq) == 1
+
+
+def replay(browser, address, person="小红"):
+    """Bring the code of `address` back in a new flow; return the answer to its page."""
+    state = query_of(browser.sign_in(person))["state"]
+    code = query_of(address)["code"]
+    return browser.collect(browser.come_back(f"/oauth/qq/callback/?code={code}&state={state}")["code"])
+
+
+@requirement("1.5")
+def test_code_goes_to_qq_once_whichever_flow_brings_it(browser, other_browser, qq):
+    address = browser.sign_in()
+    # A thief who is faster than the owner gets in: neither we nor QQ can tell.
+    assert replay(other_browser, address).json().keys() == {"access_token", "next"}
+    assert error_of(replay(other_browser, address)) == (400, "code_invalid")
+    assert token_requests(qq) == 1
+
+
+@requirement("1.5")
+@pytest.mark.parametrize("new_key_first", [True, False])
+def test_code_goes_to_qq_once_while_keys_are_rotated(browser, other_browser, qq, shop, new_key_first):
+    keys = [("n" * 50, [shop.SECRET_KEY]), (shop.SECRET_KEY, [])]
+    address, state = browser.sign_in(), query_of(other_browser.start())["state"]
+    first, second = keys if new_key_first else reversed(keys)  # of two servers
+    shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = first
+    assert browser.collect(browser.come_back(address)["code"]).status_code == 200
+    shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = second
+    page = other_browser.come_back(f"/oauth/qq/callback/?code={query_of(address)['code']}&state={state}")
+    assert error_of(other_browser.collect(page["code"])) == (400, "code_invalid")
+    assert token_requests(qq) == 1
+
+
+def test_key_listed_twice_does_not_matter(browser, shop, binding):
+    shop.SECRET_KEY_FALLBACKS = [shop.SECRET_KEY]
+    assert browser.collect(browser.arrive()).status_code == 200
+
+
+@requirement("1.5")
+@pytest.mark.parametrize("seconds", [600, 719])  # the second one: two of our servers differ by two minutes
+def test_code_is_remembered_while_qq_would_accept_it(clock, browser, other_browser, qq, seconds):
+    address = browser.sign_in()
+    browser.collect(browser.come_back(address)["code"])
+    clock.shift(seconds)
+    assert error_of(replay(other_browser, address)) == (400, "code_invalid")
+    assert token_requests(qq) == 1
+
+
+def test_code_lost_from_the_cache_is_refused(browser, qq):
+    code = browser.arrive()
+    cache.clear()
+    assert error_of(browser.collect(code)) == (400, "code_invalid")
+    assert token_requests(qq) == 0
+
+
+@requirement("8.9")
+@pytest.mark.parametrize(
+    ("behaviour", "error", "logged"),
+    [
+        ({"token": {"fault": "error", "number": 100020}}, (400, "qq_rejected"), "100020"),
+        ({"token": {"fault": "error", "number": 100009}}, (503, "qq_misconfigured"), "100009"),
+        ({"token": {"fault": "error", "number": 100017}}, (503, "qq_unavailable"), "100017"),
+        ({"token": {"fault": "html"}}, (503, "qq_unavailable"), "unreadable"),
+        ({"token": {"fault": "502"}}, (503, "qq_unavailable"), "/oauth2.0/token: status 502"),
+        ({"token": {"fault": "reset"}}, (503, "qq_unavailable"), "/oauth2.0/token: ConnectionResetError"),
+        ({"ignore_need_openid": True, "client_id": "101000002"}, (503, "qq_unavailable"), "client_id"),
+    ],
+)
+def test_failure_of_qq_is_answered_without_qqs_text_and_logged(browser, qq, behaviour, error, logged, caplog):
+    qq.behave(**behaviour)
+    response = browser.collect(browser.arrive())
+    assert error_of(response) == error
+    assert "illegal" not in response.content.decode()
+    *_, last = (record for record in caplog.records if record.name.startswith("apps.oauth"))
+    assert logged in last.getMessage()
+    assert last.levelname == ("ERROR" if error[1] == "qq_misconfigured" else "WARNING")
+
+
+@requirement("5.5", "7.9")
+@pytest.mark.parametrize("fields", [{"is_active": False}, {"is_staff": True}, {"is_superuser": True}])
+def test_disabled_or_staff_account_is_refused(browser, binding, django_user_model, fields):
+    django_user_model.objects.update(**fields)
+    assert error_of(browser.collect(browser.arrive())) == (403, "account_refused")
+
+
+@requirement("5.5", "7.6", "10.9")
+def test_deleted_account_deletes_its_binding(browser, account, binding):
+    account.delete()
+    assert "access_token" in browser.collect(browser.arrive()).json()
+
+
+@pytest.fixture
+def shop_with_sessions(shop):
+    shop.MIDDLEWARE = [*shop.MIDDLEWARE, "django.contrib.sessions.middleware.SessionMiddleware"]
+    return shop
+
+
+def test_signals_are_sent_before_the_answer(browser, shop_with_sessions, account, binding, connect):
+    calls = []
+
+    def merge_cart(sender, request, user, response, **kwargs):
+        response.delete_cookie("cart")
+        request.session["cart"] = "1 basket"  # a session alone is not a login
+        calls.append((sender, request.COOKIES.get("cart"), user.pk))
+
+    connect(merge_cart, qq_logged_in, qq_bound)
+    connect(lambda sender, request, **_: calls.append((sender, type(request).__name__)), user_logged_in)
+    browser.add_cookies({"cart": "3 pears"})
+    response = browser.collect(browser.arrive())
+    assert calls == [(type(account), "3 pears", account.pk), (type(account), "WSGIRequest")]
+    assert response.cookies["cart"]["max-age"] == 0
+
+
+def session_payload(user, request):
+    login(request, user)
+    return {"user_id": user.pk}
+
+
+def test_login_with_a_session_is_signalled_once(browser, shop_with_sessions, account, binding, connect):
+    shop_with_sessions.QQ_LOGIN_PAYLOAD = f"{__name__}.session_payload"
+    users = []
+    connect(lambda user, **_: users.append(user.pk), user_logged_in)
+    for logins in (1, 2):  # the second one in the session of the first
+        browser.collect(browser.arrive())
+        assert users == [account.pk] * logins
+        assert browser.client.session[SESSION_KEY] == str(account.pk)
+
+
+def echo_payload(user, request):
+    return {"user_id": user.pk, "request": type(request).__name__, "by": request.query_params["by"]}
+
+
+def test_payload_function_gets_user_and_request(browser, shop, account, binding):
+    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.echo_payload"
+    answer = browser.get("/oauth/qq/users/", data={"code": browser.arrive(), "by": "button"}).json()
+    assert answer == {"user_id": account.pk, "request": "Request", "by": "button", "next": "/cart"}

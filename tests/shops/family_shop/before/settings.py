@@ -1,6 +1,0 @@
-from ..settings import *  # noqa: F403
-from ..settings import INSTALLED_APPS
-
-INSTALLED_APPS = [name for name in INSTALLED_APPS if name not in ("family_shop.carts.CartsConfig", "oauth")]
-INSTALLED_APPS.append("family_shop.before.oauth")
-ROOT_URLCONF = "family_shop.before.urls"

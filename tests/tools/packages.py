@@ -1,0 +1,100 @@
+"""Installs what `make test` needs: Python packages into .venv and, as root on Debian, system packages.
+
+Nothing that starts a service is installed. Standard library only: this runs before anything else is installed.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from processes import ROOT, call, find, find_redis
+
+REQUIREMENTS = "tests/requirements.txt"
+
+
+def install() -> None:
+    """Install everything that is missing. Only the Python packages of the tests must succeed."""
+    install_debian_packages()
+    print("== Installing the Python packages into .venv", flush=True)
+    if not pip_install(REQUIREMENTS):
+        sys.exit(f"The Python packages of {REQUIREMENTS} cannot be installed.")
+    if "mysqlclient" in missing():
+        pip_install("requirements.txt")
+
+
+def missing() -> dict[str, list[str]]:
+    """Return what is missing, with the Debian packages to install. The packages of servers would start services."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    compiler = ["gcc", "libc6-dev", "libmariadb-dev", "pkg-config", *([] if headers.exists() else ["python3-dev"])]
+    mariadb = all(map(find, ("mariadbd", "mariadb-install-db", "my_print_defaults")))
+    wanted = {
+        "MariaDB": (mariadb, ["mariadb-server-core", "mariadb-client-core"]),
+        "Redis": (find_redis(), ["redis-tools"]),
+        "memcached": (runs("memcached", "-V"), []),  # [] = see unpack()
+        "nginx": (runs("nginx", "-v"), []),
+        "Chromium": (find("chromium"), ["chromium"]),
+        "a Chinese font": (has_chinese_font(), ["fonts-noto-cjk"]),
+        "mysqlclient": (runs(sys.executable, "-cimport MySQLdb"), compiler),
+    }
+    return {name: packages for name, (is_there, packages) in wanted.items() if not is_there}
+
+
+def install_debian_packages() -> None:
+    wanted = missing()
+    if not wanted:
+        return
+    if os.geteuid() != 0 or not find("apt-get"):
+        print("Not installed, as this is not root on Debian:", ", ".join(wanted))
+        return
+    apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]
+    run(*apt_get, "update")
+    # --no-remove: never replace another server of this machine.
+    install = [*apt_get, "install", "--yes", "--no-install-recommends", "--no-remove"]
+    for name, packages in wanted.items():  # separately, so that one failure does not prevent the others
+        print(f"== Installing {name}: {shlex.join(packages)}".rstrip(": "), flush=True)
+        if packages:
+            run(*install, *packages)
+        else:
+            unpack(name, install)
+
+
+def unpack(program: str, install: Sequence[str]) -> None:
+    """Copy a Debian program next to our Python. Its package starts a service, so only its libraries are installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", program, cwd=Path(folder))
+        for package in Path(folder).glob("*.deb"):
+            needed = output_of("dpkg-deb", "--field", str(package), "Depends")
+            run(*install, "--no-upgrade", *re.findall(r"\blib[\w.+-]+", needed))
+            run("dpkg-deb", "--extract", str(package), folder)
+            for found in Path(folder).glob(f"usr/*bin/{program}"):
+                shutil.copy(found, sysconfig.get_path("scripts"))
+
+
+def pip_install(requirements: str) -> bool:
+    command = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements)
+    return run(sys.executable, *command) == 0
+
+
+def run(*command: str, cwd: Path = ROOT) -> int:
+    return call(command, os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, cwd=cwd)
+
+
+def output_of(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout
+
+
+def runs(program: str, option: str) -> bool:
+    path = find(program)
+    return path is not None and subprocess.run([path, option], capture_output=True, check=False).returncode == 0
+
+
+def has_chinese_font() -> bool:
+    query = ("dpkg-query", "--show", "--showformat=${db:Status-Status}", "fonts-noto-cjk")
+    return not find("dpkg-query") or output_of(*query) == "installed"
