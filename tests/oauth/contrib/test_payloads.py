@@ -52,6 +52,16 @@ def test_simplejwt_token_is_made_by_the_serializer_of_the_shop(shop, account, se
     assert payload == {"user_id": account.pk, "username": "zhang3"}
 
 
+def install(folder, *packages):
+    """Install packages that this shop does not use into a folder; skip the test without a package index."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--target", folder, *packages]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode != 0:
+        pytest.skip(f"pip cannot install {' and '.join(packages)}")
+    return str(folder)
+
+
 # Both packages named rest_framework_jwt run in a process of their own: the older one needs another PyJWT.
 
 OTHER_SHOP = """
@@ -87,13 +97,13 @@ print(json.dumps([payloads, [read(payload.pop("token")) for payload in payloads]
     ids=["old", "drf-jwt"],
 )
 def test_rest_framework_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_path, packages):
-    options = {"capture_output": True, "encoding": "utf-8", "check": False, "cwd": processes.ROOT}
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    if subprocess.run([*pip, "--target", tmp_path, *packages], stdin=subprocess.DEVNULL, **options).returncode != 0:
-        pytest.skip(f"pip cannot install {' and '.join(packages)}")
+    folder = install(tmp_path, *packages)
     given = json.dumps([shop.SIMPLE_JWT["SIGNING_KEY"], str(LoginToken.for_user(account))])
     command = [sys.executable, "-W", "ignore", "-c", OTHER_SHOP]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, input=given, **options)
+    environ = {**os.environ, "PYTHONPATH": folder}
+    done = subprocess.run(
+        command, cwd=processes.ROOT, env=environ, input=given, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     payloads, claims, our_claims = json.loads(done.stdout)
     user = {"user_id": 7, "username": "li4"}
