@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from tests.tools.processes import ROOT
+from tests.tools.requirements import requirement
 
 # The fields of a user are in three tables, and the base manager hides every user.
 MODELS = """
@@ -64,16 +65,12 @@ assert [find_user("A" * 32), find_user("B" * 32, "people"), find_user("a" * 32, 
 """
 
 
+@requirement("3.3")
 def test_find_user_reads_an_inherited_user_in_one_query_and_compares_exactly(tmp_path):
     (tmp_path / "buyers").mkdir()
-    (tmp_path / "buyers" / "__init__.py").touch()
-    (tmp_path / "buyers" / "models.py").write_text(MODELS)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    (tmp_path / "buyers/__init__.py").touch()
+    (tmp_path / "buyers/models.py").write_text(MODELS)
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr

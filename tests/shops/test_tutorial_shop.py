@@ -19,7 +19,7 @@ from redis import Redis
 import standin
 from standin import QQ
 from tests.e2e import test_browser
-from tests.oauth.contrib.test_meiduo import install
+from tests.oauth.contrib.test_payloads import install
 from tests.shops.test_other_shop import SHOPS, WSGI
 from tests.tools import processes
 

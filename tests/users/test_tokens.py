@@ -60,6 +60,18 @@ def test_token_lives_24_hours_also_under_an_older_key_that_is_listed(client, acc
         assert get_user(client, new).status_code == 200
 
 
+def test_djangorestframework_jwt_tokens_are_accepted_by_setting_until_the_password_changes(client, account, settings):
+    claims = {"user_id": account.pk, "username": "zhang3", "email": "", "exp": int(time.time()) + 300}
+    old, expired = (jwt.encode(each, settings.SIMPLE_JWT["SIGNING_KEY"]) for each in (claims, claims | {"exp": 1}))
+    assert_unauthorized(get_user(client, old))
+    settings.JWT_OLD_TOKENS = True
+    assert get_user(client, old).json()["id"] == account.pk
+    assert_unauthorized(get_user(client, expired))
+    account.set_password("another horse")
+    account.save()
+    assert_unauthorized(get_user(client, old))
+
+
 @requirement("5.4")
 @pytest.mark.parametrize("fields", [None, ["password"], {"password", "email"}])
 def test_tokens_end_when_a_changed_password_is_saved(client, account, token, fields):

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 import trustme
@@ -18,25 +19,13 @@ BODY = f'{{"access_token":"A","openid":"{OPENID}"}}'.encode()
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
 
-class Clock:
-    """A monotonic clock that stands still until a test moves it, for the test's own thread only: servers need time."""
-
-    def __init__(self):
-        self.thread = threading.get_ident()
-        self.read = time.monotonic
-        self.now = float(int(self.read()))  # whole, so that sums are exact
-
-    def monotonic(self):
-        return self.now if threading.get_ident() == self.thread else self.read()
-
-    def shift(self, seconds):
-        self.now += seconds
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    """A monotonic clock that only the test moves. Other threads keep the real one: servers need time."""
+    thread, read = threading.get_ident(), time.monotonic
+    clock = SimpleNamespace(now=float(int(read())))  # whole, so that sums are exact
+    clock.shift = lambda seconds: setattr(clock, "now", clock.now + seconds)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now if threading.get_ident() == thread else read())
     return clock
 
 
@@ -74,16 +63,16 @@ def raw_server(serve, certificate=None):
     `over` is an event, set when the server ends. With a certificate it speaks TLS.
     """
     accepted, in_use, over = [], [], threading.Event()
-
-    def wrap(connection):
-        if not certificate:
-            return connection
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if certificate:
         certificate.configure_cert(context)
-        return context.wrap_socket(connection, server_side=True)
 
     def run(connection):
-        with suppress(OSError), connection, wrap(connection) as opened:
+        with (
+            suppress(OSError),
+            connection,
+            context.wrap_socket(connection, server_side=True) if certificate else connection as opened,
+        ):
             in_use.append(opened)
             serve(opened, over)
 

@@ -4,6 +4,7 @@ import pytest
 
 from apps.oauth.qq import QQError, QQMisconfigured, QQRejected, QQUnavailable
 from apps.oauth.qq.errors import MISCONFIGURED, REJECTED
+from tests.tools.requirements import requirement
 
 from .conftest import make_client, paths
 
@@ -16,15 +17,18 @@ OPERATOR = [
 QQ = [100017, 100018, *range(100021, 100028), 110405, *range(110500, 110505), -30001, 6000, 9999, 123456]
 
 
+@requirement("8.9")
 @pytest.mark.parametrize("shape", ["json", "jsonp"])
 @pytest.mark.parametrize(("numbers", "error"), [(USER, QQRejected), (OPERATOR, QQMisconfigured), (QQ, QQUnavailable)])
-def test_each_number_becomes_the_error_of_the_person_who_can_act(qq, numbers, error, shape):
+def test_each_number_becomes_the_error_of_the_person_who_can_act_and_opens_no_circuit(qq, numbers, error, shape):
     client = make_client(qq)
     for number in numbers:
         qq.behave(errors=shape, token={"fault": "error", "number": number})
         with pytest.raises(QQError) as caught:
             client.identify("C0DE")
-        assert (type(caught.value), caught.value.number) == (error, number)
+        # The message must not contain QQ's own text.
+        expected = (error, number, f"QQ answered with error {number}")
+        assert (type(caught.value), caught.value.number, str(caught.value)) == expected
     assert len(paths(qq)) == len(numbers)
 
 

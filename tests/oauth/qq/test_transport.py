@@ -5,7 +5,7 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timezone
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from tests.tools.requirements import requirement
 from .conftest import BODY, RESPONSE, raw_server, read_request, reply, sending
 
 CHUNKS = b"5\r\n%s\r\n%x;x=y\r\n%s\r\n0\r\n\r\n" % (BODY[:5], len(BODY) - 5, BODY[5:])
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"
 KEPT, CLOSED = 1, 2  # connections for two calls
 
@@ -26,11 +27,16 @@ KEPT, CLOSED = 1, 2  # connections for two calls
 @contextmanager
 def pool_to(serve, certificate=None, host="127.0.0.1"):
     """A server and a pool to it; yields the pool and the server's connections."""
-    with (
-        raw_server(serve, certificate) as (url, accepted),
-        closing(ConnectionPool(url.replace("127.0.0.1", host))) as pool,
-    ):
+    with raw_server(serve, certificate) as (url, accepted):
+        pool = ConnectionPool(url.replace("127.0.0.1", host))
         yield pool, accepted
+        pool.close()
+
+
+@pytest.fixture(params=["http", "https"])
+def certificate(request, authority, trusted):
+    """Runs a test without and with TLS."""
+    return authority.issue_cert("127.0.0.1") if request.param == "https" else None
 
 
 def get(pool, target="/", *, timeout=2.0, max_body=1024):
@@ -46,29 +52,23 @@ def fails_within(seconds, match=None):
 
 
 @requirement("8.1")
-@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(
     "head",
     [
         None,  # silence after the request
         b"HTTP/1.1 200 OK\r\nA",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 60\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
         b"HTTP/1.0 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n",
     ],
 )
-@pytest.mark.usefixtures("trusted")
-def test_a_response_that_trickles_in_ends_at_the_deadline(authority, scheme, head):
+def test_slow_response_ends_at_the_deadline(certificate, head):
     def drip(connection, over):
-        if head is None:
-            over.wait()
         read_request(connection)
-        connection.sendall(head)
+        connection.sendall(head or b"")
         while not over.wait(0.1):
-            connection.sendall(b"x")
+            connection.sendall(b"x" if head else b"")
 
-    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
     with pool_to(drip, certificate) as (pool, accepted), fails_within(0.4, "TimeoutError"):
         get(pool, timeout=0.4)
     assert len(accepted) == 1
@@ -80,39 +80,13 @@ def test_silence_in_the_tls_handshake_ends_at_the_deadline():
         get(ConnectionPool(url.replace("http:", "https:")), timeout=0.4)
 
 
-@requirement("8.2")
-def test_a_response_without_a_length_on_a_connection_that_stays_open_is_incomplete():
-    held = sending(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + BODY, then_wait=True)
-    with pool_to(held) as (pool, _), fails_within(0.4, "TimeoutError"):
-        get(pool, timeout=0.4)
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.usefixtures("trusted")
-def test_each_call_over_a_kept_connection_has_its_own_deadline(authority, scheme):
-    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
+def test_each_call_over_a_kept_connection_has_its_own_deadline(certificate):
     with pool_to(reply, certificate) as (pool, accepted):
         get(pool, timeout=0.2)
         get(pool, "/slow")
         assert len(accepted) == 1
         with fails_within(0.2):
             get(pool, "/slow", timeout=0.2)
-
-
-def test_after_the_deadline_nothing_is_sent_even_over_a_kept_connection():
-    seen = []
-
-    def serve(connection, over):
-        while request := read_request(connection):
-            seen.append(request)
-            connection.sendall(RESPONSE)
-
-    with pool_to(serve) as (pool, _):
-        get(pool)
-        for _ in range(2):
-            with fails_within(0, "TimeoutError"):
-                get(pool, timeout=0)
-    assert len(seen) == 1
 
 
 @pytest.fixture
@@ -135,7 +109,7 @@ def resolver(monkeypatch):
 
 
 @requirement("8.1")
-def test_a_slow_look_up_ends_at_the_deadline_and_is_shared(resolver):
+def test_slow_look_up_ends_at_the_deadline_and_is_shared(resolver):
     with pool_to(reply, host="qq.example") as (pool, accepted), ThreadPoolExecutor(2) as threads:
         for _ in range(2):
             with fails_within(0.3, "look-up timed out"):
@@ -151,23 +125,17 @@ def test_a_slow_look_up_ends_at_the_deadline_and_is_shared(resolver):
         assert len(resolver.threads) == 2
 
 
-def test_a_failed_look_up_is_not_remembered(resolver):
-    resolver.released.set()
-    with pool_to(reply, host="qq.example") as (pool, _):
-        for names in (["nowhere.invalid"], []):
-            resolver.names = names
-            with pytest.raises(TransportError, match="gaierror" if names else "no address"):
-                get(pool)
-        resolver.names = ["127.0.0.1"]
-        assert get(pool) == (200, BODY)
-
-
-def test_a_look_up_that_finds_no_thread_fails(resolver, monkeypatch):
+def test_failed_look_up_is_not_remembered(resolver, monkeypatch):
     def start(thread):
         raise RuntimeError("can't start new thread")
 
     resolver.released.set()
     with pool_to(reply, host="qq.example") as (pool, _):
+        for names, reason in ((["nowhere.invalid"], "gaierror"), (["a..b"], "UnicodeError"), ([], "no address")):
+            resolver.names = names
+            with pytest.raises(TransportError, match=reason):
+                get(pool)
+        resolver.names = ["127.0.0.1"]
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
             with pytest.raises(TransportError, match="no thread"):
@@ -175,27 +143,17 @@ def test_a_look_up_that_finds_no_thread_fails(resolver, monkeypatch):
         assert get(pool) == (200, BODY)
 
 
-def test_an_address_without_a_server_fails():
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        for url in (f"http://127.0.0.1:{unused.getsockname()[1]}", "http://nowhere.invalid", "http://a..b"):
-            with pytest.raises(TransportError):
-                get(ConnectionPool(url))
-
-
 @contextmanager
 def deaf_listener(host="127.0.0.1", port=0):
-    """An address whose queue of connections is full, so that another one is not answered."""
-    with socket.socket() as listener:
+    """A port whose queue of connections is full, so that another one is not answered."""
+    with ExitStack() as stack:
+        listener, *queued = [stack.enter_context(socket.socket()) for _ in range(5)]
         listener.bind((host, port))
         listener.listen(0)
-        queued = [socket.socket() for _ in range(4)]
         for each in queued:
             each.setblocking(False)
             each.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]
-        for each in queued:
-            each.close()
 
 
 @pytest.mark.parametrize("dead", [["127.0.0.2"], ["127.0.0.3"] * 3], ids=["refused", "silent"])
@@ -213,39 +171,29 @@ def test_connecting_has_a_limit_of_its_own(timeout, ends_within):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "url_port", "port", "host"),
-    [
-        ("http", "", 80, "127.0.0.1"),
-        ("http", ":80", 80, "127.0.0.1"),
-        ("http", ":443", 443, "127.0.0.1:443"),
-        ("https", "", 443, "127.0.0.1"),
-        ("https", ":443", 443, "127.0.0.1"),
-        ("https", ":80", 80, "127.0.0.1:80"),
-    ],
+    ("netloc", "port"), [("127.0.0.1", None), ("name:word@127.0.0.1:80", 80), ("127.0.0.1:443", 443)]
 )
-@pytest.mark.parametrize("userinfo", ["", "name:word@"])
-@pytest.mark.usefixtures("trusted")
-def test_a_request_is_sent_as_given_and_names_neither_a_default_port_nor_a_password(
-    authority, monkeypatch, scheme, url_port, port, host, userinfo
-):
-    connect, seen = socket.create_connection, []
+def test_request_names_neither_a_default_port_nor_a_password(monkeypatch, certificate, netloc, port):
+    create_connection, seen = socket.create_connection, []
+    scheme, default_port = ("https", 443) if certificate else ("http", 80)
 
     def serve(connection, over):
         seen.append(read_request(connection))
         connection.sendall(RESPONSE)
 
-    with raw_server(serve, authority.issue_cert("127.0.0.1") if scheme == "https" else None) as (url, _):
-        ports = {port: urlsplit(url).port}  # a test may not listen on the default ports
-        monkeypatch.setattr(
-            socket, "create_connection", lambda address, seconds: connect((address[0], ports[address[1]]), seconds)
-        )
-        with closing(ConnectionPool(f"{scheme}://{userinfo}127.0.0.1{url_port}")) as pool:
-            assert get(pool, "/a?b=%20") == (200, BODY)
+    def connect(address, seconds):  # a test may not listen on the default ports
+        assert address == ("127.0.0.1", port or default_port)
+        return create_connection(("127.0.0.1", urlsplit(url).port), seconds)
+
+    with raw_server(serve, certificate) as (url, _), closing(ConnectionPool(f"{scheme}://{netloc}")) as pool:
+        monkeypatch.setattr(socket, "create_connection", connect)
+        assert get(pool, "/a?b=%20") == (200, BODY)
+    host = "127.0.0.1" if port in (None, default_port) else f"127.0.0.1:{port}"
     assert seen == [f"GET /a?b=%20 HTTP/1.1\r\nHost: {host}\r\nA: b\r\n\r\n".encode()]
 
 
 @pytest.mark.parametrize("target", ["", "a", "/a b", "/ä", "/a\x0bX: y", "/a\n"])
-def test_an_impossible_target_is_not_sent(target):
+def test_impossible_target_is_not_sent(target):
     with pool_to(reply) as (pool, accepted), pytest.raises(TransportError, match="percent-encoded"):
         get(pool, target)
     assert accepted == []
@@ -278,7 +226,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
     [
         (RESPONSE, KEPT),
         (RESPONSE.replace(b"Content-Length", b"content-length"), KEPT),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, KEPT),
+        (CHUNKED + CHUNKS, KEPT),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + RESPONSE, KEPT),
         (RESPONSE.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), CLOSED),
         (RESPONSE.replace(b"1.1", b"1.0"), CLOSED),
@@ -300,33 +248,23 @@ def test_each_framing_of_http_is_read(response, connections, size):
             over.wait()  # the client must not wait for the end, nor use the connection again
 
     with pool_to(serve) as (pool, accepted):
-        assert [get(pool), get(pool)] == [(200, BODY)] * 2
+        assert [get(pool, max_body=len(BODY)) for _ in range(2)] == [(200, BODY)] * 2
         assert len(accepted) == connections
 
 
-@requirement("8.2")
-@pytest.mark.parametrize("length", [1024, 1025])
-def test_a_body_has_a_maximum(length):
-    response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (length, b" " * length)
-    expected = pytest.raises(TransportError, match="too long") if length > 1024 else nullcontext()
-    with pool_to(sending(response)) as (pool, _), expected:
-        assert get(pool)[1] == b" " * 1024
-
-
-@requirement("8.5")
+@requirement("8.2", "8.5")
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n" + BODY, "HttpParser"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + BODY, "HttpParser"),
+        (CHUNKED + b"-5\r\n" + BODY, "HttpParser"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20\r\n\r\n" + BODY, "HttpParser"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, "HttpParser"),
         (b"HTTP/1.1 -20 OK\r\n\r\n" + BODY, "HttpParser"),
-        (b"\r\n\r\n" + BODY, "HttpParser"),
         (UPGRADE + BODY, "HttpParserUpgrade"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1025\r\n\r\n" + b" " * 1025, "too long"),
         (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 30_000 + b"\r\n", "too long"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1;%s\r\n \r\n" % (b"x" * 200) * 900, "too long"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS[:-5], "cut short"),
+        (CHUNKED + b"1;%s\r\n \r\n" % (b"x" * 200) * 900, "too long"),
+        (CHUNKED + CHUNKS[:-5], "cut short"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n" + BODY, "cut short"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(BODY) + 1) + BODY, "cut short"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "cut short"),
@@ -334,64 +272,45 @@ def test_a_body_has_a_maximum(length):
         (b"HTTP/1.1 200 OK\r\nContent-Len", "cut short"),
         (b"", "cut short"),
     ],
-    ids=range(16),
+    ids=range(15),
 )
-def test_a_response_with_broken_framing_fails(response, reason):
+def test_response_with_broken_framing_fails(response, reason):
     with pool_to(sending(response)) as (pool, _), pytest.raises(TransportError, match=reason):
         get(pool)
 
 
-@pytest.mark.parametrize("is_reset", [False, True])
-def test_a_kept_connection_that_the_server_has_closed_is_not_used(is_reset):
-    received, closed = threading.Event(), threading.Event()
+@pytest.mark.parametrize("what", ["closed", "reset", "an unexpected response"])
+def test_kept_connection_is_not_used_after_the_server_has_done_something(what):
+    received, done = threading.Event(), threading.Event()
 
     def serve(connection, over):
         sending(RESPONSE)(connection, over)
         received.wait(5)
-        if is_reset:
+        if what == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
-        closed.set()
-
-    with pool_to(serve) as (pool, accepted):
-        get(pool)
-        received.set()
-        assert closed.wait(5)
-        assert get(pool) == (200, BODY)
-        assert len(accepted) == 2
-
-
-@pytest.mark.parametrize(
-    "extra", [b"x", b"x" * 12_000, RESPONSE, RESPONSE[:20], b"HTTP/1.1 500 Oh\r\n\r\noh", UPGRADE], ids=range(6)
-)
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.usefixtures("trusted")
-def test_bytes_after_a_response_are_not_the_next_one(authority, scheme, extra):
-    certificate = authority.issue_cert("127.0.0.1") if scheme == "https" else None
-    with pool_to(sending(RESPONSE + extra, then_wait=True), certificate) as (pool, accepted):  # in one TLS record
-        assert [get(pool), get(pool)] == [(200, BODY)] * 2
-        assert len(accepted) == 2
-
-
-def test_a_response_without_a_request_is_dropped():
-    received, sent = threading.Event(), threading.Event()
-
-    def serve(connection, over):
-        sending(RESPONSE)(connection, over)
-        received.wait(5)
-        connection.sendall(RESPONSE.replace(b"200", b"500"))
-        sent.set()
+        if what == "an unexpected response":
+            connection.sendall(RESPONSE.replace(b"200", b"500"))
+        else:
+            connection.close()
+        done.set()
         over.wait()
 
     with pool_to(serve) as (pool, accepted):
         get(pool)
         received.set()
-        assert sent.wait(5)
+        assert done.wait(5)
         assert get(pool) == (200, BODY)
         assert len(accepted) == 2
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used(clock):
+@pytest.mark.parametrize("extra", [b"x", b"x" * 12_000, RESPONSE, RESPONSE[:20], UPGRADE], ids=range(5))
+def test_bytes_after_a_response_are_not_the_next_one(certificate, extra):
+    with pool_to(sending(RESPONSE + extra, then_wait=True), certificate) as (pool, accepted):  # in one TLS record
+        assert [get(pool), get(pool)] == [(200, BODY)] * 2
+        assert len(accepted) == 2
+
+
+def test_connection_that_was_idle_for_long_is_not_used(clock):
     with pool_to(reply) as (pool, accepted):
         for seconds, connections in [(0, 1), (30, 1), (31, 2)]:
             clock.shift(seconds)
@@ -412,10 +331,10 @@ def test_all_connections_of_a_peak_are_kept_and_closed_once_idle(clock):
 
     with pool_to(serve) as (pool, accepted), ThreadPoolExecutor(3) as threads:
         for _ in range(2):
-            list(threads.map(lambda target: get(pool, target), ["/peak"] * 3))
+            list(threads.map(lambda _: get(pool, "/peak"), range(3)))
         assert len(accepted) == 3
-        for seconds in (20, 20):
-            clock.shift(seconds)
+        for _ in range(2):
+            clock.shift(20)
             get(pool)
         assert all(closed.acquire(timeout=5) for _ in range(2))
         get(pool)

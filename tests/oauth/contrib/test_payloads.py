@@ -1,0 +1,113 @@
+"""The payloads for shops with simplejwt or rest_framework_jwt."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from rest_framework_simplejwt.tokens import AccessToken, SlidingToken
+
+from apps.oauth.contrib.meiduo import simplejwt_payload
+from apps.users.tokens import LoginToken
+from tests.tools import processes
+
+
+def test_import_needs_no_package_of_the_shop():
+    lines = [
+        "import sys",
+        "from django.conf import settings",
+        "settings.configure(INSTALLED_APPS=['django.contrib.auth', 'django.contrib.contenttypes', 'apps.oauth'])",
+        "for name in ('django_redis', 'redis', 'rest_framework_jwt', 'rest_framework_simplejwt', 'jwt'):",
+        "    sys.modules[name] = None",
+        "import django; django.setup()",
+        "import apps.oauth.urls; assert 'apps.oauth.contrib' not in sys.modules",
+        "import apps.oauth.contrib.meiduo",
+    ]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, cwd=processes.ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class LoginTokenSerializer:
+    """A shop's own TOKEN_OBTAIN_SERIALIZER, with more in its tokens than simplejwt's."""
+
+    get_token = LoginToken.for_user
+
+
+@pytest.mark.parametrize(
+    ("serializer", "token_class"),
+    [
+        ("rest_framework_simplejwt.serializers.TokenObtainPairSerializer", AccessToken),
+        ("rest_framework_simplejwt.serializers.TokenObtainSlidingSerializer", SlidingToken),
+        (f"{__name__}.LoginTokenSerializer", LoginToken),
+    ],
+)
+def test_simplejwt_token_is_made_by_the_serializer_of_the_shop(shop, account, serializer, token_class):
+    shop.SIMPLE_JWT = {**shop.SIMPLE_JWT, "TOKEN_OBTAIN_SERIALIZER": serializer, "SIGNING_KEY": "k" * 40}
+    payload = simplejwt_payload(account, None)
+    token = token_class(payload.pop("token"))
+    assert str(token["user_id"]) == str(account.pk)
+    assert payload == {"user_id": account.pk, "username": "zhang3"}
+
+
+def install(folder, *packages):
+    """Install packages that this shop does not use into a folder; skip the test without a package index."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--target", folder, *packages]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode != 0:
+        pytest.skip(f"pip cannot install {' and '.join(packages)}")
+    return str(folder)
+
+
+# Both packages named rest_framework_jwt run in a process of their own: the older one needs another PyJWT.
+
+OTHER_SHOP = """
+import json, sys
+from django.conf import settings
+import django
+key, our_token = json.load(sys.stdin)
+names = ["django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "apps.oauth"]
+settings.configure(SECRET_KEY=key, INSTALLED_APPS=names, JWT_AUTH={"JWT_SECRET_KEY": key, "JWT_ALLOW_REFRESH": True})
+django.setup()
+from django.contrib.auth.models import User
+from apps.oauth.contrib.meiduo import jwt_payload
+from rest_framework_jwt.settings import api_settings
+
+def handle_three(token, user=None, request=None):
+    return {"token": token, "id": user.pk, "request": request}
+
+def handle_four(token, user=None, request=None, issued_at=None):
+    return {"token": token, "issued_at": issued_at}
+
+user, payloads = User(pk=7, username="li4"), []
+for handler in (api_settings.JWT_RESPONSE_PAYLOAD_HANDLER, handle_three, handle_four):
+    api_settings.JWT_RESPONSE_PAYLOAD_HANDLER = handler
+    payloads.append(jwt_payload(user, "request"))
+read = api_settings.JWT_DECODE_HANDLER
+print(json.dumps([payloads, [read(payload.pop("token")) for payload in payloads], read(our_token)]))
+"""
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [("djangorestframework-jwt==1.11.0", "PyJWT==1.7.1"), ("drf-jwt>=1.19.2,<1.20",)],
+    ids=["old", "drf-jwt"],
+)
+def test_rest_framework_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_path, packages):
+    folder = install(tmp_path, *packages)
+    given = json.dumps([shop.SIMPLE_JWT["SIGNING_KEY"], str(LoginToken.for_user(account))])
+    command = [sys.executable, "-W", "ignore", "-c", OTHER_SHOP]
+    environ = {**os.environ, "PYTHONPATH": folder}
+    done = subprocess.run(
+        command, cwd=processes.ROOT, env=environ, input=given, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    payloads, claims, our_claims = json.loads(done.stdout)
+    user = {"user_id": 7, "username": "li4"}
+    issued_at = claims[2].get("iat")  # the older package has none
+    assert payloads == [user, {**user, "id": 7, "request": "request"}, {**user, "issued_at": issued_at}]
+    assert [user.items() <= each.items() and each["exp"] > time.time() for each in claims] == [True] * 3
+    assert our_claims["username"] == "zhang3"  # these shops accept tokens of this one
