@@ -123,7 +123,7 @@ class _SingleFlight:
         if outcome is not None:
             return outcome
         if isinstance(refusal, QQBusy):
-            raise self.make_busy_error(self.client.reserve()) from refusal
+            raise self.make_busy_error(self.client.schedule_retry()) from refusal
         raise QQLoginError("qq_unavailable") from refusal
 
     def follow(self) -> Outcome:

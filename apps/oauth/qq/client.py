@@ -148,9 +148,9 @@ class OAuthQQ:
         except BulkheadFull:
             raise QQBusy("all follower slots are in use") from None
 
-    def reserve(self) -> float:
-        """Reserve a slot for a caller that got QQBusy; return after how many seconds it should try again."""
-        return self._upstream.bulkhead.reserve()
+    def schedule_retry(self) -> float:
+        """Return the seconds after which a caller that got QQBusy should try again."""
+        return self._upstream.bulkhead.schedule_retry()
 
     @property
     def _upstream(self) -> _Upstream:

@@ -10,8 +10,8 @@ FAILURE_THRESHOLD = 5  # failures in a row open the circuit; any success resets 
 FAILURE_WINDOW = 10  # seconds within which they occur
 RECOVERY_TIMEOUT = 30  # seconds until a probe
 
-RESERVABLE_SHARE = 0.9  # of the slots; the rest is for callers that are new or return late
-MAX_RESERVATION = 50.0  # seconds: two of them and the page's own delays fit into the life of a sealed code
+RETRY_SHARE = 0.9  # of the free slots are announced to rejected callers; the rest is for new ones
+MAX_RETRY_WAIT = 50.0  # seconds: two of them and the page's own delays fit into the life of a sealed code
 
 
 class Deadline:
@@ -52,7 +52,7 @@ class Bulkhead:
         self._lock = threading.Lock()
         self._in_use: dict[Slot, None] = {}  # the oldest first
         self._mean_duration = 0.0  # seconds; a moving average
-        self._reserved_until = 0.0
+        self._last_retry = 0.0  # when the caller rejected last should try again
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
@@ -71,16 +71,20 @@ class Bulkhead:
                     seconds = time.monotonic() - slot.taken_at
                     self._mean_duration += (seconds - self._mean_duration) / 8 if self._mean_duration else seconds
 
-    def reserve(self) -> float:
-        """Reserve the next slot that becomes free for a rejected caller; return in how many seconds that is."""
+    def schedule_retry(self) -> float:
+        """Return the seconds after which a rejected caller should try again.
+
+        Each caller gets a later time than the one before, at the rate at which slots become free. No slot is held: in
+        the slow-QQ scenario of benchmarks/, that was not needed.
+        """
         with self._lock:
             now = time.monotonic()
             # When the server has just become slow, the oldest slot in use shows it sooner than the mean.
             oldest = next(iter(self._in_use), None)
             duration = max(self._mean_duration, now - oldest.taken_at if oldest else 0)
-            next_free = max(self._reserved_until, now) + duration / self._size / RESERVABLE_SHARE
-            self._reserved_until = min(next_free, now + MAX_RESERVATION)
-            return self._reserved_until - now
+            next_free = max(self._last_retry, now) + duration / self._size / RETRY_SHARE
+            self._last_retry = min(next_free, now + MAX_RETRY_WAIT)
+            return self._last_retry - now
 
 
 class CircuitOpen(Exception):

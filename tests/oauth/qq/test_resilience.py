@@ -48,25 +48,25 @@ def use(clock):
 
 
 @pytest.mark.parametrize("size", [1, 4])
-def test_each_reservation_is_one_free_slot_later_than_the_one_before(clock, use, size):
+def test_each_rejected_caller_retries_one_free_slot_later(clock, use, size):
     bulkhead = Bulkhead(size)
     use(bulkhead, 1.8)
-    wait = 1.8 / size / 0.9  # nine of ten slots are given to reservations
-    assert [bulkhead.reserve() for _ in range(3)] == pytest.approx([wait, 2 * wait, 3 * wait])
+    wait = 1.8 / size / 0.9  # nine of ten free slots are announced
+    assert [bulkhead.schedule_retry() for _ in range(3)] == pytest.approx([wait, 2 * wait, 3 * wait])
     clock.shift(2 * wait)
-    assert bulkhead.reserve() == pytest.approx(2 * wait)
+    assert bulkhead.schedule_retry() == pytest.approx(2 * wait)
     clock.shift(60)
-    assert bulkhead.reserve() == pytest.approx(wait)
+    assert bulkhead.schedule_retry() == pytest.approx(wait)
 
 
 def test_mean_duration_follows_slowly_and_ignores_slots_without_a_request(clock, use):
     bulkhead = Bulkhead(1)
-    assert bulkhead.reserve() == 0
+    assert bulkhead.schedule_retry() == 0
     use(bulkhead, 0.8)
     use(bulkhead, 0)
     with bulkhead.slot():
         clock.shift(100)
-    assert bulkhead.reserve() == pytest.approx(0.7 / 0.9)
+    assert bulkhead.schedule_retry() == pytest.approx(0.7 / 0.9)
 
 
 def test_slow_slot_in_use_counts_before_it_ends(clock, use):
@@ -76,13 +76,13 @@ def test_slow_slot_in_use_counts_before_it_ends(clock, use):
         clock.shift(3.6)
         with bulkhead.slot():
             clock.shift(0.9)
-            assert bulkhead.reserve() == pytest.approx(2.5)  # by the oldest, 4.5 s for two slots
+            assert bulkhead.schedule_retry() == pytest.approx(2.5)  # by the oldest, 4.5 s for two slots
 
 
-def test_reservations_end_at_the_maximum(use):
+def test_waits_end_at_the_maximum(use):
     bulkhead = Bulkhead(1)
     use(bulkhead, 20)
-    waits = [bulkhead.reserve() for _ in range(4)]
+    waits = [bulkhead.schedule_retry() for _ in range(4)]
     assert waits == pytest.approx([20 / 0.9, 40 / 0.9, 50, 50])
 
 
