@@ -254,15 +254,6 @@ def test_deadlock_is_retried_unnoticed(browser, form, shop, qq, connect, monkeyp
 # Collations -----------------------------------------------------------------------------------------------------------
 
 
-@requirement("3.3")
-@pytest.mark.servers
-def test_database_compares_openids_with_case(db):
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW FULL COLUMNS FROM tb_oauth_qq WHERE Field = 'openid'")
-        columns = [column[0] for column in cursor.description]
-        assert dict(zip(columns, cursor.fetchone(), strict=True))["Collation"] == "utf8mb4_bin"
-
-
 @pytest.fixture
 def column_without_case(transactional_db):
     """The openid column as an older shop may have it."""

@@ -1,4 +1,4 @@
-"""Properties that hold for every input: `next`, QQ's answers, every field and parameter of the API, signed values.
+"""Properties that hold for every input: `next`, QQ's answers, signed values. (Requests: e2e/test_fuzz.py.)
 
 Each run uses the same examples; FUZZ_TIMES=50 runs fifty times as many, and different ones each time.
 """
@@ -13,7 +13,6 @@ from urllib.parse import quote, unquote, unquote_plus
 
 import pytest
 from ada_url import URL
-from django.core.cache import cache
 from django.test import Client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 from apps.oauth.qq import OAuthQQ, QQError, QQIdentity, QQUnavailable
 from apps.oauth.qq.answers import parse_answer
 from apps.oauth.validation import clean_next
-from tests.conftest import CALLBACK, MOBILE, PAGE, PASSWORD, Browser, Phone, query_of
+from tests.conftest import CALLBACK, MOBILE, PAGE, PASSWORD, Browser, query_of
 from tests.oauth.test_validation import FRIENDLY, HOSTILE
 from tests.tools.requirements import requirement
 
@@ -34,7 +33,7 @@ def examples(number):
         derandomize=TIMES == 1,
         deadline=None,
         database=None,
-        suppress_health_check=list(HealthCheck),  # examples share the fixtures, and clear the cache themselves
+        suppress_health_check=list(HealthCheck),  # examples share the fixtures
     )
 
 
@@ -285,105 +284,6 @@ def test_any_field_of_qqs_answer_gives_a_well_formed_identity_or_none(qq, client
         assert identify(qq, client).openid == qq.openid("小明")  # the next login is not affected
 
 
-# Fields and parameters (more in e2e/test_fuzz.py) ---------------------------------------------------------------------
-
-numbers = count()
-
-
-def assert_answers(response):
-    """The answer is no server error; an error has a message."""
-    assert response.status_code < 500
-    if response.status_code >= 400:
-        message = response.json()["message"]
-        assert isinstance(message, str)
-        assert message
-    assert "Traceback" not in response.content.decode("latin-1")
-
-
-def new_client():
-    """Return a client with an address of its own."""
-    number = next(numbers)
-    return Client(REMOTE_ADDR=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
-
-
-def new_browser(qq):
-    browser = Browser(qq)
-    browser.client = new_client()
-    return browser
-
-
-def encode(text):
-    return text.encode("utf-8", "surrogatepass")
-
-
-def post(path, fields, client):
-    """POST an object of JSON texts."""
-    return client.post(path, encode(write_object(fields.items())), content_type="application/json")
-
-
-FORMS = {
-    "/oauth/qq/users/": ["mobile", "password", "sms_code", "access_token"],
-    "/users/": ["username", "password", "password2", "mobile", "sms_code", "allow"],
-    "/authorizations/": ["username", "password"],
-}
-
-
-@pytest.fixture
-def fill_in(qq, account, tmp_path):
-    """A function that returns a client and a valid form for the path, as JSON texts."""
-
-    def fill_in(path):
-        cache.clear()
-        browser, number = new_browser(qq), next(numbers)
-        if path == "/authorizations/":
-            form = {"username": account.username, "password": PASSWORD}
-        else:
-            form = {"mobile": f"15{number:09}", "password": PASSWORD}
-            form["sms_code"] = Phone(tmp_path, browser.client).receive_code(form["mobile"])
-        if path == "/users/":
-            form |= {"username": f"user_{number}", "password2": PASSWORD, "allow": True}
-        if path == "/oauth/qq/users/":
-            form["access_token"] = browser.get_bind_token(f"person {number}")
-        return browser.client, {name: json.dumps(value) for name, value in form.items()}
-
-    return fill_in
-
-
-like_a_mobile = st.from_regex(r"\+?(86)?1[3-9][0-9０-９]{8,10}[\n ]?", fullmatch=True).map(json.dumps)
-like_an_sms_code = st.from_regex(r"[0-9０-９]{5,7}\n?", fullmatch=True).map(json.dumps)
-
-
-@requirement("9.4")
-@pytest.mark.parametrize(("path", "field"), [(path, field) for path in FORMS for field in FORMS[path]])
-def test_field_of_a_form_may_be_anything(fill_in, path, field):
-    @examples(25)
-    @given(json_texts | like_a_mobile | like_an_sms_code)
-    def check(text):
-        client, form = fill_in(path)
-        assert form.keys() == set(FORMS[path])
-        assert_answers(post(path, form | {field: text}, client))
-
-    check()
-
-
-@requirement("9.4")
-@pytest.mark.parametrize("field", ["mobile", "password", "sms_code"])
-def test_number_in_place_of_a_text_is_refused(fill_in, field):
-    path = "/oauth/qq/users/"
-    client, form = next(filled for filled in iter(lambda: fill_in(path), None) if filled[1]["sms_code"][1] != "0")
-    form["password"] = '"905173628461"'
-    assert post(path, form | {field: form[field].strip('"')}, client).status_code == 400
-
-
-@requirement("9.3")
-@pytest.mark.parametrize("path", ["/authorizations/", "/users/", "/password/"])
-def test_repeated_name_in_a_body_is_refused(path, db):
-    body = '{"username": "zhang3", "password": "a", "password": "b"}'
-    response = new_client().post(path, body, content_type="application/json")
-    assert response.status_code == 400
-    assert response.json().keys() == {"message", "code"}  # not blamed on a field
-
-
 # Signed values --------------------------------------------------------------------------------------------------------
 
 ERRORS = {"flow cookie": "state_invalid", "sealed code": "code_invalid", "bind token": "bind_token_invalid"}
@@ -392,8 +292,10 @@ ERRORS = {"flow cookie": "state_invalid", "sealed code": "code_invalid", "bind t
 class SignedValue:
     """A browser with a signed value, and the call that accepts it."""
 
+    addresses = count()
+
     def __init__(self, qq, name):
-        self.browser, self.name = new_browser(qq), name
+        self.browser, self.name = Browser(qq), name
         self.address = self.browser.sign_in()
         ((self.cookie_name, self.value),) = self.browser.cookies.items()
         if name != "flow cookie":
@@ -403,14 +305,16 @@ class SignedValue:
 
     def send(self, value):
         """Send the value from a new address; return the error's code."""
-        client = new_client()
+        number = next(self.addresses)
+        client = Client(REMOTE_ADDR=f"10.0.{number >> 8}.{number & 255}")
         client.cookies = self.browser.client.cookies
         if self.name == "flow cookie":
             response = client.get(self.address, headers={"cookie": f"{self.cookie_name}={value}"})
             return query_of(response["Location"]).get("error")
         if self.name == "sealed code":
             return client.get("/oauth/qq/users/", {"code": value}).json().get("code")
-        return post("/oauth/qq/users/", {"access_token": json.dumps(value)}, client).json()["code"]
+        form = {"access_token": value}
+        return client.post("/oauth/qq/users/", form, content_type="application/json").json()["code"]
 
 
 @pytest.fixture(params=ERRORS)
