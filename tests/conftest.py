@@ -43,8 +43,7 @@ class Browser:
         return {name: cookie.value for name, cookie in self.client.cookies.items() if cookie.value}
 
     def add_cookies(self, cookies):
-        for name, value in cookies.items():
-            self.client.cookies[name] = value
+        self.client.cookies.load(cookies)
 
     def get(self, path, **options):
         return self.client.get(path, **options)
@@ -145,6 +144,11 @@ class Phone:
 
     def last_line(self, name):
         return json.loads((self.var / name).read_text().splitlines()[-1])
+
+
+def fill_in(phone, bind_token):
+    """Return a valid form of a new user."""
+    return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
 
 
 @pytest.fixture(scope="session")
@@ -249,9 +253,7 @@ def phone(tmp_path):
 
 @pytest.fixture
 def form(browser, phone):
-    """A valid form of a new user."""
-    bind_token = browser.get_bind_token()
-    return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
+    return fill_in(phone, browser.get_bind_token())
 
 
 @pytest.fixture

@@ -107,24 +107,6 @@ def test_text_that_is_not_a_mobile_number_is_not_recorded(audit, browser, form):
         assert "mobile" not in audit.last("bind")
 
 
-@requirement("3.1")
-@pytest.mark.parametrize(
-    ("behaviour", "outcome", "reason"),
-    [
-        ({"token": {"fault": "error", "number": 100020}}, "refused", {"reason": "QQRejected", "number": 100020}),
-        ({"token": {"fault": "html"}}, "refused", {"reason": "QQUnavailable"}),
-        ({"token": {"fault": "error", "number": 100009}}, "alarm", {"reason": "QQMisconfigured", "number": 100009}),
-        ({"ignore_need_openid": True, "client_id": "101000002"}, "alarm", {"reason": "QQForeignToken"}),
-    ],
-)
-def test_failure_of_qq_is_recorded_by_its_class(audit, browser, qq, behaviour, outcome, reason):
-    qq.behave(**behaviour)
-    browser.collect(browser.arrive())
-    assert audit.last("qq") == {"outcome": outcome} | reason
-    levels = [record.levelname for record in audit.records if record.getMessage() == "qq"]
-    assert levels == ["ERROR" if outcome == "alarm" else "WARNING"]
-
-
 def test_missing_cookie_and_wrong_cookie_have_different_reasons(audit, browser, other_browser, qq):
     code, bind_token = browser.arrive(), browser.get_bind_token()
     without_cookie = Browser(qq)

@@ -3,7 +3,7 @@
 import pytest
 from django.core.cache import cache
 
-from tests.conftest import MOBILE, PASSWORD, Browser, error_of, page_query
+from tests.conftest import Browser, error_of, fill_in, page_query
 from tests.tools.requirements import requirement
 
 CLIENT = {"REMOTE_ADDR": "203.0.113.7", "headers": {"user-agent": "Mozilla/5.0"}}
@@ -25,10 +25,6 @@ def browser(qq, db):
 def page(qq, db):
     """The page's calls in the same browser, without the cookie."""
     return Browser(qq, **CLIENT)
-
-
-def fill_in(phone, bind_token):
-    return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
 
 
 @requirement("1.10")

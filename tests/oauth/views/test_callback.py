@@ -8,12 +8,12 @@ from django.core.cache import cache
 from django.test import Client
 
 from tests.conftest import PAGE, Browser, grouped, page_query, query_of, token_requests
-from tests.oauth.views.test_login import PHONE
 from tests.tools.requirements import requirement
 
 USED = {"error": "state_used", "state": "/cart"}
 INVALID = {"error": "state_invalid"}
 S = "s" * 43
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
 
 
 @requirement("1.6")
@@ -135,6 +135,7 @@ def test_cancel_error_or_malformed_code_uses_the_state_up(browser, qq, error, qu
 
 
 @requirement("1.11")
-def test_cancelling_on_a_phone_is_reported(browser, qq):
+def test_phone_gets_qqs_mobile_page_and_can_cancel_there(browser, qq):
     start = browser.get("/oauth/qq/login/?next=/cart", headers={"user-agent": PHONE})["Location"]
+    assert query_of(start)["display"] == "mobile"
     assert browser.come_back(qq.cancel(start)) == {"error": "user_cancelled", "state": "/cart"}

@@ -3,8 +3,6 @@
 from tests.conftest import Browser, page_query, query_of
 from tests.tools.requirements import requirement
 
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
-
 
 @requirement("1.1", "1.6")
 def test_login_redirects_to_qq_with_a_state_and_a_cookie(browser, qq, shop):
@@ -24,11 +22,6 @@ def test_login_redirects_to_qq_with_a_state_and_a_cookie(browser, qq, shop):
     assert cookie.key.startswith("qq_flow_")
     attributes = ("httponly", "samesite", "path", "max-age", "secure", "domain")
     assert [cookie[name] for name in attributes] == [True, "Lax", "/", 600, "", ""]
-
-
-def test_phone_gets_qqs_mobile_page(browser):
-    response = browser.get("/oauth/qq/login/", headers={"user-agent": PHONE})
-    assert query_of(response["Location"])["display"] == "mobile"
 
 
 @requirement("1.1")

@@ -5,7 +5,7 @@ from django.contrib.auth import SESSION_KEY, login
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 
-from apps.oauth.signals import qq_bound, qq_logged_in
+from apps.oauth.signals import qq_audited, qq_bound, qq_logged_in
 from tests.conftest import error_of, grouped, page_query, query_of, token_requests
 from tests.tools.requirements import requirement
 
@@ -139,27 +139,36 @@ def test_code_is_remembered_while_qq_would_accept_it(clock, browser, other_brows
     assert token_requests(qq) == 1
 
 
-@requirement("8.9")
-@pytest.mark.parametrize(
-    ("behaviour", "error", "logged"),
-    [
-        ({"token": {"fault": "error", "number": 100020}}, (400, "qq_rejected"), "100020"),
-        ({"token": {"fault": "error", "number": 100009}}, (503, "qq_misconfigured"), "100009"),
-        ({"token": {"fault": "error", "number": 100017}}, (503, "qq_unavailable"), "100017"),
-        ({"token": {"fault": "html"}}, (503, "qq_unavailable"), "unreadable"),
-        ({"token": {"fault": "502"}}, (503, "qq_unavailable"), "/oauth2.0/token: status 502"),
-        ({"token": {"fault": "reset"}}, (503, "qq_unavailable"), "/oauth2.0/token: ConnectionResetError"),
-        ({"ignore_need_openid": True, "client_id": "101000002"}, (503, "qq_unavailable"), "client_id"),
-    ],
-)
-def test_failure_of_qq_is_answered_without_qqs_text_and_logged(browser, qq, behaviour, error, logged, caplog):
-    qq.behave(**behaviour)
-    response = browser.collect(browser.arrive())
-    assert error_of(response) == error
+FAILURES = [
+    ({"fault": "error", "number": 100020}, "qq_rejected", "QQRejected", "100020"),
+    ({"fault": "error", "number": 100009}, "qq_misconfigured", "QQMisconfigured", "100009"),
+    ({"fault": "error", "number": 100017}, "qq_unavailable", "QQUnavailable", "100017"),
+    ({"fault": "html"}, "qq_unavailable", "QQUnavailable", "unreadable"),
+    ({"fault": "502"}, "qq_unavailable", "QQUnavailable", "/oauth2.0/token: status 502"),
+    ({"fault": "reset"}, "qq_unavailable", "QQUnavailable", "/oauth2.0/token: ConnectionResetError"),
+    ({}, "qq_unavailable", "QQForeignToken", "client_id"),
+]
+
+
+@requirement("3.1", "8.9")
+@pytest.mark.parametrize(("fault", "error", "reason", "logged"), FAILURES)
+def test_failure_of_qq_is_logged_recorded_and_answered_without_qqs_text(
+    browser, qq, connect, caplog, fault, error, reason, logged
+):
+    foreign = {"ignore_need_openid": True, "client_id": "101000002"}  # QQ returns another application's token
+    qq.behave(**{"token": fault} if fault else foreign)
+    code, events = browser.arrive(), []
+    connect(lambda event, fields, **_: events.append((event, fields)), qq_audited)
+    response = browser.collect(code)
+    assert error_of(response) == (400 if error == "qq_rejected" else 503, error)
     assert "illegal" not in response.content.decode()
     *_, last = (record for record in caplog.records if record.name.startswith("apps.oauth"))
     assert logged in last.getMessage()
-    assert last.levelname == ("ERROR" if error[1] == "qq_misconfigured" else "WARNING")
+    assert last.levelname == ("ERROR" if error == "qq_misconfigured" else "WARNING")
+    event, fields = events[0]
+    fields = {name: fields.get(name) for name in ("outcome", "reason", "number")}
+    outcome = "alarm" if reason in ("QQMisconfigured", "QQForeignToken") else "refused"
+    assert (event, fields) == ("qq", {"outcome": outcome, "reason": reason, "number": fault.get("number")})
 
 
 @requirement("5.5", "7.9")
