@@ -272,20 +272,16 @@ def binding(account, qq):
 @pytest.fixture(scope="session")
 def installed_wheel(tmp_path_factory):
     """A folder into which pip has installed the app's wheel, built here without network."""
-    source, wheels, folder = map(tmp_path_factory.mktemp, ("source", "wheels", "installed"))
+    source, folder = map(tmp_path_factory.mktemp, ("source", "installed"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     # A copy: setuptools leaves files behind that would end up in the next wheel.
     shutil.copytree(ROOT / "apps/oauth", source / "apps/oauth", ignore=shutil.ignore_patterns("__pycache__"))
-    run_pip("wheel", "--no-build-isolation", "--wheel-dir", wheels, source)
-    run_pip("install", "--target", folder, *wheels.iterdir())
-    return folder
-
-
-def run_pip(command, *options):
-    pip = [sys.executable, "-m", "pip", command, "--no-index", "--no-deps", "--quiet", *options]
+    options = ["--no-index", "--no-deps", "--quiet", "--no-build-isolation", "--target", folder]
+    pip = [sys.executable, "-m", "pip", "install", *options, source]
     done = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 # Secrets in logs ------------------------------------------------------------------------------------------------------

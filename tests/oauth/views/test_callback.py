@@ -78,11 +78,14 @@ def test_state_works_only_in_the_browser_that_started_the_flow(browser, other_br
 
 
 @requirement("1.1", "1.9")
-def test_https_shop_reads_no_cookie_that_a_sibling_host_could_set(qq, shop, db):
+def test_https_shop_has_a_cookie_that_no_sibling_host_can_set(qq, shop, db):
     shop.QQ_REDIRECT_URI = "https://testserver/oauth/qq/callback/"
     browser = Browser(qq, headers={"x-forwarded-proto": "https"})
     address = browser.sign_in()
     ((name, value),) = browser.cookies.items()
+    cookie = browser.client.cookies[name]
+    assert name.startswith("__Host-qq_flow_")
+    assert (cookie["secure"], cookie["domain"], cookie["path"]) == (True, "", "/")
     plain = name.removeprefix("__Host-")
     # Browsers let a sibling set a __Host- cookie behind a blank, which Django strips.
     for planted in (plain, *(blank + name for blank in ("\u2000", "\xa0", "\u3000", "\x1f", "\x0b"))):

@@ -1,6 +1,6 @@
 """GET login/: a flow begins, and the browser goes to QQ."""
 
-from tests.conftest import Browser, page_query, query_of
+from tests.conftest import page_query, query_of
 from tests.tools.requirements import requirement
 
 
@@ -40,12 +40,3 @@ def test_each_tab_returns_to_its_own_target(browser, binding):
     for next in ("/two", "/one"):
         page = browser.come_back(addresses[next])
         assert (page["state"], browser.collect(page["code"]).json()["next"]) == (next, next)
-
-
-def test_https_shop_sets_a_host_cookie(qq, shop, db):
-    shop.QQ_REDIRECT_URI = "https://testserver/oauth/qq/callback/"
-    browser = Browser(qq, headers={"x-forwarded-proto": "https"})
-    browser.start()
-    (cookie,) = browser.client.cookies.values()
-    assert cookie.key.startswith("__Host-qq_flow_")
-    assert (cookie["secure"], cookie["domain"], cookie["path"]) == (True, "", "/")

@@ -102,11 +102,14 @@ def replay(browser, address, person="小红"):
 
 
 @requirement("1.5")
-def test_code_goes_to_qq_once_whichever_flow_brings_it(browser, other_browser, qq):
+def test_code_goes_to_qq_once_whichever_flow_brings_it(clock, browser, other_browser, qq):
     address = browser.sign_in()
     # A thief who is faster than the owner gets in: neither we nor QQ can tell.
     assert replay(other_browser, address).json().keys() == {"access_token", "next"}
-    assert error_of(replay(other_browser, address)) == (400, "code_invalid")
+    assert error_of(browser.collect(browser.come_back(address)["code"])) == (400, "code_invalid")
+    for seconds in (0, 600, 119):  # QQ accepts a code for ten minutes, and two of our servers differ by two
+        clock.shift(seconds)
+        assert error_of(replay(other_browser, address)) == (400, "code_invalid")
     assert token_requests(qq) == 1
 
 
@@ -127,16 +130,6 @@ def test_code_goes_to_qq_once_while_keys_are_rotated(browser, other_browser, qq,
 def test_key_listed_twice_does_not_matter(browser, shop, binding):
     shop.SECRET_KEY_FALLBACKS = [shop.SECRET_KEY]
     assert browser.collect(browser.arrive()).status_code == 200
-
-
-@requirement("1.5")
-@pytest.mark.parametrize("seconds", [600, 719])  # the second one: two of our servers differ by two minutes
-def test_code_is_remembered_while_qq_would_accept_it(clock, browser, other_browser, qq, seconds):
-    address = browser.sign_in()
-    browser.collect(browser.come_back(address)["code"])
-    clock.shift(seconds)
-    assert error_of(replay(other_browser, address)) == (400, "code_invalid")
-    assert token_requests(qq) == 1
 
 
 FAILURES = [
