@@ -13,7 +13,7 @@ run: .venv/installed
 	@exec .venv/bin/python -m standin.demo
 
 serve: .venv/serving
-	@: $${QQ_CLIENT_ID:?is not set. README.md says what production needs; make run needs nothing}
+	@: $${QQ_CLIENT_ID:?is not set. docs/deployment.md lists what production needs; make run needs nothing}
 	@exec .venv/bin/gunicorn -c python:meiduo.server --bind "$${BIND:-127.0.0.1:$${PORT:-8000}}" meiduo.wsgi
 
 test: .venv/bin/pip

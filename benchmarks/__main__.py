@@ -1,6 +1,6 @@
-"""How fast it is, beside others: `make bench`. README.md here tells what the figures mean.
+"""Measures how fast a login is, beside others: `make bench`. README.md explains the results.
 
-A whole run writes results.json and renews the tables and plots of README.md; a choice only prints its tables.
+A whole run writes results.json and renews the tables and plots of README.md. A choice only prints its tables.
 """
 
 import argparse
@@ -12,43 +12,46 @@ from typing import NoReturn
 
 from benchmarks import report, servers
 from benchmarks.bench import Bench
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import RIVALS, SCENARIOS
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make bench", description="Measure, beside others, how fast a login is.")
-    parser.add_argument("--only", action="append", choices=SCENARIOS, help="may be given several times")
-    parser.add_argument("--seconds", type=float, default=6, help="a window's length (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="small tables, short failures: to see that it works")
-    parser.add_argument("--report", action="store_true", help="measure nothing, only renew README.md")
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure how fast a login is, beside others.")
+    parser.add_argument("--only", action="append", choices=SCENARIOS, help="run this scenario; may be repeated")
+    parser.add_argument("--against", action="append", choices=RIVALS, help="in `saturated`; may be repeated")
+    parser.add_argument("--seconds", type=float, default=6, help="length of one measurement (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements of each (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="small tables, short failures: only shows that it works")
+    parser.add_argument("--report", action="store_true", help="measure nothing, renew README.md from results.json")
     arguments = parser.parse_args()
     if arguments.report:
         report.renew(json.loads(report.RESULTS.read_text()))
         return
 
-    for ending in ENDINGS:
-        signal.signal(ending, stop)
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
     servers.install()
+    rivals = tuple(arguments.against or RIVALS)
     with ExitStack() as stack:
-        bench = Bench(stack, seconds=arguments.seconds, rounds=arguments.rounds, quick=arguments.quick)
+        bench = Bench(stack, arguments.seconds, arguments.rounds, quick=arguments.quick, rivals=rivals)
         results = {"machine": bench.describe(), "options": vars(arguments)}
         for name in arguments.only or SCENARIOS:
-            begun = time.monotonic()
+            begin = time.monotonic()
             print(f"\n== {name}: {SCENARIOS[name].__doc__}", flush=True)
             results[name] = SCENARIOS[name](bench)
-            print(report.SECTIONS[name](results[name]), f"({time.monotonic() - begun:.0f} s)", sep="\n", flush=True)
-    if not arguments.only:
+            print(report.SECTIONS[name](results[name]), f"({time.monotonic() - begin:.0f} s)", sep="\n", flush=True)
+    print("\n== goals", report.goals(results), sep="\n")
+    if not arguments.only and not arguments.against:
         report.RESULTS.write_text(json.dumps(results, indent=1))
         if not arguments.quick:
             report.renew(results)
 
 
 def stop(*_: object) -> NoReturn:
-    for ending in ENDINGS:
-        signal.signal(ending, signal.SIG_IGN)  # a second one must not cut short what the first one began
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     raise SystemExit("Stopped.")
 
 

@@ -1,8 +1,8 @@
-"""The shoppers: a program that calls a server as many of them would, and notes when each call began and ended.
+"""The load: a program that calls a server like many users would, and records when each call began and ended.
 
-Its first line of input is a Job as JSON. It prepares what is to be prepared, says `ready`, begins at the line `go`,
-says `low` when little of what it has prepared is left and `done` when all is used up, and ends at the line `stop` with
-one line of JSON: what it noted. Times are those of CLOCK_MONOTONIC, which all processes of a machine share.
+It reads a Job as JSON from its first line of input, prepares it and prints `ready`. It begins at the line `go`, prints
+`low` when little of what it prepared is left and `done` when nothing is. At the line `stop` it prints its records as
+one line of JSON and ends. Times are those of CLOCK_MONOTONIC, which all processes of a machine share.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from urllib.parse import quote_plus
 
 from benchmarks.upstream import CLIENT_ID, CLIENT_SECRET, new_code
 
-MAX_REPEATS = 5  # as web/callback.js
-PREPARING = 32  # at once
-PROBES = 10  # a second
+MAX_REPEATS = 5  # like web/callback.js
+PREPARING = 32  # flows prepared at once
+PROBES = 10  # per second
 
 HEADER = {
     name: re.compile(rb"\r\n%b: *([^\r\n]*)" % name.encode(), re.IGNORECASE)
@@ -35,14 +35,14 @@ HEADER = {
 @dataclass(frozen=True)
 class Job:
     port: int
-    kind: str  # how a login is asked for: "ours", "tutorial", "peer", "qq" for a call to the upstream itself
-    persons: int = 50_000  # the numbers of those who log in are 1 to this
-    clients: int = 0  # in a closed loop, each calls again as soon as it was answered
-    rate: float = 0  # calls a second, at random moments; the number of clients follows
-    flows: int = 0  # to prepare; 0: each client makes its flow as it goes
-    requests: tuple[str, ...] = ()  # to send in place of logins, each once
-    probe: str = ""  # a path to ask for meanwhile, each time on a connection of its own
-    ca_file: str = ""  # speak TLS
+    kind: str  # how to request a login: "ours", "tutorial", "peer"; "qq" calls the upstream itself
+    persons: int = 50_000  # persons 1 to this number log in
+    clients: int = 0  # a closed loop: each calls again as soon as it has its response
+    rate: float = 0  # an open loop: calls per second, at random moments, by as many clients as that needs
+    flows: int = 0  # number of flows to prepare; 0: each client starts its flow when it needs it
+    requests: tuple[str, ...] = ()  # sent instead of logins, each once
+    probe: str = ""  # a path to request meanwhile, each time on a new connection
+    ca_file: str = ""  # if given, speak TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1, one call after the other, answers with a Content-Length."""
+    """HTTP/1.1, one call at a time, responses with Content-Length."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
 
 
 class Client:
-    """A browser: it keeps its connection, and opens another when the server has closed that."""
+    """A browser: it keeps its connection and opens a new one once the server has closed it."""
 
     def __init__(self, load: "Load") -> None:
         self.load = load
@@ -106,7 +106,7 @@ class Client:
 
     async def call(self, request: bytes) -> Answer:
         if self.connection is not None and self.connection.is_open:
-            # Closed in the moment of the call: as a browser does, ask again on a new one.
+            # If the server closes it during the call, a browser repeats the call on a new connection.
             with suppress(ConnectionError):
                 return await self.connection.call(request)
         self.connection = await self.load.connect()
@@ -114,22 +114,22 @@ class Client:
 
 
 @dataclass
-class Noted:
-    """Each with its begin and end; a status of 0 is a connection that broke."""
+class Records:
+    """What happened, each with its begin and end; status 0 is a broken connection."""
 
-    calls: list[tuple[float, float, int]] = field(default_factory=list)
-    flows: list[tuple[float, float, int, str]] = field(default_factory=list)  # and tries, and how it ended
-    probes: list[tuple[float, float | None, int]] = field(default_factory=list)
+    calls: list[tuple[float, float, int]] = field(default_factory=list)  # then status
+    flows: list[tuple[float, float, int, str]] = field(default_factory=list)  # then tries, outcome
+    probes: list[tuple[float, float | None, int]] = field(default_factory=list)  # then status
 
 
 class Load:
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.noted = Noted()
+        self.records = Records()
         self.prepared: deque[bytes] = deque(request.encode() for request in job.requests)
         self.is_low = False
         self.tls = ssl.create_default_context(cafile=job.ca_file) if job.ca_file else None
-        asks: dict[str, Callable[[], bytes]] = {
+        requests: dict[str, Callable[[], bytes]] = {
             "tutorial": lambda: get(f"/oauth/qq/users/?code={self.new_code()}"),
             "peer": lambda: post("/oauth/qq/users/", {"provider": "qq", "code": self.new_code()}),
             "qq": lambda: get(
@@ -137,8 +137,8 @@ class Load:
                 f"&code={self.new_code()}&redirect_uri=http%3A%2F%2F127.0.0.1%2F&fmt=json&need_openid=1"
             ),
         }
-        self.ask = asks.get(job.kind)
-        self.makes_no_flows = bool(self.ask or job.flows or job.requests)
+        self.ask = requests.get(job.kind)  # None: ours, whose logins need a flow
+        self.is_prepared = bool(self.ask or job.flows or job.requests)
 
     def new_code(self) -> str:
         return new_code(random.randint(1, self.job.persons))
@@ -147,19 +147,19 @@ class Load:
         loop = asyncio.get_running_loop()
         return (await loop.create_connection(Connection, "127.0.0.1", self.job.port, ssl=self.tls))[1]
 
-    # Flows.
+    # Flows
 
     async def prepare(self) -> None:
-        async def some(count: int) -> None:
+        async def begin_flows(count: int) -> None:
             client = Client(self)
             for _ in range(count):
                 self.prepared.append(await self.begin_flow(client))
 
         share, rest = divmod(self.job.flows, PREPARING)
-        await asyncio.gather(*(some(share + (number < rest)) for number in range(PREPARING)))
+        await asyncio.gather(*(begin_flows(share + (number < rest)) for number in range(PREPARING)))
 
     async def begin_flow(self, client: Client) -> bytes:
-        """Go to QQ and back as a browser does; return the call that the page makes then."""
+        """Go to QQ and back like a browser; return the call that the page makes next."""
         address = random_address()
         answer = await client.call(get("/oauth/qq/login/?next=/", address))
         state = parameter("state", answer)
@@ -168,85 +168,85 @@ class Load:
         return get(f"/oauth/qq/users/?code={parameter('code', answer)}", address, cookie(answer))
 
     async def next_request(self, client: Client) -> bytes | None:
-        """Return the next call that is to be measured; None if all that was prepared is used up."""
+        """Return the next call to measure; None if all prepared ones are used up."""
         if self.ask is not None:
             return self.ask()
-        if not self.makes_no_flows:
+        if not self.is_prepared:
             return await self.begin_flow(client)
         if len(self.prepared) <= self.job.clients // 10 and not self.is_low:
             self.is_low = True
             say("low")
         return self.prepared.popleft() if self.prepared else None
 
-    async def finish_flow(self, client: Client, begun: float) -> bool:
-        """Log one shopper in, as patiently as the page does. False if no flow was left."""
+    async def finish_flow(self, client: Client, begin: float) -> bool:
+        """Log one user in, with the waits and tries of the page. Return False if no flow was left."""
         try:
             request = await self.next_request(client)
         except (OSError, Unexpected) as exc:
             client.connection = None
-            self.noted.flows.append((begun, time.monotonic(), 0, str(exc) or type(exc).__name__))
+            self.records.flows.append((begin, time.monotonic(), 0, str(exc) or type(exc).__name__))
             await asyncio.sleep(1)
             return True
         if request is None:
             return False
         for tries in range(1, MAX_REPEATS + 2):
-            # From the moment the call was due, unless the flow had to be made first.
-            is_due = tries == 1 and self.makes_no_flows
-            answer = await self.note(client, request, begun if is_due else time.monotonic())
+            # A prepared call is timed from the moment it was due, even if it is sent late.
+            is_due = tries == 1 and self.is_prepared
+            answer = await self.call(client, request, begin if is_due else time.monotonic())
             outcome = "ok" if answer.status == 200 else error_of(answer)
             if outcome != "qq_busy":
                 break
             if tries <= MAX_REPEATS:
                 await asyncio.sleep(int(answer.header("Retry-After") or 1) + 2 * random.random())
-        self.noted.flows.append((begun, time.monotonic(), tries, outcome))
+        self.records.flows.append((begin, time.monotonic(), tries, outcome))
         return True
 
-    async def note(self, client: Client, request: bytes, begun: float) -> Answer:
+    async def call(self, client: Client, request: bytes, begin: float) -> Answer:
         try:
             answer = await client.call(request)
         except OSError:
             answer = Answer(0, b"", b"")
-        self.noted.calls.append((begun, time.monotonic(), answer.status))
+        self.records.calls.append((begin, time.monotonic(), answer.status))
         return answer
 
-    # Who calls when.
+    # Loops
 
-    async def closed_loops(self) -> None:
-        async def one() -> None:
+    async def run_closed_loops(self) -> None:
+        async def loop() -> None:
             client = Client(self)
             while await self.finish_flow(client, time.monotonic()):
                 pass
 
-        await asyncio.gather(*(one() for _ in range(self.job.clients)))
+        await asyncio.gather(*(loop() for _ in range(self.job.clients)))
         say("done")
 
-    async def open_loop(self, tasks: set[asyncio.Task[None]]) -> None:
+    async def run_open_loop(self, tasks: set[asyncio.Task[None]]) -> None:
         idle: list[Client] = []
 
-        async def one(begun: float) -> None:
+        async def log_in(begin: float) -> None:
             client = idle.pop() if idle else Client(self)
-            await self.finish_flow(client, begun)
+            await self.finish_flow(client, begin)
             idle.append(client)
 
         due = time.monotonic()
         while True:
             due += random.expovariate(self.job.rate)
             await asyncio.sleep(max(0, due - time.monotonic()))
-            keep(tasks, one(due))
+            start(tasks, log_in(due))
 
-    async def probing(self, tasks: set[asyncio.Task[None]]) -> None:
-        async def one(begun: float, place: int) -> None:
+    async def run_probes(self, tasks: set[asyncio.Task[None]]) -> None:
+        async def probe(begin: float, index: int) -> None:
             status = 0
             with suppress(OSError):
                 connection = await self.connect()
                 status = (await connection.call(get(self.job.probe, random_address()))).status
                 connection.transport.close()
-            self.noted.probes[place] = begun, time.monotonic(), status
+            self.records.probes[index] = begin, time.monotonic(), status
 
         while True:
-            begun = time.monotonic()
-            self.noted.probes.append((begun, None, 0))  # should it never be answered
-            keep(tasks, one(begun, len(self.noted.probes) - 1))
+            begin = time.monotonic()
+            self.records.probes.append((begin, None, 0))  # in case it is never answered
+            start(tasks, probe(begin, len(self.records.probes) - 1))
             await asyncio.sleep(1 / PROBES)
 
     async def run(self, go: Awaitable[bytes], stop: Callable[[], Awaitable[bytes]]) -> None:
@@ -255,11 +255,11 @@ class Load:
         await go
         tasks: set[asyncio.Task[None]] = set()
         if self.job.clients:
-            keep(tasks, self.closed_loops())
+            start(tasks, self.run_closed_loops())
         if self.job.rate:
-            keep(tasks, self.open_loop(tasks))
+            start(tasks, self.run_open_loop(tasks))
         if self.job.probe:
-            keep(tasks, self.probing(tasks))
+            start(tasks, self.run_probes(tasks))
         await stop()
         for task in list(tasks):
             task.cancel()
@@ -267,17 +267,17 @@ class Load:
         for result in results:
             if isinstance(result, Exception):
                 raise result
-        say(json.dumps(vars(self.noted)))
+        say(json.dumps(vars(self.records)))
 
 
 class Unexpected(Exception):
-    """An answer that a flow cannot go on from."""
+    """A response that a flow cannot continue from."""
 
 
-def keep(tasks: set[asyncio.Task[None]], work: Any) -> None:
-    task = asyncio.ensure_future(work)
+def start(tasks: set[asyncio.Task[None]], coroutine: Any) -> None:
+    task = asyncio.ensure_future(coroutine)
     tasks.add(task)
-    # One that failed stays, to be told of at the end.
+    # A failed task stays, so that its error is raised at the end.
     task.add_done_callback(lambda done: None if not done.cancelled() and done.exception() else tasks.discard(done))
 
 
@@ -316,7 +316,7 @@ def error_of(answer: Answer) -> str:
 
 
 def random_address() -> str:
-    """Return an address for documentation and tests (RFC 2544), which nobody has."""
+    """Return an address of the range reserved for benchmarks (RFC 2544)."""
     return f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
 
 

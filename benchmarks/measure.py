@@ -1,4 +1,4 @@
-"""What a process and the servers behind it have used so far: CPU, memory, statements."""
+"""Reads what processes and servers have used so far: CPU, memory, statements."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from tests.tools.processes import find
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+def process_tree(pid: int) -> list[int]:
+    """Return a process and all its descendants."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(folder.name)] = int(_stat(int(folder.name))[1])
-        except OSError:  # has ended meanwhile
+        except OSError:  # it has just ended
             continue
     found = [pid]
     for member in found:
@@ -32,17 +32,17 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the user and system time of the processes, and of children of theirs that have ended."""
+    """Return the user and system time of the processes and of their children that have ended."""
     return sum(sum(map(int, _stat(pid)[11:15])) for pid in pids) / TICKS
 
 
 def _stat(pid: int) -> list[str]:
-    # What follows the name, which may hold blanks and brackets itself.
+    # The fields after the name, which may contain blanks and brackets.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def memory(pid: int) -> dict[str, float]:
-    """Return a process's memory in MB: all it has mapped, and its fair share of what it shares with others."""
+    """Return a process's memory in MB: resident, and proportional (shared pages are divided among their users)."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return {name: int(re.findall(rf"^{name}: +(\d+) kB", text, re.M)[0]) / 1024 for name in ("Rss", "Pss")}
 
@@ -52,10 +52,10 @@ def threads(pid: int) -> int:
 
 
 def sql(database_url: str, statements: str) -> list[list[str]]:
-    """Let the MariaDB client run statements; return the rows they gave."""
+    """Run statements with the MariaDB client; return their rows."""
     url = urlsplit(database_url)
     client = find("mariadb")
-    assert client, "no mariadb, the client"
+    assert client, "the MariaDB client is not installed"
     command = [client, "--no-defaults", f"--host={url.hostname}", f"--port={url.port}", f"--user={url.username}"]
     command += ["--batch", "--skip-column-names", url.path.lstrip("/")]
     environ = {**os.environ, "MYSQL_PWD": url.password or ""}
@@ -79,7 +79,7 @@ def redis_info(cache_url: str, section: str) -> dict[str, str]:
 
 
 def redis_commands(cache_url: str) -> Counter[str]:
-    """Return how many commands of each name Redis has run."""
+    """Return how many commands of each kind Redis has run."""
     info = redis_info(cache_url, "commandstats")
     calls = {name.removeprefix("cmdstat_"): int(re.findall(r"calls=(\d+)", value)[0]) for name, value in info.items()}
     calls.pop("info", None)
@@ -87,7 +87,7 @@ def redis_commands(cache_url: str) -> Counter[str]:
 
 
 def control(port: int, **changes: Any) -> dict[str, int]:
-    """Change how the upstream behaves; return what it has counted."""
+    """Change how the upstream behaves; return its counters."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("PUT", "/", json.dumps(changes))

@@ -1,4 +1,4 @@
-"""The two plots of README.md, in SVG: readable on light and dark pages, with what they say as text."""
+"""Draws the two plots of README.md as SVG, for light and dark pages."""
 
 import math
 import statistics
@@ -40,7 +40,7 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str = "line", width: 
 
 
 def cost(saturated: Figures) -> str:
-    """CPU of a login: a dot for the median, a bar from the least to the most, on a logarithmic scale."""
+    """CPU of a login on a logarithmic scale: a dot for the median, a bar from minimum to maximum."""
     left, right, row_height = 190, WIDTH - 130, 26
     scale = [0.1, 1, 10, 100]
 
@@ -70,12 +70,12 @@ def cost(saturated: Figures) -> str:
     bottom = y - 16
     grid = [line(x(tick), 46, x(tick), bottom) for tick in scale]
     grid += [text(x(tick), bottom + 18, f"{tick:g} ms", "small middle") for tick in scale]
-    title = "CPU time of one login on the server (logarithmic scale; ×: to ours)"
+    title = "CPU time of one login on the server (logarithmic scale; ×: relative to ours)"
     return svg(bottom + 32, title, [text(12, 26, title, "title"), *grid, *rows])
 
 
 def failing(figures: Figures) -> str:
-    """Logins, and the slowest answer of another page, second by second while QQ fails and comes back."""
+    """Logins and the slowest other page, second by second, while QQ fails and recovers."""
     seconds = figures["seconds"]
     left, right = 60, WIDTH - 20
     step = (right - left) / len(seconds)
@@ -84,7 +84,7 @@ def failing(figures: Figures) -> str:
     parts = []
     for begin, end, label in (
         (figures["fails_at"], figures["resets_at"], "status 502"),
-        (figures["resets_at"], figures["back_at"], "cut off"),
+        (figures["resets_at"], figures["back_at"], "reset"),
     ):
         x, width = left + step * begin, step * (end - begin)
         parts.append(f'<rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="304" class="fails"/>')
@@ -96,7 +96,7 @@ def failing(figures: Figures) -> str:
         height = (bottom - top) * each["outcomes"].get("ok", 0) / most
         box = f'x="{left + step * place:.1f}" y="{bottom - height:.1f}" width="{step * 0.8:.1f}" height="{height:.1f}"'
         parts.append(f'<rect {box} class="ours" style="stroke:none"/>')
-    parts.append(text(left, 50, "Logins a second"))
+    parts.append(text(left, 50, "Logins per second"))
 
     low, high, ticks = 250, 380, [1, 10, 100, 1000]
 
@@ -109,8 +109,8 @@ def failing(figures: Figures) -> str:
         if each["probe_max_ms"] == each["probe_max_ms"]:
             at = f'cx="{left + step * (place + 0.4):.1f}" cy="{level(each["probe_max_ms"]):.1f}"'
             parts.append(f'<circle {at} r="2.5" class="theirs"/>')
-    parts.append(text(left, low - 12, "Another page of the shop: the slowest of ten answers a second, in ms"))
+    parts.append(text(left, low - 12, "Another page of the shop: the slowest of ten responses per second, in ms"))
     for second in range(0, len(seconds) + 1, 10):
         parts.append(text(left + step * second, high + 18, f"{second} s", "small middle"))
-    title = "QQ fails for a minute and comes back"
+    title = "QQ fails for a minute and recovers"
     return svg(410, title, [text(12, 26, title, "title"), *parts])

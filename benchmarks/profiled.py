@@ -1,6 +1,6 @@
-"""Where the CPU time of a login goes, in one process and one thread: prints microseconds a login for each piece.
+"""Measures where the CPU time of a login goes, in one process and one thread; prints microseconds per login and part.
 
-Run with the shop's settings by the `profile` scenario. What one piece calls of another counts for the other.
+The `profile` scenario runs it with the shop's settings. Where one part calls another, the time counts for the other.
 """
 
 import functools
@@ -16,29 +16,30 @@ from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.upstream import new_code
 
-PIECES = {
-    "Django: the request, the middleware, the answer": ["django.core.handlers.wsgi:WSGIHandler.__call__"],
-    "DRF: its view, its request and response": ["apps.oauth.views:QQTokenView.dispatch"],
-    "limits by address": ["apps.oauth.throttling:AddressThrottle.allow_request"],
-    "the cookie and the sealed code": ["apps.oauth.views:QQTokenView.unseal"],
-    "whether to ask QQ, places, deadline": ["apps.oauth.views:identify"],
-    "QQ's protocol": ["apps.oauth.qq:OAuthQQ.identify"],
-    "HTTPS to QQ": ["apps.oauth.connections:Connections.get"],
-    "Redis": ["redis.client:Redis.execute_command", "meiduo.cache:KeptClient.ask"],
+PARTS = {
+    "Django: request, middleware, response": ["django.core.handlers.wsgi:WSGIHandler.__call__"],
+    "DRF: view, request, response": ["apps.oauth.views.users:QQTokenView.dispatch"],
+    "rate limits": ["apps.oauth.ratelimit:RateLimit.hit"],
+    "the cookie and the sealed code": ["apps.oauth.views.users:read_sealed_code"],
+    "single flight, slot, circuit, deadline": ["apps.oauth.views.users:resolve_identity"],
+    "QQ's protocol": ["apps.oauth.qq.client:Exchange.identify"],
+    "HTTPS to QQ": ["apps.oauth.qq.transport:ConnectionPool.get"],
+    "Redis": ["redis.client:Redis.execute_command"],
     "the look-up: SQL and the health check": [
         "django.db.backends.utils:CursorWrapper.execute",
         "django.db.backends.mysql.base:DatabaseWrapper.is_usable",
     ],
-    "the look-up: a user of its row": ["apps.oauth.views:find_user"],
-    "the token, signals": ["apps.oauth.views:QQTokenView.login"],
-    "the audit event": ["apps.oauth.views:record"],
+    "the look-up: the user from its row": ["apps.oauth.views.users:find_user"],
+    "the token, the signals": ["apps.oauth.views.users:log_in"],
+    "the audit log": ["apps.oauth.audit:record"],
 }
 
-spent: Counter[str] = Counter()  # nanoseconds
-inside = [0]  # what was spent in pieces that the running one has called
+spent: Counter[str] = Counter()  # nanoseconds by part
+inside = [0]  # a stack: nanoseconds that the running part has spent in parts it called
 
 
-def time_piece(piece: str, where: str) -> None:
+def time_part(part: str, where: str) -> None:
+    """Replace a function, `where` = "module:path", by one that adds its time to the part."""
     module, _, path = where.partition(":")
     owner: Any = import_module(module)
     *owners, name = path.split(".")
@@ -49,19 +50,19 @@ def time_piece(piece: str, where: str) -> None:
     @functools.wraps(function)
     def timed(*args: Any, **kwargs: Any) -> Any:
         inside.append(0)
-        begun = time.thread_time_ns()
+        begin = time.thread_time_ns()
         try:
             return function(*args, **kwargs)
         finally:
-            took = time.thread_time_ns() - begun
-            spent[piece] += took - inside.pop()
+            took = time.thread_time_ns() - begin
+            spent[part] += took - inside.pop()
             inside[-1] += took
 
     setattr(owner, name, timed)
 
 
 def get(path: str, query: str, cookie: str, number: int) -> tuple[dict[str, str], bytes]:
-    """Call the shop, each `number` from an address of its own."""
+    """Call the shop; each `number` has a client address of its own."""
     from meiduo.wsgi import application
 
     headers: dict[str, str] = {}
@@ -78,7 +79,7 @@ def get(path: str, query: str, cookie: str, number: int) -> tuple[dict[str, str]
 
 
 def begin_flow(number: int, persons: int) -> tuple[str, str]:
-    """Go to QQ and come back; return the sealed code's query, and the cookie."""
+    """Go to QQ and come back; return the query with the sealed code, and the cookie."""
     headers, _ = get("/oauth/qq/login/", "next=/", "", number)
     (state,) = parse_qs(urlsplit(headers["Location"]).query)["state"]
     cookie = headers["Set-Cookie"].partition(";")[0]
@@ -88,15 +89,15 @@ def begin_flow(number: int, persons: int) -> tuple[str, str]:
 
 
 def run(logins: int, persons: int) -> None:
-    for piece, places in PIECES.items():
-        for where in places:
-            time_piece(piece, where)
-    for _ in ("to warm up", "to measure"):
+    for part, functions in PARTS.items():
+        for where in functions:
+            time_part(part, where)
+    for _ in ("warm up", "measure"):
         flows = [begin_flow(number, persons) for number in range(logins)]
         spent.clear()
-        begun = time.process_time_ns()
+        begin = time.process_time_ns()
         for number, (query, cookie) in enumerate(flows):
             _, body = get("/oauth/qq/users/", query, cookie, number)
             assert b"user_id" in body, body
-        whole = time.process_time_ns() - begun
-    print(json.dumps({"whole": whole / logins / 1000, **{name: spent[name] / logins / 1000 for name in PIECES}}))
+        whole = time.process_time_ns() - begin
+    print(json.dumps({"whole": whole / logins / 1000, **{part: spent[part] / logins / 1000 for part in PARTS}}))

@@ -1,6 +1,7 @@
-"""Figures into tables, and into the generated part of README.md."""
+"""Makes tables of the figures, and renews the generated part of README.md."""
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ STORES = {"system": "the system's", "one": "one certificate"}
 
 
 def renew(results: Figures) -> None:
-    """Write the tables and plots anew."""
+    """Rewrite the tables and plots."""
     (FOLDER / "cost.svg").write_text(plots.cost(results["saturated"]), encoding="utf-8")
     (FOLDER / "failing.svg").write_text(plots.failing(results["failing"]), encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, found, after = rest.partition(END)
-    assert found, f"{README} has lost its marks"
-    parts = [conditions(results), targets(results)]
+    assert found, f"{README} has no markers around its results"
+    parts = [conditions(results), goals(results)]
     parts += [f"### {TITLES[name]}\n\n{SECTIONS[name](results[name])}" for name in SECTIONS if name in results]
     README.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n\n{END}{after}", encoding="utf-8")
 
@@ -34,7 +35,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """Return the number with three significant digits."""
     if value != value:
         return "–"
     if value >= 1000:
@@ -43,7 +44,7 @@ def number(value: float) -> str:
 
 
 def spread(values: Sequence[float], unit: str = "") -> str:
-    """The median, and the least and the most."""
+    """Return the median, and the minimum and maximum in brackets."""
     middle, least, most = map(number, (statistics.median(values), min(values), max(values)))
     return f"{middle}{unit}" if least == most else f"{middle}{unit} ({least}–{most})"
 
@@ -57,7 +58,7 @@ def counted(counter: dict[str, int]) -> str:
 
 
 def ratios(saturated: Figures, store: str, name: str, to: str = "ours") -> list[float]:
-    """How many times the CPU of `to` `name` took, in each round."""
+    """Return the CPU of a login of `name`, divided by that of `to`, for each round."""
     return [each[store][name]["cpu_ms"] / each[store][to]["cpu_ms"] for each in saturated["rounds"]]
 
 
@@ -70,9 +71,9 @@ def conditions(results: Figures) -> str:
     )
 
 
-def targets(results: Figures) -> str:
-    """What was to be reached, and what was."""
-    saturated, rows = results["saturated"], []
+def goals(results: Figures) -> str:
+    """Compare each goal whose scenario has run with what was measured."""
+    rows = []
 
     def row(
         what: str, at_least: float, aim: float, values: Sequence[float], unit: str = "", *, more: bool = False
@@ -84,37 +85,46 @@ def targets(results: Figures) -> str:
         bounds = [f"{sign} {number(bound)}{unit}" for bound in (at_least, aim)]
         rows.append([what, *bounds, spread(values, unit), verdict])
 
-    for name, title, bounds in (
-        ("tutorial", "the tutorial's way", {"system": (30, 50), "one": (4, 6)}),
-        ("peer", "rest-social-auth", {"system": (50, 80), "one": (8, 10)}),
-    ):
-        for store, (at_least, aim) in bounds.items():
-            what = f"CPU of a login, {title} ÷ ours; trusted: {STORES[store]}"
-            row(what, at_least, aim, ratios(saturated, store, name), "×", more=True)
-    to_bare = [ratio for store in STORES for ratio in ratios(saturated, store, "ours", "bare")]
-    row("CPU of a login, ours ÷ the bare limit", 5, 3, to_bare, "×")
-    half = [each for each in results["latency"]["rows"] if (each["title"], each["delay"]) == ("ours", 0.05)]
-    row("added to QQ's 50 ms, half load, p50", 4, 3, [each["added_p50_ms"] for each in half], " ms")
-    calls = [each[store]["ours"]["calls_to_qq"] for each in saturated["rounds"] for store in STORES]
-    row("calls to QQ, a login", 1, 1, calls)
-    for each in results["slow"]["rows"]:
-        row(f"QQ at 2 s, {each['title']}: the shop's other pages, p50", 50, 10, [each["probe_p50_ms"]], " ms")
-        in_three = [100 * each["in_three_tries"]]
-        row(f"QQ at 2 s, {each['title']}: logged in within three tries", 90, 99, in_three, " %", more=True)
-    *_, half_way, last = results["memory"]["rows"]
-    grown = f"{last['Rss'] - half_way['Rss']:+.1f} MB since {half_way['logins']:,}"
-    row(f"memory of a worker after {last['logins']:,} logins ({grown})", 100, 80, [last["Rss"]], " MB")
-    sizes = results["growth"]["sizes"]
-    to_small = [each["large"]["cpu_ms"] / each["small"]["cpu_ms"] for each in results["growth"]["rounds"]]
-    row(f"CPU of a login, {sizes['large']:,} bindings ÷ {sizes['small']:,}", 1.15, 1.05, to_small, "×")
-    for name, bounds in {"login": (1, 1), "bind": (6, 5)}.items():
-        row(f"queries, a {name}", *bounds, [count_queries(results["queries"][name])])
-    return table(["what", "at least", "aim", "measured", "reached"], rows)
+    if saturated := results.get("saturated"):
+        for name, bounds in {
+            "tutorial": {"system": (30, 50), "one": (4, 6)},
+            "peer": {"system": (50, 80), "one": (8, 10)},
+        }.items():
+            for store, (at_least, aim) in bounds.items():
+                if title := saturated["titles"].get(name):
+                    what = f"CPU of a login, {title} ÷ ours; trusted: {STORES[store]}"
+                    row(what, at_least, aim, ratios(saturated, store, name), "×", more=True)
+        for name, title, at_least, aim in (("bare", "the bare limit", 5, 3), ("before", "the build before", 1.1, 1)):
+            if name in saturated["titles"]:
+                paired = [ratio for store in STORES for ratio in ratios(saturated, store, "ours", name)]
+                row(f"CPU of a login, ours ÷ {title}", at_least, aim, paired, "×")
+        calls = [each[store]["ours"]["calls_to_qq"] for each in saturated["rounds"] for store in STORES]
+        row("calls to QQ, a login", 1, 1, calls)
+    if latency := results.get("latency"):
+        half = [each for each in latency["rows"] if (each["title"], each["delay"]) == ("ours", 0.05)]
+        row("added to QQ's 50 ms, half load, p50", 4, 3, [each["added_p50_ms"] for each in half], " ms")
+    if slow := results.get("slow"):
+        for each in slow["rows"]:
+            row(f"QQ at 2 s, {each['title']}: the shop's other pages, p50", 50, 10, [each["probe_p50_ms"]], " ms")
+            in_three = [100 * each["in_three_tries"]]
+            row(f"QQ at 2 s, {each['title']}: logged in within three tries", 90, 99, in_three, " %", more=True)
+    if memory := results.get("memory"):
+        *_, half_way, last = memory["rows"]
+        grown = f"{last['Rss'] - half_way['Rss']:+.1f} MB since {half_way['logins']:,}"
+        row(f"memory of a worker after {last['logins']:,} logins ({grown})", 100, 80, [last["Rss"]], " MB")
+    if growth := results.get("growth"):
+        sizes = growth["sizes"]
+        to_small = [each["large"]["cpu_ms"] / each["small"]["cpu_ms"] for each in growth["rounds"]]
+        row(f"CPU of a login, {sizes['large']:,} bindings ÷ {sizes['small']:,}", 1.15, 1.05, to_small, "×")
+    if queries := results.get("queries"):
+        for name, bounds in {"login": (1, 1), "bind": (6, 5)}.items():
+            row(f"queries, a {name}", *bounds, [count_queries(queries[name])])
+    return table(["what", "at least", "aim", "measured", "reached"], rows) if rows else "none for these scenarios"
 
 
-def count_queries(asked: Figures) -> float:
+def count_queries(sent: Figures) -> float:
     kinds = ("Com_select", "Com_insert", "Com_update", "Com_delete")
-    return round(sum(asked["sql"].get(kind, 0) for kind in kinds), 1)
+    return round(sum(sent["sql"].get(kind, 0) for kind in kinds), 1)
 
 
 def ceiling(figures: Figures) -> str:
@@ -126,16 +136,16 @@ def queries(figures: Figures) -> str:
     rows = [
         [
             name,
-            number(count_queries(asked)),
+            number(count_queries(sent)),
             ", ".join(
                 f"{kind.removeprefix('Com_')} {number(count)}"
-                for kind, count in asked["sql"].items()
+                for kind, count in sent["sql"].items()
                 if kind != "Questions"
             ),
-            ", ".join(f"{command} {number(count)}" for command, count in asked["redis"].items()),
-            number(asked["round_trips"].get("redis", 0)),
+            ", ".join(f"{command} {number(count)}" for command, count in sent["redis"].items()),
+            number(sent["round_trips"].get("redis", 0)),
         ]
-        for name, asked in figures.items()
+        for name, sent in figures.items()
     ]
     return table(["", "queries", "what MariaDB counts", "what Redis counts", "round trips to Redis"], rows)
 
@@ -145,7 +155,7 @@ def saturated(figures: Figures) -> str:
     for store, trusted in STORES.items():
         for name, title in figures["titles"].items():
             rounds = [each[store][name] for each in figures["rounds"]]
-            others = [f"{statistics.median(each['busy'][whose] for each in rounds):.0%}" for whose in OTHERS]
+            others = [f"{statistics.median(each['busy'][process] for each in rounds):.0%}" for process in OTHERS]
             rows.append(
                 [
                     title,
@@ -155,7 +165,7 @@ def saturated(figures: Figures) -> str:
                     number(statistics.median(each["logins_per_second"] for each in rounds)),
                     f"{statistics.median(each['busy']['server'] for each in rounds):.0%}",
                     " ".join(others),
-                    strange(rounds),
+                    count_failures(rounds),
                 ]
             )
     head = ["", "trusted", "CPU, to ours", "CPU, ms", "logins/s", "core busy", " / ".join(OTHERS), "not 200"]
@@ -165,7 +175,7 @@ def saturated(figures: Figures) -> str:
 OTHERS = ("upstream", "mariadb", "redis", "load")
 
 
-def strange(rounds: Iterable[Figures]) -> int:
+def count_failures(rounds: Iterable[Figures]) -> int:
     return sum(count for each in rounds for status, count in each["statuses"].items() if status != "200")
 
 
@@ -220,7 +230,16 @@ def slow(figures: Figures) -> str:
         ]
         for each in figures["rows"]
     ]
-    head = ["shoppers", "logins/s", "in 3 tries", "in 6", "other pages, p50 / p99 / max, ms", "answers", "ends", "core"]
+    head = [
+        "users",
+        "logins/s",
+        "in 3 tries",
+        "in 6",
+        "other pages, p50 / p99 / max, ms",
+        "answers",
+        "outcomes",
+        "core",
+    ]
     return table(head, rows)
 
 
@@ -229,10 +248,10 @@ def failing(figures: Figures) -> str:
         ["", ""],
         [
             ["logins/s before", number(figures["usual_rate"])],
-            ["calls QQ got in the minute it failed", f"{figures['asked_while_failing']:,}"],
-            ["from QQ's return to the first login", f"{number(figures['first_login_after'])} s"],
-            ["to 90 % of the logins/s of before", f"{number(figures['at_90_percent_after'])} s"],
-            *([f"other pages all the while, {each}", f"{number(figures[f'probe_{each}_ms'])} ms"] for each in PROBED),
+            ["calls to QQ in the minute it failed", f"{figures['calls_while_failing']:,}"],
+            ["from QQ's recovery to the first login", f"{number(figures['first_login_after'])} s"],
+            ["to 90 % of the earlier logins/s", f"{number(figures['at_90_percent_after'])} s"],
+            *([f"other pages meanwhile, {each}", f"{number(figures[f'probe_{each}_ms'])} ms"] for each in PROBED),
         ],
     )
 
@@ -252,19 +271,32 @@ def workers(figures: Figures) -> str:
 
 
 def bind(figures: Figures) -> str:
-    return table(
-        ["binds/s", "CPU, ms", "of it the password's check, ms", "the rest, ms", "MariaDB, ms", "answers"],
-        [
+    rows = []
+    for name, title in figures["titles"].items():
+        rounds = [each[name] for each in figures["rounds"]]
+        statuses: Counter[str] = Counter()
+        for each in rounds:
+            statuses.update(each["statuses"])
+        rows.append(
             [
-                number(figures["binds_per_second"]),
-                number(figures["cpu_ms"]["server"]),
-                number(figures["password_ms"]),
-                number(figures["rest_ms"]),
-                number(figures["cpu_ms"]["mariadb"]),
-                counted(figures["statuses"]),
+                title,
+                number(statistics.median(each["binds_per_second"] for each in rounds)),
+                spread([each["cpu_ms"]["server"] for each in rounds]),
+                spread(
+                    [
+                        each["cpu_ms"]["server"] / each_round["ours"]["cpu_ms"]["server"]
+                        for each, each_round in zip(rounds, figures["rounds"], strict=True)
+                    ],
+                    "×",
+                ),
+                number(statistics.median(each["password_ms"] for each in rounds)),
+                spread([each["rest_ms"] for each in rounds]),
+                number(statistics.median(each["cpu_ms"]["mariadb"] for each in rounds)),
+                counted(statuses),
             ]
-        ],
-    )
+        )
+    head = ["", "binds/s", "CPU, ms", "to ours", "password check, ms", "the rest, ms", "MariaDB, ms", "answers"]
+    return table(head, rows)
 
 
 def memory(figures: Figures) -> str:
@@ -288,10 +320,19 @@ def growth(figures: Figures) -> str:
 
 
 def profile(figures: Figures) -> str:
-    rounds = figures["rounds"]
-    shares = {piece: statistics.median(each[piece] / each["whole"] for each in rounds) for piece in rounds[0]}
-    rows = [[piece, spread([each[piece] for each in rounds]), percent(share)] for piece, share in shares.items()]
-    return table(["", "µs of CPU a login", "of the whole"], rows)
+    ours, before = ([each[name] for each in figures["rounds"]] for name in ("ours", "before"))
+    rows = [
+        [
+            part,
+            spread([each[part] for each in ours]),
+            percent(statistics.median(each[part] / each["whole"] for each in ours)),
+            spread([each[part] for each in before]),
+        ]
+        for part in ours[0]
+    ]
+    paired = [after["whole"] / earlier["whole"] for after, earlier in zip(ours, before, strict=True)]
+    parts = table(["", "µs of CPU a login", "of the whole", "the build before, µs"], rows)
+    return f"{parts}\n\nThe whole, to the build before: {spread(paired, '×')}."
 
 
 SECTIONS: dict[str, Callable[[Figures], str]] = {
@@ -308,7 +349,7 @@ TITLES = {
     "profile": "Where the time goes",
     "workers": "Workers",
     "bind": "First logins",
-    "queries": "What a login asks",
+    "queries": "Queries of a login",
     "memory": "Memory",
     "growth": "Ten million bindings",
 }

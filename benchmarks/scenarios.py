@@ -1,4 +1,4 @@
-"""The questions, one function each. Each returns the figures that report.py makes tables of."""
+"""The scenarios, one function each. Each returns the figures for the tables of report.py."""
 
 import json
 import random
@@ -14,31 +14,32 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.bench import CORES, PASSWORD, PERSONS, SERVER_CORES, Bench, Server, Window, percentile
 from benchmarks.load import parameter_of, post
-from benchmarks.servers import BARE, OURS, OURS_128, PEER, TUTORIAL, bare_with_redis
+from benchmarks.profiled import PARTS
+from benchmarks.servers import BARE, BEFORE, OURS, OURS_128, PEER, TUTORIAL, bare_with_redis
 from benchmarks.upstream import new_code
 from tests.tools.processes import Shop, Visitor
 
 Figures = dict[str, Any]
 
-PROBE = "/usernames/shopper_1/count/"  # another call of the shop, which asks the database
-LONGEST_FLOW = 75  # seconds: the longest wait that a shopper is told, and the tries around it
-BEFORE, FAILING, AFTER = 10, 60, 45  # seconds
+RIVALS = ("before", "bare", "bare_redis", "tutorial", "peer")
+PROBE = "/usernames/shopper_1/count/"  # another page of the shop, which queries the database
+LONGEST_FLOW = 75  # seconds: the longest Retry-After, and the calls before and after it
 SIZES = {"small": 10_000, "large": 10_000_000}
 MILESTONES = (0, 10_000, 25_000, 50_000, 100_000)
 
 
 def ceiling(bench: Bench) -> Figures:
-    """The upstream alone, with the load in the place of the server."""
+    """The upstream alone, called by the load itself."""
     upstream = Server(replace(BARE, kind="qq"), bench.qq_port, bench.upstream.pid, bench.folder)
     window = bench.window(upstream, clients=64, cores=SERVER_CORES, ca_file=str(bench.ca_file))
     return window.figures()
 
 
-@cache  # as the next question needs an answer of it too
+@cache  # saturated() needs a figure of it
 def queries(bench: Bench) -> Figures:
-    """What a login and a bind ask of the database and of Redis."""
+    """The statements and commands that a login and a bind send to MariaDB and Redis."""
 
-    def so_far() -> dict[str, Counter[str]]:
+    def read_counters() -> dict[str, Counter[str]]:
         reads = int(measure.redis_info(bench.cache, "stats")["total_reads_processed"])
         return {
             "sql": measure.statements(bench.database),
@@ -46,35 +47,36 @@ def queries(bench: Bench) -> Figures:
             "round_trips": Counter(redis=reads),
         }
 
-    def of_each(server: Server, **job: Any) -> Figures:
+    def count_per_call(server: Server, **job: Any) -> Figures:
         with bench.load(server, clients=1, **job) as load:
-            before = [so_far(), so_far()]  # the second says what looking costs
-            load.tell("go")
-            assert load.hear("done")
-            after = so_far()
+            before = [read_counters(), read_counters()]  # their difference is what counting itself sends
+            load.send("go")
+            assert load.wait_for("done")
+            after = read_counters()
             calls = len(load.stop()["calls"])
         found = {}
         for kind, counted in after.items():
-            looking = before[1][kind] - before[0][kind]
-            counted = counted - before[1][kind] - looking
+            counting = before[1][kind] - before[0][kind]
+            counted = counted - before[1][kind] - counting
             found[kind] = {name: round(count / calls, 2) for name, count in counted.items() if count >= 0.05 * calls}
         return found
 
     with bench.serve(OURS) as server:
-        bench.use_up(server, flows=1000, clients=32)  # each thread gets its connections
+        bench.use_up(server, flows=1000, clients=32)  # each thread opens its connections
         return {
-            "login": of_each(server, flows=200),
-            "bind": of_each(server, requests=binds(server, 20)),
+            "login": count_per_call(server, flows=200),
+            "bind": count_per_call(server, requests=prepare_binds(bench, server, 20)),
         }
 
 
 def saturated(bench: Bench) -> Figures:
-    """As many logins as one core can do, QQ answering at once. Both trust stores, all contestants."""
-    trips = round(queries(bench)["login"]["round_trips"]["redis"])
-    contestants = (OURS, BARE, bare_with_redis(trips), TUTORIAL, PEER)
+    """As many logins as one core can do while QQ answers immediately. Both trust stores, all contestants."""
+    contestants = [OURS, *(each for each in (BEFORE, BARE, TUTORIAL, PEER) if each.name in bench.rivals)]
+    if "bare_redis" in bench.rivals:
+        contestants.append(bare_with_redis(round(queries(bench)["login"]["round_trips"]["redis"])))
     rounds = []
     with ExitStack() as stack:
-        # All stand ready, so that they can take turns; who is not asked costs next to nothing.
+        # All run all the time, so that they can take turns. An idle server costs next to nothing.
         servers = [
             (store, stack.enter_context(bench.serve(contestant, store=store)))
             for store in bench.stores
@@ -84,24 +86,24 @@ def saturated(bench: Bench) -> Figures:
             figures: dict[str, Figures] = {store: {} for store in bench.stores}
             for store, server in random.sample(servers, len(servers)):
                 is_slow = server.contestant.calls > 1
-                # Few clients where a login takes long, as those under way blur the window's edges.
+                # Few clients where a login takes long: logins that overlap the window's edges blur the result.
                 window = bench.window(
                     server, clients=4 if is_slow else 32, seconds=bench.seconds * (2 if is_slow else 1)
                 )
                 figures[store][server.contestant.name] = window.figures()
             rounds.append(figures)
-    return {"rounds": rounds, "titles": {each.name: each.title for each in contestants}, "redis_trips": trips}
+    return {"rounds": rounds, "titles": {each.name: each.title for each in contestants}}
 
 
 def clients(bench: Bench) -> Figures:
-    """A thousand shoppers at once, QQ taking 50 and 200 ms."""
+    """A thousand users at once while QQ takes 50 and 200 ms."""
     rows = []
     for contestant in (OURS, OURS_128, BARE, TUTORIAL, PEER):
         with bench.serve(contestant) as server:
             for delay in (0.05, 0.2):
-                bench.behave(delay=delay)
-                # The others' threads hold a login each until it is done: more clients would only stand in line.
-                count = 1000 if contestant.calls == 1 else contestant.places
+                bench.set_upstream(delay=delay)
+                # A thread of the others is busy until its login is done: more clients would only queue.
+                count = 1000 if contestant.calls == 1 else contestant.concurrency
                 window = bench.window(server, clients=count, warm_up=4)
                 rows.append(
                     {
@@ -114,18 +116,18 @@ def clients(bench: Bench) -> Figures:
                         "threads": measure.threads(server.worker),
                     }
                 )
-    bench.behave(delay=0)
+    bench.set_upstream(delay=0)
     return {"rows": rows}
 
 
 def latency(bench: Bench) -> Figures:
-    """What a login takes beyond QQ's own time, at half of what the server can do."""
+    """The time that a login takes in addition to QQ's own, at half of what the server can do."""
     rows = []
     for contestant in (OURS, BARE, TUTORIAL, PEER):
         with bench.serve(contestant) as server:
             for delay in (0.05, 0.2):
-                bench.behave(delay=delay)
-                full = bench.window(server, clients=contestant.places, warm_up=4, seconds=bench.seconds / 2)
+                bench.set_upstream(delay=delay)
+                full = bench.window(server, clients=contestant.concurrency, warm_up=4, seconds=bench.seconds / 2)
                 half = bench.window(server, rate=full.rate / 2)
                 waited = 1000 * delay * contestant.calls
                 figures = half.figures()
@@ -140,22 +142,22 @@ def latency(bench: Bench) -> Figures:
                         **figures,
                     }
                 )
-    bench.behave(delay=0)
+    bench.set_upstream(delay=0)
     return {"rows": rows}
 
 
 def slow(bench: Bench) -> Figures:
-    """QQ takes 2 s, and a thousand patient shoppers want in; others look at the shop's other pages."""
+    """QQ takes 2 s while a thousand users log in and others open the shop's other pages."""
     ways = {
         "a thousand at any time": {"clients": 1000},
         "a thousand within a minute": {"rate": 1000 / 60},
     }
     rows = []
-    bench.behave(delay=2)
+    bench.set_upstream(delay=2)
     with bench.serve(OURS) as server:
         for title, job in ways.items():
-            # Only once the first flows that got all their tries have ended is it the mix it stays.
-            warm_up, seconds = (20, 10) if bench.quick else (LONGEST_FLOW, 30)
+            # The mix of first and repeated calls is stable once the first flows have had all their tries.
+            warm_up, seconds = (30, 10) if bench.quick else (LONGEST_FLOW, 30)
             window = bench.window(server, warm_up=warm_up, seconds=seconds, flows=0, probe=PROBE, **job)
             probes = window.latencies("probes")
             rows.append(
@@ -170,12 +172,12 @@ def slow(bench: Bench) -> Figures:
                     "busy": window.figures()["busy"],
                 }
             )
-    bench.behave(delay=0)
+    bench.set_upstream(delay=0)
     return {"rows": rows}
 
 
 def outcomes(window: Window) -> Figures:
-    """How the flows ended that ended in the window."""
+    """Return the results of the flows that ended in the window."""
     flows = window.inside("flows")
     ended_well = [flow for flow in flows if flow[3] == "ok"]
     return {
@@ -188,51 +190,51 @@ def outcomes(window: Window) -> Figures:
 
 
 def failing(bench: Bench) -> Figures:
-    """QQ fails for a minute, first with status 502, then by cutting connections, and comes back."""
-    before, failing, after = (4, 12, 40) if bench.quick else (BEFORE, FAILING, AFTER)
-    failed_before = bench.behave(delay=0.05)["failed"]
+    """QQ fails for a minute, first with status 502, then by resetting connections, and recovers."""
+    before, failing, after = (4, 12, 40) if bench.quick else (10, 60, 45)  # seconds
+    failed_before = bench.set_upstream(delay=0.05)["failed"]
     with bench.serve(OURS) as server, bench.load(server, rate=100, probe=PROBE) as load:
-        load.tell("go")
-        begun = time.monotonic()
+        load.send("go")
+        begin = time.monotonic()
         time.sleep(before)
         fails = time.monotonic()
-        bench.behave(failing="502")
+        bench.set_upstream(failing="502")
         time.sleep(failing / 2)
-        bench.behave(failing="reset")
+        bench.set_upstream(failing="reset")
         time.sleep(failing / 2)
         back = time.monotonic()
-        counted = bench.behave(failing="")
+        counted = bench.set_upstream(failing="")
         time.sleep(after)
-        noted = load.stop()
-    bench.behave(delay=0)
+        records = load.stop()
+    bench.set_upstream(delay=0)
 
-    logins = sorted(end for _, end, _, outcome in noted["flows"] if outcome == "ok")
-    usual = sum(begun + 1 < end < fails for end in logins) / (before - 1)
+    logins = sorted(end for _, end, _, outcome in records["flows"] if outcome == "ok")
+    usual = sum(begin + 1 < end < fails for end in logins) / (before - 1)
 
-    def recovers() -> float:
-        """When the logins of three seconds first were 90 % of what they used to be."""
+    def find_recovery() -> float:
+        """Return the time at which three seconds of logins first reached 90 % of the usual rate."""
         ends = (end for end in logins if end > back + 3)
         return next((end for end in ends if sum(end - 3 < each <= end for each in logins) >= 2.7 * usual), float("nan"))
 
-    def probed(begin: float, end: float) -> list[float]:
-        # What was not answered when the load ended waited until then.
-        return [(answered or back + after) - asked for asked, answered, _ in noted["probes"] if begin <= asked < end]
+    def get_probes(start: float, end: float) -> list[float]:
+        # A probe without an answer counts as having waited until the load ended.
+        return [(answered or back + after) - sent for sent, answered, _ in records["probes"] if start <= sent < end]
 
     seconds = []
     for second in range(int(before + failing + after)):
-        start = begun + second
-        ended = Counter(outcome for _, end, _, outcome in noted["flows"] if start <= end < start + 1)
-        seconds.append({"outcomes": ended, "probe_max_ms": percentile(probed(start, start + 1), 100)})
-    probes = probed(begun, back + after)
+        start = begin + second
+        ended = Counter(outcome for _, end, _, outcome in records["flows"] if start <= end < start + 1)
+        seconds.append({"outcomes": ended, "probe_max_ms": percentile(get_probes(start, start + 1), 100)})
+    probes = get_probes(begin, back + after)
     return {
         "seconds": seconds,
-        "fails_at": round(fails - begun, 2),
-        "resets_at": round(fails + failing / 2 - begun, 2),
-        "back_at": round(back - begun, 2),
+        "fails_at": round(fails - begin, 2),
+        "resets_at": round(fails + failing / 2 - begin, 2),
+        "back_at": round(back - begin, 2),
         "usual_rate": round(usual, 1),
-        "asked_while_failing": counted["failed"] - failed_before,
+        "calls_while_failing": counted["failed"] - failed_before,
         "first_login_after": round(next((end - back for end in logins if end > back), float("nan")), 2),
-        "at_90_percent_after": round(recovers() - back, 2),
+        "at_90_percent_after": round(find_recovery() - back, 2),
         "probe_p50_ms": percentile(probes, 50),
         "probe_p99_ms": percentile(probes, 99),
         "probe_max_ms": percentile(probes, 100),
@@ -240,13 +242,13 @@ def failing(bench: Bench) -> Figures:
 
 
 def growth(bench: Bench) -> Figures:
-    """The table of bindings with 10 thousand and with 10 million rows."""
+    """A login with 10 thousand and with 10 million bindings in the table."""
     sizes = {"small": 10_000, "large": 200_000} if bench.quick else SIZES
     measure.sql(bench.database, f"SET GLOBAL innodb_buffer_pool_size = {256 << 20 if bench.quick else 4 << 30}")
-    begun = time.monotonic()
+    begin = time.monotonic()
     for name, rows in sizes.items():
         bench.prepare_database(OURS, name, rows)
-    filling = time.monotonic() - begun
+    filling = time.monotonic() - begin
     rounds = []
     with ExitStack() as stack:
         servers = [(name, stack.enter_context(bench.serve(OURS, database=name))) for name in sizes]
@@ -265,42 +267,49 @@ def growth(bench: Bench) -> Figures:
 
 
 def bind(bench: Bench) -> Figures:
-    """First logins: a form with a password, which is dear to check on purpose, and the row that is written."""
+    """First logins: the form's password is checked, which is slow on purpose, and the binding is stored."""
     program = (
         "import time; from django.contrib.auth.hashers import check_password as check, make_password;"
-        "kept = make_password('x'); begun = time.process_time(); [check('x', kept) for _ in range(5)];"
-        "print((time.process_time() - begun) / 5)"
+        "hashed = make_password('x'); begin = time.process_time(); [check('x', hashed) for _ in range(5)];"
+        "print((time.process_time() - begin) / 5)"
     )
-    password_ms = 1000 * float(bench.run_ours(program))
     count = 16 if bench.quick else 64
-    with bench.serve(OURS) as server:
-        window = bench.use_up(server, requests=binds(server, count), clients=8)
-    cpu_ms = {whose: round(1000 * used / count, 3) for whose, used in window.cpu.items()}
-    return {
-        "binds": count,
-        "statuses": window.figures()["statuses"],
-        "binds_per_second": round(count / window.seconds, 2),
-        "cpu_ms": cpu_ms,
-        "password_ms": round(password_ms, 1),
-        "rest_ms": round(cpu_ms["server"] - password_ms, 1),
-    }
+    rounds = []
+    with ExitStack() as stack:
+        servers = [stack.enter_context(bench.serve(contestant)) for contestant in (OURS, BEFORE)]
+        for _ in range(bench.rounds):
+            password_ms = 1000 * float(bench.run_program(program))
+            figures = {}
+            for server in random.sample(servers, len(servers)):
+                window = bench.use_up(server, requests=prepare_binds(bench, server, count), clients=8)
+                cpu_ms = {process: round(1000 * used / count, 3) for process, used in window.cpu.items()}
+                figures[server.contestant.name] = {
+                    "statuses": window.figures()["statuses"],
+                    "binds_per_second": round(count / window.seconds, 2),
+                    "cpu_ms": cpu_ms,
+                    "password_ms": round(password_ms, 1),
+                    "rest_ms": round(cpu_ms["server"] - password_ms, 1),
+                }
+            rounds.append(figures)
+    return {"rounds": rounds, "titles": {each.name: each.title for each in (OURS, BEFORE)}}
 
 
-def binds(server: Server, count: int) -> list[str]:
-    """Bring new shoppers of old accounts as far as the form; return the calls that send it."""
-    shop = Shop(server.url, server.var, None)  # type: ignore[arg-type]  only its log of SMS is looked at
+def prepare_binds(bench: Bench, server: Server, count: int) -> list[str]:
+    """Bring unbound QQ accounts of existing users up to the form; return the calls that send it."""
+    shop = Shop(server.url, server.var, None)  # type: ignore[arg-type]  only its log of SMS is read
     requests = []
-    for user in random.sample(range(1, PERSONS + 1), count):
+    for user in bench.pick_persons(count):
+        mobile = str(13_000_000_000 + user)
         visitor = Visitor()
         state = parameter_of("state", visitor.get(f"{server.url}/oauth/qq/login/?next=/").headers["Location"])
-        stranger = PERSONS + 1 + secrets.randbelow(1 << 30)
-        answer = visitor.get(f"{server.url}/oauth/qq/callback/?code={new_code(stranger)}&state={state}")
+        unbound = PERSONS + 1 + secrets.randbelow(1 << 30)
+        answer = visitor.get(f"{server.url}/oauth/qq/callback/?code={new_code(unbound)}&state={state}")
         sealed = parameter_of("code", answer.headers["Location"])
         form = {
             "access_token": visitor.get(f"{server.url}/oauth/qq/users/?code={sealed}").json()["access_token"],
-            "mobile": str(13_000_000_000 + user),
+            "mobile": mobile,
             "password": PASSWORD,
-            "sms_code": shop.receive_sms_code(visitor, str(13_000_000_000 + user)),
+            "sms_code": shop.receive_sms_code(visitor, mobile),
         }
         cookie = "; ".join(f"{each.name}={each.value}" for each in visitor.cookies)
         requests.append(post("/oauth/qq/users/", form, visitor.address, cookie).decode())
@@ -308,7 +317,7 @@ def binds(server: Server, count: int) -> list[str]:
 
 
 def workers(bench: Bench) -> Figures:
-    """One worker and two, which may use every core, as may all else that runs."""
+    """One worker and two, which share all cores with everything else that runs."""
     counts = {f"ours_{count}_workers": count for count in (1, 2)}
     rounds = []
     with ExitStack() as stack:
@@ -325,27 +334,36 @@ def workers(bench: Bench) -> Figures:
 
 
 def memory(bench: Bench) -> Figures:
-    """A worker's memory as it logs more and more shoppers in."""
+    """A worker's memory as its number of logins grows."""
     milestones = (0, 1000, 2000) if bench.quick else MILESTONES
     rows = []
     with bench.serve(OURS) as server:
         done = 0
         for milestone in milestones:
             while done < milestone:
-                some = min(milestone - done, 20_000)  # as a sealed code lives two minutes
-                window = bench.use_up(server, flows=some, clients=40)
+                batch = min(milestone - done, 20_000)  # a sealed code lives two minutes
+                window = bench.use_up(server, flows=batch, clients=40)
                 assert set(window.figures()["statuses"]) == {"200"}, window.figures()["statuses"]
-                done += some
+                done += batch
             rows.append({"logins": done, **measure.memory(server.worker), "threads": measure.threads(server.worker)})
     return {"rows": rows}
 
 
 def profile(bench: Bench) -> Figures:
     """Where the CPU time of a login goes: one process, one thread, no gunicorn."""
-    bench.prepare_database(OURS)
-    program = f"from benchmarks.profiled import run; run(1000, {PERSONS})"
-    # The last line is its own, those before are the shop's audit log.
-    return {"rounds": [json.loads(bench.run_ours(program).splitlines()[-1]) for _ in range(bench.rounds)]}
+    program = f"from benchmarks.profiled import run; run({200 if bench.quick else 1000}, {PERSONS})"
+    rounds = []
+    for contestant in (OURS, BEFORE):
+        bench.prepare_database(contestant)
+    for _ in range(bench.rounds):
+        figures = {}
+        for contestant in random.sample((OURS, BEFORE), 2):
+            # The lines before the last are the shop's audit log. The build before brings its own list of parts: the
+            # same ones in the same order, under names of its own.
+            values = json.loads(bench.run_program(program, contestant).splitlines()[-1]).values()
+            figures[contestant.name] = dict(zip(("whole", *PARTS), values, strict=True))
+        rounds.append(figures)
+    return {"rounds": rounds}
 
 
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {

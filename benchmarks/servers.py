@@ -1,4 +1,4 @@
-"""Who takes part: what each needs, in a virtual environment of its own, and how it is started."""
+"""The contestants: what each needs, in a virtual environment of its own, and how its server is started."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from tests.tools.processes import ROOT
 VENVS = Path(__file__).parent / ".venvs"
 
 REQUIREMENTS = {
-    "tools": ["uvloop", "trustme"],  # the upstream and the load
-    "ours": ["-r", "requirements.txt"],
+    "tools": ["uvloop", "trustme"],  # for the upstream and the load
+    "ours": ["-r", "requirements.txt", "django-environ"],  # the last is for the build before
     "tutorial": ["Django>=5.2,<5.3", "djangorestframework", "PyJWT", "mysqlclient", "gunicorn"],
     "peer": [
         "rest-social-auth>=10",
@@ -25,7 +25,7 @@ REQUIREMENTS = {
     ],
     "bare": ["uvicorn", "uvloop", "httptools", "aiohttp", "asyncmy", "PyJWT", "redis[hiredis]"],
 }
-SHOWN = {  # whose versions a reader wants to know
+REPORTED = {  # packages whose versions are printed with the results
     "ours": ["Django", "djangorestframework", "gunicorn", "mysqlclient", "redis"],
     "peer": ["rest-social-auth", "social-auth-core", "requests"],
     "bare": ["uvicorn", "uvloop", "httptools", "aiohttp", "asyncmy"],
@@ -37,11 +37,12 @@ class Contestant:
     name: str
     title: str
     venv: str
-    kind: str  # of a Job
+    kind: str  # how the load asks for a login, see load.Job
     command: tuple[str, ...]
-    settings: str = ""  # Django's
-    places: int  # logins it works at, at once
-    calls: int  # to QQ, a login
+    settings: str = ""  # DJANGO_SETTINGS_MODULE
+    revision: str = ""  # the git commit to serve; empty: the files of this folder
+    concurrency: int  # logins that it works on at once
+    calls: int  # requests to QQ per login
     database: str = "ours"
     environ: dict[str, str] = field(default_factory=dict)
 
@@ -60,18 +61,26 @@ OURS = Contestant(
     kind="ours",
     command=("-m", "gunicorn", "-c", "python:meiduo.server", "--bind={address}", "meiduo.wsgi"),
     settings="meiduo.settings",
-    places=48,
+    concurrency=48,
     calls=1,
+)
+# The last commit before the modules of apps/oauth were rebuilt.
+BEFORE = replace(
+    OURS,
+    name="before",
+    title="the build before",
+    revision="5a8a60d8e123e41acda244d872e1ede773525f22",
+    database="build_before",  # BEFORE is a word of SQL
 )
 OURS_128 = replace(
     OURS,
     name="ours_128",
     title="ours, 128 threads",
     command=(*OURS.command, "--threads=128"),
-    places=96,
-    environ={"QQ_MAX_CONNECTIONS": "96"},
+    concurrency=96,
+    environ={"QQ_MAX_CONCURRENCY": "96"},
 )
-# Both with more threads than gunicorn gives by itself: one at a time, they would wait most of the time.
+# Both get more threads than gunicorn's default of one, with which they would mostly wait.
 TUTORIAL = Contestant(
     name="tutorial",
     title="the tutorial's way",
@@ -79,7 +88,7 @@ TUTORIAL = Contestant(
     kind="tutorial",
     command=(*GUNICORN, "--threads=32", WSGI),
     settings="benchmarks.contestants.tutorial.settings",
-    places=32,
+    concurrency=32,
     calls=2,
     database="tutorial",
 )
@@ -90,7 +99,7 @@ PEER = Contestant(
     kind="peer",
     command=(*GUNICORN, "--threads=32", WSGI),
     settings="benchmarks.contestants.peer.settings",
-    places=32,
+    concurrency=32,
     calls=3,
     database="peer",
 )
@@ -100,9 +109,10 @@ BARE = Contestant(
     venv="bare",
     kind="tutorial",
     command=(*ASGI, "--no-access-log", "--log-level=warning", "--backlog=2048"),
-    places=1000,
+    concurrency=1000,
     calls=1,
 )
+MIGRATED_BY = {each.database: each for each in (OURS, BEFORE, TUTORIAL, PEER)}
 
 
 def bare_with_redis(trips: int) -> Contestant:
@@ -114,24 +124,40 @@ def python_of(venv: str) -> str:
 
 
 def install() -> None:
-    """Make the virtual environments, and again what has changed."""
+    """Create the virtual environments, and recreate those whose requirements have changed."""
     for name, requirements in REQUIREMENTS.items():
         wanted = f"{sys.version}\n{requirements}\n{(ROOT / 'meiduo/requirements.txt').read_text()}"
         note = VENVS / name / "installed"
         if note.exists() and note.read_text() == wanted:
             continue
-        print(f"Installing what {name} needs", flush=True)
+        print(f"Installing the packages of {name}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", VENVS / name], check=True)
         pip = [python_of(name), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *requirements], cwd=ROOT, check=True)
         note.write_text(wanted)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what the figures hang on."""
+def extract(revision: str, folder: Path) -> None:
+    """Write the files of a git commit to a new folder."""
+    folder.mkdir()
+    archive = folder.with_suffix(".tar")
+    done = subprocess.run(
+        ["git", "archive", f"--output={archive}", revision],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stderr}The build before is read from git: the whole history must be there."
+    subprocess.run(["tar", "-xf", archive, "-C", folder], check=True)
+
+
+def get_versions() -> dict[str, str]:
+    """Return the versions of the packages that the results depend on."""
     found = {}
-    for venv, names in SHOWN.items():
-        ask = "import sys, importlib.metadata as m; print(*map(m.version, sys.argv[1:]))"
-        told = subprocess.run([python_of(venv), "-c", ask, *names], capture_output=True, encoding="utf-8", check=True)
-        found |= dict(zip(names, told.stdout.split(), strict=True))
+    for venv, names in REPORTED.items():
+        program = "import sys, importlib.metadata as m; print(*map(m.version, sys.argv[1:]))"
+        command = [python_of(venv), "-c", program, *names]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+        found |= dict(zip(names, done.stdout.split(), strict=True))
     return found

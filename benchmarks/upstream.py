@@ -1,12 +1,11 @@
-"""A graph.qq.com for benchmarks: as lean as asyncio allows, and without memory, so that it is no contestant's limit.
+"""A fast graph.qq.com for benchmarks. It keeps no state, so it never limits a contestant.
 
-It answers as the stand-in does (tests/test_benchmarks.py compares them). Who a code is for stands in the code itself:
-its first 8 hex digits are a person's number, whose openid is UPPER(MD5(number)), as SQL can make it too. The rest of
-its 32 makes it one of its kind.
+It answers like the stand-in; tests/tools/test_benchmarks.py compares them. The first 8 hex digits of a code are the
+number of a person, whose openid is UPPER(MD5(number)), as SQL can compute too. The other 24 digits make it unique.
 
-`python -m benchmarks.upstream --ca-file FILE` writes the certificate of its own authority there, then a line with its
-two ports: that of QQ, spoken to over TLS, and a plain one to control it by: `GET /` tells what has been counted,
-`PUT /` takes any of Behaviour's fields as JSON.
+`python -m benchmarks.upstream --ca-file FILE` writes the certificate of its own authority to the file, then prints its
+two ports. The first is QQ, over TLS. The second is plain HTTP and controls it: `GET /` returns the counters, and
+`PUT /` takes fields of Behaviour as JSON.
 """
 
 import argparse
@@ -24,9 +23,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 CLIENT_ID = "101000001"
-CLIENT_SECRET = "a key that is none"
+CLIENT_SECRET = "not a real key"
 GATEWAY_PAGE = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
-# As long as the real one, with the names it has.
+# As long as the real answer, with the same names.
 USER_INFO = {
     "ret": 0,
     "msg": "",
@@ -56,7 +55,7 @@ USER_INFO = {
 @dataclass
 class Behaviour:
     delay: float = 0  # seconds before each answer
-    failing: str = ""  # "502", "reset": what becomes of each call
+    failing: str = ""  # "502" or "reset": how each call fails
 
 
 @dataclass
@@ -82,7 +81,7 @@ def openid_in(code: str) -> str:
 
 
 class Connection(asyncio.Protocol):
-    """Plain HTTP/1.1 with a Content-Length, one call after the other."""
+    """HTTP/1.1 with Content-Length, one call at a time."""
 
     def __init__(self, answer: Callable[["Connection", str, str, bytes], None]) -> None:
         self.answer = answer
@@ -138,30 +137,30 @@ class Upstream:
             send = connection.reset if self.behaviour.failing == "reset" else lambda: gateway_page(connection)
         else:
             answer = call(dict(parse_qsl(body.decode() if method == "POST" else query))).encode()
-            send = lambda: connection.send(answer)  # noqa: E731  what is done now or after the delay
+            send = lambda: connection.send(answer)  # noqa: E731  called now or after the delay
         if self.behaviour.delay:
             asyncio.get_running_loop().call_later(self.behaviour.delay, send)
         else:
             send()
 
-    def token(self, asked: dict[str, str]) -> str:
+    def token(self, query: dict[str, str]) -> str:
         answer = {
-            "access_token": new_code(int(asked["code"][:8], 16)),
+            "access_token": new_code(int(query["code"][:8], 16)),
             "expires_in": "5184000",
             "refresh_token": secrets.token_hex(16).upper(),
         }
-        if asked.get("need_openid") == "1":
-            answer["openid"] = openid_in(asked["code"])
-        if asked.get("fmt") == "json":
+        if query.get("need_openid") == "1":
+            answer["openid"] = openid_in(query["code"])
+        if query.get("fmt") == "json":
             return json.dumps(answer, separators=(",", ":"))
         return "&".join(f"{name}={value}" for name, value in answer.items())
 
-    def me(self, asked: dict[str, str]) -> str:
-        answer = {"client_id": CLIENT_ID, "openid": openid_in(asked["access_token"])}
+    def me(self, query: dict[str, str]) -> str:
+        answer = {"client_id": CLIENT_ID, "openid": openid_in(query["access_token"])}
         text = json.dumps(answer, separators=(",", ":"))
-        return text if asked.get("fmt") == "json" else f"callback( {text} );\n"
+        return text if query.get("fmt") == "json" else f"callback( {text} );\n"
 
-    def get_user_info(self, asked: dict[str, str]) -> str:
+    def get_user_info(self, query: dict[str, str]) -> str:
         return json.dumps(USER_INFO, ensure_ascii=False, indent=4)
 
     def control(self, connection: Connection, method: str, target: str, body: bytes) -> None:
@@ -177,9 +176,9 @@ def gateway_page(connection: Connection) -> None:
 
 
 async def serve(ca_file: Path) -> None:
-    import trustme  # here, as who wants but the names above has no need of it
+    import trustme  # here: modules that import only the names above need not install it
 
-    # RSA as QQ has it, which costs who checks it less than the elliptic curves do.
+    # RSA like QQ: it is cheaper to verify than elliptic curves.
     authority = trustme.CA(key_type=trustme.KeyType.RSA)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(context)
@@ -199,7 +198,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         import uvloop
-    except ImportError:  # slower, and good enough for the test
+    except ImportError:  # slower, but fast enough for the test
         asyncio.run(serve(arguments.ca_file))
     else:
         uvloop.run(serve(arguments.ca_file))

@@ -21,7 +21,7 @@ class KeptConnectionClient(redis.RedisCacheClient):
             self.kept, self.pid = self._client(connection_pool=pool, single_connection_client=True), os.getpid()
         return self.kept
 
-    def getdel(self, key):
+    def get_and_delete(self, key):
         value = self.get_client(key, write=True).getdel(key)
         return None if value is None else self._serializer.loads(value)
 
@@ -33,6 +33,9 @@ class RedisCache(redis.RedisCache):
         super().__init__(server, params)
         self._class = KeptConnectionClient
 
-    def getdel(self, key, version=None):
+    def validate_key(self, key):
+        """Accept any key. Django's check, which reads each character, is for memcached."""
+
+    def get_and_delete(self, key, version=None):
         """Return the value and delete it; None if there is none. Of several callers at once, one gets the value."""
-        return self._cache.getdel(self.make_and_validate_key(key, version))
+        return self._cache.get_and_delete(self.make_and_validate_key(key, version))

@@ -24,6 +24,8 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def clean(text: str) -> str:
     """Return the text without queries, whole mobile numbers and anything that looks like a token."""
     text = QUERY.sub("", text)
+    if len(text) < 11:  # shorter than a mobile number and than any token
+        return text
     text = JWT.sub("***", text)
     text = WORD.sub(lambda word: "***" if is_random(word[0]) else word[0], text)
     text = QQ_VALUE.sub("***", text)

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from apps.oauth.errors import get_message
 from apps.oauth.exception_handler import json_error
 
-from . import recovery  # noqa: F401  connects its receiver
+from . import unbind_on_reset  # noqa: F401  connects its receiver
 
 urlpatterns = [
     path("oauth/qq/", include("apps.oauth.urls")),

@@ -1,7 +1,11 @@
 """The lock of an account after wrong passwords: one policy for every form of the shop that asks for one.
 
 Five wrong passwords within five minutes, or ten within a day, lock the account for one minute. Each further lock lasts
-twice as long, up to an hour. Whoever keeps guessing gets a few guesses an hour; the owner waits a minute at first.
+twice as long, up to an hour. An attacker gets a few guesses an hour; the owner waits a minute at first.
+
+Keys: `<account>` holds (epoch, locks). `<account>:<epoch>:<locks>` counts the failures since that lock; with `:slow` it
+counts those of the day, with `:locked` it holds the end of the lock. A new epoch abandons all counters: deleting them
+would race.
 """
 
 import secrets
@@ -26,7 +30,7 @@ REMEMBERED = 24 * 3600  # seconds: how long a lock makes the next one longer
 
 @contextmanager
 def password_attempt(request: HttpRequest | Request, account_key: str) -> Iterator[None]:
-    """Let the block compare a password of the account. A block that ends without an error forgets all failures.
+    """Run one password check of the account in the block. A block that ends without an error forgets all failures.
 
     Raises RateLimited while the account is locked, or if this attempt is one too many.
     """

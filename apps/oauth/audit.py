@@ -28,7 +28,7 @@ class Event:
 
     START = "start"  # a browser went to QQ
     CALLBACK = "callback"  # a browser came back from QQ
-    QQ = "qq"  # QQ did not name a person
+    QQ = "qq"  # QQ did not name a user
     LOGIN = "login"  # a bound user logged in, or a code was refused
     BIND_TOKEN = "bind_token"  # noqa: S105  # an unbound user got the form
     BIND = "bind"  # the form was sent
@@ -57,9 +57,10 @@ def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
         error = to_api_error(exc)
         assert error is not None
         reason = error.reason if isinstance(error, QQLoginError) else get_code(error)
-        record(request, event, "refused", reason=reason, field=next(iter(get_fields(error)), None), **step.fields)
+        field = next(iter(get_fields(error)), None)
+        record(request, event, "refused", **{**step.fields, "reason": reason, "field": field})
         raise
-    record(request, step.event, **step.fields)
+    record(request, step.event, **step.fields)  # the block may have changed the event, to bind_token
 
 
 def record(request: HttpRequest | Request, event: str, outcome: str = "ok", **fields: Any) -> None:
@@ -89,5 +90,5 @@ def get_request_id(request: HttpRequest | Request) -> str:
 
 
 def hash_openid(openid: str) -> str:
-    """Return 12 hex digits that identify a person in the log, and lead to nobody without SECRET_KEY."""
+    """Return 12 hex digits that identify a user in the log. Only SECRET_KEY connects them to an openid."""
     return salted_hmac("qq-login.audit", openid, algorithm="sha256").hexdigest()[:12]

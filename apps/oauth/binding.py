@@ -25,7 +25,7 @@ DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rol
 @dataclass(frozen=True)
 class Bound:
     user: AbstractBaseUser
-    is_repeat: bool  # the form had bound it before; the first answer was lost
+    is_repeat: bool  # the same form has bound it before, and the answer was lost
 
 
 class AlreadyBound(Exception):
@@ -48,13 +48,13 @@ def bind(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> B
 
 
 def refuse_by_account(user: AbstractBaseUser, status: int | None = None) -> None:
-    """Raise account_refused for accounts that QQ must not open: disabled ones, and those that run the shop."""
+    """Raise account_refused for accounts that QQ must not open: disabled ones and staff."""
     if not user.is_active or getattr(user, "is_staff", False) or getattr(user, "is_superuser", False):
         raise QQLoginError("account_refused", status=status)
 
 
 def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> AbstractBaseUser:
-    # Both are counted before the form is checked, so that no two attempts count as one.
+    # Count address and flow before the form is checked, so that simultaneous attempts are limited too.
     failure = get_rate_limit("qq_bind_failed").hit(request)
     if flow.store.count_bind_attempt() > MAX_ATTEMPTS:
         raise QQLoginError("bind_tries")
@@ -63,7 +63,7 @@ def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity)
     try:
         serializer.is_valid(raise_exception=True)
         user = _save_with_retry(serializer, flow, identity, request.data)
-    except Throttled:  # by a limit of the shop's own: nothing was tried
+    except (Throttled, AlreadyBound):  # a limit of the shop's own, or the same form sent twice: no failed try
         flow.store.refund_bind_attempt()
         failure.refund()
         raise
@@ -76,26 +76,27 @@ def _save_with_retry(serializer: BaseSerializer[Any], flow: Flow, identity: QQId
     """Save account and binding; once more if a deadlock rolled them back. Raises AlreadyBound."""
     instance = serializer.instance
     try:
-        try:
-            return _save(serializer, flow, identity, form)
-        except OperationalError as exc:
-            if exc.args[:1] != (DEADLOCK,):
-                raise
-        serializer.instance = instance  # otherwise DRF would update the account that was rolled back
         return _save(serializer, flow, identity, form)
-    except IntegrityError:
-        if not OAuthQQUser.objects.using(_get_database()).filter(openid=identity.openid).exists():
-            raise  # a clash in the shop's own save(), not over the openid
-        raise AlreadyBound from None
+    except OperationalError as exc:
+        if exc.args[:1] != (DEADLOCK,):
+            raise
+    serializer.instance = instance  # otherwise DRF would update the account that was rolled back
+    return _save(serializer, flow, identity, form)
 
 
 def _save(serializer: BaseSerializer[Any], flow: Flow, identity: QQIdentity, form: Any) -> AbstractBaseUser:
-    with transaction.atomic(_get_database()):
-        user: AbstractBaseUser = serializer.save()
-        refuse_by_account(user, status=400)  # old pages show a message at this status only
-        OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
-        # Inside the transaction: if the process dies right after the commit, the repeat must find this note.
-        flow.store.save_binding(form, user.pk)
+    database = _get_database()
+    try:
+        with transaction.atomic(database):
+            user: AbstractBaseUser = serializer.save()
+            refuse_by_account(user, status=400)  # old pages show a message at this status only
+            OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
+            # Inside the transaction: if the process dies right after the commit, the repeat must find this note.
+            flow.store.save_binding(form, user.pk)
+    except IntegrityError:
+        if not OAuthQQUser.objects.using(database).filter(openid=identity.openid).exists():
+            raise  # a clash in the shop's own save(), not over the openid
+        raise AlreadyBound from None
     return user
 
 

@@ -35,7 +35,10 @@ CACHE_ERRORS = _import_cache_errors()
 
 
 class cache_guard:
-    """Context manager around calls of a cache client: its errors become CacheUnavailable."""
+    """Context manager around calls of a cache client: its errors become CacheUnavailable.
+
+    A class because every cache call enters it, and a generator costs more.
+    """
 
     def __enter__(self) -> None:
         pass
@@ -66,9 +69,9 @@ def add(key: str, value: Any, seconds: float) -> bool:
 def pop(key: str) -> Any:
     """Return the value and delete it: of several callers at once, one gets it and the others None."""
     with cache_guard():
-        getdel = getattr(cache, "getdel", None)  # one round trip; Django's own caches have no such method
-        if getdel is not None:
-            return getdel(key)
+        get_and_delete = getattr(cache, "get_and_delete", None)  # one round trip, where the cache class has it
+        if get_and_delete is not None:
+            return get_and_delete(key)
         value = cache.get(key)
         return value if value is not None and cache.delete(key) else None
 
@@ -88,11 +91,12 @@ def increment(key: str, seconds: float) -> int:
                     if count <= 1:  # refunded to zero, or created by Django's Redis cache without an expiry
                         cache.touch(key, seconds)
                     return max(count, 1)
-        raise ConnectionError("the cache does not count")  # a client that swallows its errors refuses every call
+        raise ConnectionError("the cache does not count")  # the client hides its errors, so nothing is counted
 
 
 def decrement(key: str) -> None:
     """Take one from a counter, if it still exists."""
     with cache_guard(), suppress(ValueError):  # it has expired
-        if cache.decr(key) < 0:
+        count = cache.decr(key)
+        if count is not None and count < 0:  # None: the client hides its errors
             cache.delete(key)  # it expired just now, and Django's Redis cache created one without an expiry

@@ -1,4 +1,4 @@
-"""Every error the API answers: its code, its status, and its sentence for the shopper."""
+"""Every error the API answers: its code, its status, and its sentence for the user."""
 
 import math
 
@@ -7,7 +7,7 @@ from rest_framework.exceptions import APIException
 
 from .language import translate
 
-# code: (status, sentence). The sentence says what happened and what the shopper does next.
+# code: (status, sentence). The sentence says what happened and what the user does next.
 ERRORS = {
     "code_missing": (400, _("没有收到 QQ 的登录凭证，请在这个浏览器里再点一次 QQ 登录。")),
     "code_invalid": (400, _("登录链接已失效，请在这个浏览器里再点一次 QQ 登录。")),
@@ -41,7 +41,7 @@ class QQLoginError(APIException):
         `status`: an HTTP status other than the table's. `wait`: seconds until the same call is worth another try.
         `reason`: what the audit log says in place of the code.
         """
-        super().__init__(code=code)
+        super().__init__(get_message(code), code)
         self.code = code
         self.status_code = status or ERRORS[code][0]
         self.wait = wait

@@ -5,23 +5,14 @@ from typing import Any
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.http import Http404, JsonResponse, UnreadablePostError
-from rest_framework.exceptions import (
-    APIException,
-    AuthenticationFailed,
-    NotAuthenticated,
-    NotFound,
-    ParseError,
-    PermissionDenied,
-    Throttled,
-    ValidationError,
-)
+from rest_framework.exceptions import APIException, NotFound, ParseError, PermissionDenied, ValidationError
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
-from .errors import BodyTooLarge, QQLoginError, get_message, get_retry_after
+from .errors import ERRORS, BodyTooLarge, QQLoginError, get_message, get_retry_after
 
-# What a view answers as an error. Anything else is a bug, which must stay visible.
+# Exceptions that become an error response. Anything else is a bug, which must stay visible.
 API_ERRORS = (
     APIException,
     Http404,
@@ -31,12 +22,11 @@ API_ERRORS = (
     UnreadablePostError,  # the client has hung up
 )
 
-# The codes of DRF's own errors; every other one is "invalid".
-DRF_CODES: dict[type[APIException], str] = {
-    NotAuthenticated: "not_authenticated",
-    AuthenticationFailed: "not_authenticated",
-    NotFound: "not_found",
-    Throttled: "throttled",
+# DRF's own codes that pages know beside those of ERRORS. Every other one becomes "invalid".
+DRF_CODES = {
+    "not_authenticated": "not_authenticated",
+    "authentication_failed": "not_authenticated",
+    "not_found": "not_found",
 }
 
 
@@ -48,7 +38,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     set_rollback()
     code = get_code(error)
     fields = get_fields(error)
-    message = get_message(code) if isinstance(error, (QQLoginError, Throttled)) else _find_message(error.detail)
+    # DRF's sentence is in English and names the seconds. A host's Throttled with an `error_code` has its own sentence.
+    message = get_message(code) if code == "throttled" else _find_message(error.detail)
     headers = get_retry_after(error)
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
@@ -74,7 +65,8 @@ def get_code(error: APIException) -> str:
     if isinstance(error, QQLoginError):
         return error.code
     own_code: str | None = getattr(error, "error_code", None)
-    return own_code or next((code for kind, code in DRF_CODES.items() if isinstance(error, kind)), "invalid")
+    default: str = error.default_code
+    return own_code or DRF_CODES.get(default) or (default if default in ERRORS else "invalid")
 
 
 def get_fields(error: APIException) -> dict[str, Any]:

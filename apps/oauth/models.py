@@ -27,19 +27,20 @@ class OAuthQQUser(models.Model):
 
 
 def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | None:
-    """Return the user that the openid is bound to. By default, `database` is the alias the shop reads users from."""
+    """Return the user that the openid is bound to. `database`: an alias; by default the one for reading users."""
     manager = get_user_model()._base_manager
     database = database or manager.db
     user: AbstractBaseUser
-    for user in manager.using(database).raw(_compile_lookup(database), [openid]):
-        if user._bound_openid == openid:  # type: ignore[attr-defined]  # MySQL ignores case in a column we did not make
+    for user in manager.raw(_compile_lookup(database), [openid], using=database):
+        # Compared again: MySQL ignores case in a column that we did not make. Popped: it is none of the user's data.
+        if user.__dict__.pop("_bound_openid") == openid:
             return user
     return None
 
 
 @cache
 def _compile_lookup(database: str) -> str:
-    """Return the SQL that selects the users bound to an openid, and that openid.
+    """Return the SQL that selects the users bound to an openid, with the stored openid as `_bound_openid`.
 
     Compiled once, because compiling takes longer than running the query. The SQL names each column, so unknown columns
     of the user table are not read.

@@ -33,7 +33,7 @@ class StrictJSONParser(JSONParser):
 
 
 class JSONOnlyNegotiation(DefaultContentNegotiation):
-    """Answer in JSON whatever Accept says: a picture's request gets no 406, and a long header is not parsed."""
+    """Answer in JSON whatever Accept says: an <img> request gets no 406, and a long header is not parsed."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type

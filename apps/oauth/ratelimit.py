@@ -74,13 +74,13 @@ class RateLimit:
             cache.set(f"{key}:ends", time.time() + self.seconds, self.seconds)
         if count > self.maximum:
             record(request, Event.LIMIT, "refused", limit=self.name)
-            left = cache.get(f"{key}:ends", float("inf")) - time.time()
-            raise RateLimited(min(left, self.seconds), self.name)
+            remaining = cache.get(f"{key}:ends", float("inf")) - time.time()
+            raise RateLimited(min(remaining, self.seconds), self.name)
         return Hit(key)
 
     @contextmanager
     def count_failures(self, request: HttpRequest | Request, subject: str | None = None) -> Iterator[None]:
-        """Count what the block tries, and refund it unless the block raises."""
+        """Count a try before the block runs, and refund it if the block succeeds."""
         hit = self.hit(request, subject)
         yield
         hit.refund()
@@ -100,7 +100,7 @@ def get_rate_limit(scope: str) -> RateLimit:
 
 
 def hit_all(request: HttpRequest | Request, *limits: tuple[RateLimit, str | None]) -> None:
-    """Hit several limits, each with its subject; the one that refuses leaves the others uncounted."""
+    """Hit several limits, each with its subject. If one refuses, refund those already counted."""
     hits = []
     try:
         for limit, subject in limits:

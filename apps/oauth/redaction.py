@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 
 
 def redact_request(request: HttpRequest) -> None:
-    """Redact the request so that no error report contains secrets: neither the query nor cookies nor tokens."""
+    """Redact the request so that no error report contains secrets: query, cookies, Authorization and Referer."""
     request.GET = QueryDict()
     request.COOKIES = {}
     for name in ("HTTP_COOKIE", "HTTP_AUTHORIZATION", "HTTP_REFERER"):

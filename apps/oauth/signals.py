@@ -1,6 +1,7 @@
 """What a shop may listen to.
 
-The first two carry `request`, `user` and `response`, which has not left yet.
+The first two carry `request`, `user` and `response`, which is not sent yet. qq_bound is sent at most once: if the
+process dies between the commit and the answer, the repeated form sends only qq_logged_in.
 """
 
 from django.dispatch import Signal

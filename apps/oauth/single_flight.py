@@ -1,4 +1,4 @@
-"""QQ is asked once per flow, however often and at however many workers the page asks us."""
+"""QQ is asked once per flow, even if several workers get the page's call."""
 
 import logging
 import time
@@ -22,19 +22,16 @@ from .qq import (
     QQIdentity,
     QQMisconfigured,
     QQRejected,
-    QQUnavailable,
 )
 from .ratelimit import RateLimit
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL = 0.05  # seconds between two looks of a follower
+POLL_INTERVAL = 0.05  # seconds between two cache reads of a follower
 
-ERROR_CODES: dict[type[QQError], str] = {
+ERROR_CODES: dict[type[QQError], str] = {  # every other one: qq_unavailable
     QQMisconfigured: "qq_misconfigured",
     QQRejected: "qq_rejected",
-    QQForeignToken: "qq_unavailable",
-    QQUnavailable: "qq_unavailable",
 }
 
 
@@ -54,11 +51,11 @@ def make_client() -> OAuthQQ:
 _make_client = cache(OAuthQQ)
 
 
-def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit: RateLimit) -> QQIdentity:
-    """Return the user that QQ names for a flow.
+def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit: RateLimit | None) -> QQIdentity:
+    """Return the identity that QQ gives for a flow's code.
 
-    `code`: QQ's code where the page brings it itself (direct mode); None to take the one that callback/ kept.
-    `rate_limit` counts each call that brings nothing new to QQ, except the flow's first rejection.
+    `code`: QQ's code if the page sent it itself (direct mode); None to take the one that callback/ kept.
+    `rate_limit` counts every call except the one that leads and the flow's first qq_busy. None: all are counted.
     Raises QQLoginError, RateLimited and CacheUnavailable.
     """
     outcome = _SingleFlight(request, flow, rate_limit).resolve(code)
@@ -72,7 +69,7 @@ def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit:
 class _SingleFlight:
     """One call of users/: it leads (asks QQ), follows (waits for the leader) or replays (QQ has answered)."""
 
-    def __init__(self, request: Request, flow: Flow, rate_limit: RateLimit) -> None:
+    def __init__(self, request: Request, flow: Flow, rate_limit: RateLimit | None) -> None:
         self.request = request
         self.flow = flow
         self.store = flow.store
@@ -82,26 +79,19 @@ class _SingleFlight:
     def resolve(self, code: str | None) -> Outcome:
         """Return what QQ said about the flow, asking it if no call has."""
         try:
-            # The slot comes first: once popped, a code must go to QQ.
+            # Take the slot before the code: a popped code cannot be put back.
             with self.client.exchange() as exchange:
                 fresh_code = self.store.pop_code() if code is None else self.claim(code)
                 if fresh_code is not None:
                     return self.lead(exchange, fresh_code)
-        except QQBusy as exc:
-            outcome = self.store.get_outcome()
-            if outcome is not None or not self.store.mark_rejected():
-                self.rate_limit.hit(self.request)
-            if outcome is None:
-                raise self.reject(self.client.reserve()) from exc
-            return outcome
-        except QQCircuitOpen as exc:
-            self.rate_limit.hit(self.request)
-            outcome = self.store.get_outcome()
-            if outcome is None:
-                raise QQLoginError("qq_unavailable") from exc
-            return outcome
-        self.rate_limit.hit(self.request)
+        except (QQBusy, QQCircuitOpen) as exc:
+            return self.replay(exc)
+        self.count()
         return self.store.get_outcome() or self.follow()
+
+    def count(self) -> None:
+        if self.rate_limit is not None:
+            self.rate_limit.hit(self.request)
 
     def claim(self, code: str) -> str | None:
         """Return the code if this call leads with it, None if another call of this flow does."""
@@ -120,13 +110,25 @@ class _SingleFlight:
             reason = type(exc).__name__
             logger.log(level, "QQ did not name a user: %s: %s", reason, exc)
             record(self.request, Event.QQ, "alarm" if is_alarm else "refused", reason=reason, number=exc.number)
-            outcome = Outcome(error=ERROR_CODES[type(exc)])
+            outcome = Outcome(error=ERROR_CODES.get(type(exc), "qq_unavailable"))
         self.store.save_outcome(outcome)
         return outcome
 
+    def replay(self, refusal: QQBusy | QQCircuitOpen) -> Outcome:
+        """Return the outcome, for which QQ need not be called; raise QQLoginError if there is none yet."""
+        outcome = self.store.get_outcome()
+        is_first_rejection = outcome is None and isinstance(refusal, QQBusy) and self.store.mark_rejected()
+        if not is_first_rejection:
+            self.count()
+        if outcome is not None:
+            return outcome
+        if isinstance(refusal, QQBusy):
+            raise self.make_busy_error(self.client.reserve()) from refusal
+        raise QQLoginError("qq_unavailable") from refusal
+
     def follow(self) -> Outcome:
         """Wait until the leader has QQ's answer, but no longer than a leader may take."""
-        if self.store.get_redeemed_query() is None:
+        if not self.store.is_state_redeemed():
             raise QQLoginError("code_invalid")  # the cache has lost the flow: there is no leader
         try:
             with self.client.follower_slot():
@@ -137,10 +139,10 @@ class _SingleFlight:
                         return outcome
                     time.sleep(POLL_INTERVAL)
         except QQBusy as exc:
-            raise self.reject(1) from exc
+            raise self.make_busy_error(1) from exc
         return self.store.settle_outcome(Outcome(error="qq_unavailable"))  # the leader's worker has died
 
-    def reject(self, wait: float) -> QQLoginError:
+    def make_busy_error(self, wait: float) -> QQLoginError:
         """Return the error for a call that found no slot: the page repeats it after `wait` seconds."""
-        # Without the cookie the sealed code must still be alive by then.
+        # Without the cookie the sealed code is too short-lived for a longer wait.
         return QQLoginError("qq_busy", wait=wait if self.flow.key else min(wait, COOKIELESS_SEALED_CODE - 10))

@@ -1,4 +1,4 @@
-"""The rules of what comes in: `next`, query parameters, the bind token, the page that calls."""
+"""The rules of what comes in: `next`, query parameters, the bind token, the origin of a call."""
 
 import re
 import unicodedata
@@ -15,7 +15,7 @@ from .conf import conf
 from .errors import QQLoginError
 from .language import translate
 
-MAX_NEXT = 512  # bytes, percent-encoded: ten cookies that each hold one must fit into a request's headers
+MAX_NEXT = 512  # bytes, percent-encoded: ten flow cookies, each with one, must fit into a request's headers
 NEXT_SAFE = "/?:@=,;"  # left raw in the page's `state`: old pages undo only decodeURI()
 
 STATE = re.compile(r"[A-Za-z0-9_-]{43}")  # secrets.token_urlsafe(32)
@@ -40,7 +40,7 @@ def clean_next(value: str, page: str) -> str:
 
     Pages decode what they get once, twice or not at all, so it must be a path each way.
     """
-    if len(value) > 4 * MAX_NEXT:
+    if len(value) > 4 * MAX_NEXT:  # before any work is done on it
         return "/"
     try:
         url = urlsplit(value)
@@ -62,13 +62,13 @@ def get_origin(url: SplitResult) -> tuple[str, str | None, int | None]:
 
 
 def refuse_other_origins(request: Request) -> None:
-    """Raise PermissionDenied for a call that a browser makes for a page of an origin other than the shop's.
+    """Raise PermissionDenied for a cross-origin call: by a page that is neither the shop's nor the API's own.
 
     Call it before the call is counted: otherwise any page could use up the limits of its visitor's address.
     """
     origin = request.META.get("HTTP_ORIGIN")  # absent: no browser, or a page of the API's own origin
     try:
-        ours = (get_origin(urlsplit(url)) for url in (conf.CALLBACK_PAGE, conf.REDIRECT_URI))
+        ours = {get_origin(urlsplit(url)) for url in (conf.CALLBACK_PAGE, conf.REDIRECT_URI) if url}
         is_ours = origin is None or get_origin(urlsplit(origin)) in ours
     except ValueError:
         is_ours = False

@@ -3,7 +3,7 @@
 A shop sends them through its provider: the setting `SMS_BACKEND` is the dotted path of a function that gets `mobile`
 (11 digits), `code` (6 digits) and `minutes` (the code's lifetime, for the text). The function returns once the provider
 has accepted the message and raises `SMSError` if the provider has not. It should give up within a few seconds, as a
-shopper is waiting, and must not log the code.
+user is waiting, and must not log the code.
 """
 
 import secrets
@@ -17,6 +17,7 @@ from rest_framework.exceptions import APIException
 
 from apps.oauth import cache
 from apps.oauth.audit import record
+from apps.oauth.flow.lifetimes import BIND_TOKEN
 from apps.oauth.ratelimit import RateLimit, RateLimited, hit_all
 
 from .events import Event
@@ -24,7 +25,7 @@ from .limits import DAY, HOUR, MINUTE
 
 LIFETIME = 300  # seconds: a message may take minutes to arrive
 MAX_TRIES = 5  # wrong guesses at one code, of a million possible codes
-PROOF_LIFETIME = 600  # seconds: as long as the form of one login is valid
+PROOF_LIFETIME = BIND_TOKEN  # seconds: as long as the form of one login is valid
 
 ADDRESS_HOUR = RateLimit("sms_address_hour", 20, HOUR)
 ADDRESS_DAY = RateLimit("sms_address_day", 100, DAY)

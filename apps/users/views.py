@@ -12,6 +12,7 @@ from apps.oauth.redaction import mask_mobile
 from . import image_codes, sms
 from .events import Event
 from .limits import COUNT, IMAGE_CODE, IMAGE_CODE_TRIED, LOGIN
+from .mobiles import is_mobile
 from .models import User
 from .serializers import (
     LoginSerializer,
@@ -35,7 +36,9 @@ def validate(serializer_class, data, request):
 
 def get_masked_mobile(form, field="mobile"):
     """Return the mobile number in a field of the form, masked for the audit log; None if there is none."""
-    return mask_mobile(form.get(field)) if isinstance(form, dict) else None
+    value = form.get(field) if isinstance(form, dict) else None
+    # Other text of 11 digits may be a password typed into the wrong field.
+    return mask_mobile(value) if isinstance(value, str) and is_mobile(value) else None
 
 
 class ShopView(APIView):

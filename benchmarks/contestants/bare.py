@@ -1,7 +1,7 @@
 """The least a login can be in Python: one call to QQ, one look-up, one token; no framework, no checks, no log.
 
-BARE_REDIS_TRIPS adds as many round trips to Redis as our login makes, to tell what the promise costs that a code works
-once and in one browser.
+BARE_REDIS_TRIPS adds as many round trips to Redis as our login makes. They show the cost of the guarantee that a code
+works once and in one browser only.
 """
 
 import json
@@ -18,7 +18,7 @@ import redis.asyncio
 KEY = os.environ["SECRET_KEY"]
 TRIPS = int(os.environ.get("BARE_REDIS_TRIPS", 0))
 URL = os.environ["QQ_API_URL"] + "/oauth2.0/token?"
-ASKED = {
+QUERY = {
     "grant_type": "authorization_code",
     "client_id": os.environ["QQ_CLIENT_ID"],
     "client_secret": os.environ["QQ_CLIENT_SECRET"],
@@ -33,7 +33,7 @@ async def login(code):
     for trip in range(TRIPS):
         key = f"{code}:{trip // 2}"
         await (cache.get(key) if trip % 2 else cache.set(key, 1, nx=True, ex=600))
-    async with qq.get(URL + urlencode({**ASKED, "code": code})) as response:
+    async with qq.get(URL + urlencode({**QUERY, "code": code})) as response:
         openid = json.loads(await response.read())["openid"]
     async with database.acquire() as connection, connection.cursor() as cursor:
         await cursor.execute(LOOK_UP, (openid,))

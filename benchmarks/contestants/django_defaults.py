@@ -1,4 +1,4 @@
-"""What `django-admin startproject` writes into a shop's settings, with MariaDB; for contestants that say no more."""
+"""The settings that `django-admin startproject` writes, with MariaDB. Two contestants extend them."""
 
 import os
 from urllib.parse import urlsplit

@@ -6,7 +6,6 @@ from threading import Barrier, Thread
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models.signals import pre_save
@@ -17,9 +16,8 @@ from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound
 from apps.users.models import User
 from apps.users.serializers import AccountSerializer
-from tests.conftest import MOBILE, PASSWORD, Browser, error_of
+from tests.conftest import MOBILE, PASSWORD, error_of
 from tests.tools.requirements import requirement
-from tests.tools.shoppers import at_once
 
 ALREADY_BOUND = (400, "already_bound")
 
@@ -156,38 +154,6 @@ def test_loser_of_a_race_for_an_openid_leaves_no_account(browser, form, shop, qq
     shop.DATABASE_ROUTERS = []
     assert stored_bindings() == {("winner", qq.openid("小明"))}
     assert User.objects.count() == 1
-
-
-@requirement("7.5")
-@pytest.mark.servers
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("passwords", [[PASSWORD], ["another horse", PASSWORD]], ids=["same", "different"])
-def test_binds_that_proved_one_new_mobile_make_one_account(clock, qq, phone, passwords):
-    browsers = [Browser(qq, REMOTE_ADDR=f"198.18.0.{number}") for number in range(4)]
-    for _ in range(5):
-        cache.clear()
-        forms = []
-        for number, browser in enumerate(browsers):
-            form = {"mobile": MOBILE, "access_token": browser.get_bind_token(f"小明 {number}")}
-            form["sms_code"] = phone.receive_code()
-            assert "password" in browser.bind({**form, "password": "password"}).json()  # too common
-            clock.shift(61)
-            forms.append({**form, "password": passwords[number % len(passwords)]})
-        answers = at_once(*(lambda call=call: bind_in_thread(*call) for call in zip(browsers, forms, strict=True)))
-        user = User.objects.get()
-        fits = [user.check_password(form["password"]) for form in forms]
-        assert [answer.status_code for answer in answers] == [200 if fit else 400 for fit in fits]
-        assert all("password" in answer.json() for answer in answers if answer.status_code == 400)
-        expected = {(user.username, qq.openid(f"小明 {number}")) for number, fit in enumerate(fits) if fit}
-        assert stored_bindings() == expected
-        user.delete()
-
-
-def bind_in_thread(browser, form):
-    try:
-        return browser.bind(form)
-    finally:
-        connection.close()
 
 
 def lock(user_id):

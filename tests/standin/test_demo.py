@@ -3,9 +3,8 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from standin.demo import end_with_parent
 from tests.tools import processes
 
-# SQLite and local memory, whatever this run uses.
+# The demo uses SQLite and local memory, even if this run has servers.
 INHERITED = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "CACHE_URL")}
 
 
@@ -30,32 +29,18 @@ def ports():
 
 @contextmanager
 def running_demo(var, ports, **environ):
-    """Start the demo in a process group of its own; at the end of the block kill what still runs."""
+    """Start the demo in a process group of its own."""
     environ = {**INHERITED, "VAR_DIR": str(var), "PORT": str(ports[0]), "QQ_PORT": str(ports[1]), **environ}
-    log = (var / "demo.log").open("w+b")
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "standin.demo"],
-        cwd=processes.ROOT,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=end_with_parent,  # also with a test run that is killed
-    )
-    demo.output = lambda: (var / "demo.log").read_text(encoding="utf-8")
-    try:
+    options = {"cwd": processes.ROOT, "env": environ, "start_new_session": True}
+    options["preexec_fn"] = end_with_parent  # also with a test run that is killed
+    log = var / f"demo-{ports[0]}.log"
+    with processes.running([sys.executable, "-m", "standin.demo"], log, **options) as demo:
+        demo.output = lambda: log.read_text(encoding="utf-8")
         yield demo
-    finally:
-        for pid in [demo.pid, *children_of(demo.pid)] if demo.poll() is None else []:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        demo.wait()
-        log.close()
 
 
 def status_of(pid):
-    """Return the state of a process and the id of its parent from /proc; (None, None) if it is gone."""
+    """Return the state and the parent of a process from /proc; (None, None) if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
@@ -72,6 +57,14 @@ def children_of(parent):
     return found
 
 
+def find_children(demo):
+    """Return the processes of a demo that is ready: the stand-in, gunicorn and its worker."""
+    processes.wait_until(lambda: demo.poll() is not None or "Ctrl-C" in demo.output(), "the demo is ready")
+    children = children_of(demo.pid)
+    assert len(children) == 3, demo.output()
+    return children
+
+
 def assert_all_ended(pids, ports):
     # In a container an orphan may stay a zombie (Z).
     processes.wait_until(lambda: all(status_of(pid)[0] in (None, "Z") for pid in pids), f"{pids} have ended", 15)
@@ -79,48 +72,33 @@ def assert_all_ended(pids, ports):
         socket.create_server((processes.HOST, port)).close()
 
 
-def wait_until_ready(demo):
-    processes.wait_until(lambda: demo.poll() is not None or "Ctrl-C" in demo.output(), "the demo is ready")
-    assert demo.poll() is None, demo.output()
-
-
-def test_demo_serves_both_servers_and_ends_with_ctrl_c(var, ports):
+def test_demo_serves_both_servers_and_names_its_files(var, ports):
     # Settings of a real application in the caller's environment are ignored.
     with running_demo(var, ports, QQ_CLIENT_ID="101999999", QQ_TIMEOUT="soon", STANDIN_PORT="none") as demo:
-        wait_until_ready(demo)
+        find_children(demo)
         url, visitor = f"http://127.0.0.1:{ports[0]}", processes.Visitor()
-        for named in (f"{url}/login.html", str(var / "captcha.log"), str(var / "sms.log")):
-            assert named in demo.output()
-        page = visitor.get(f"{url}/login.html")
-        assert (page.status, page.headers["Content-Type"]) == (200, 'text/html; charset="utf-8"')
+        named = (f"{url}/login.html", str(var / "captcha.log"), str(var / "sms.log"))
+        assert [name for name in named if name not in demo.output()] == []
+        assert visitor.get(f"{url}/login.html").status == 200
         login = visitor.get(f"{url}/oauth/qq/login/", follow=True)
         assert login.status == 200
         assert login.url.startswith(f"http://127.0.0.1:{ports[1]}/oauth2.0/show?")
-        assert_ends_by(demo, ports, [signal.SIGINT])
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT] * 2, [signal.SIGTERM]])
-def test_repeated_signals_and_sigterm_end_both_servers(var, ports, signals):
+@pytest.mark.parametrize("signals", [["SIGINT"], ["SIGINT", "SIGINT"], ["SIGTERM"]])
+def test_signals_end_both_servers(var, ports, signals):
     with running_demo(var, ports) as demo:
-        wait_until_ready(demo)
-        assert_ends_by(demo, ports, signals)
-
-
-def assert_ends_by(demo, ports, signals):
-    children = children_of(demo.pid)
-    assert len(children) == 3  # the stand-in, gunicorn and its worker
-    for each in signals:
-        os.killpg(demo.pid, each)
-    assert demo.wait(15) == 0
-    assert "Traceback" not in demo.output()
-    assert_all_ended(children, ports)
+        children = find_children(demo)
+        for name in signals:
+            os.killpg(demo.pid, signal.Signals[name])
+        assert (demo.wait(15), "Traceback" in demo.output()) == (0, False)
+        assert_all_ended(children, ports)
 
 
 @pytest.mark.parametrize("name", ["standin", "gunicorn"])
 def test_demo_ends_when_one_of_its_servers_ends(var, ports, name):
     with running_demo(var, ports) as demo:
-        wait_until_ready(demo)
-        children = children_of(demo.pid)
+        children = find_children(demo)
         os.kill(next(pid for pid, command in children.items() if name in " ".join(command)), signal.SIGKILL)
         assert demo.wait(15) != 0
         assert "has ended by itself" in demo.output()
@@ -129,23 +107,17 @@ def test_demo_ends_when_one_of_its_servers_ends(var, ports, name):
 
 def test_both_servers_end_with_a_killed_demo(var, ports):
     with running_demo(var, ports) as demo:
-        wait_until_ready(demo)
-        children = children_of(demo.pid)
+        children = find_children(demo)
         demo.kill()
         assert_all_ended(children, ports)
 
 
 @pytest.mark.parametrize(("name", "place"), [("PORT", 0), ("QQ_PORT", 1)])
-def test_port_in_use_is_named(var, ports, name, place):
+def test_unusable_port_is_named(var, ports, name, place):
     with socket.create_server((processes.HOST, ports[place])), running_demo(var, ports) as demo:
         assert demo.wait(30) == 1
-        assert f"Port {ports[place]} is in use." in demo.output()
-        assert f"make run {name}=" in demo.output()
-        assert "Traceback" not in demo.output()
-
-
-@pytest.mark.parametrize("port", ["http", "0", "65536"])
-def test_invalid_port_is_named(var, ports, port):
-    with running_demo(var, ports, QQ_PORT=port) as demo:
-        assert demo.wait(30) == 1
-        assert demo.output() == f"QQ_PORT={port} is not a port: it must be a number from 1 to 65535.\n"
+        assert f"Port {ports[place]} is in use. Choose another one, for example: make run {name}=" in demo.output()
+    for port in ("http", "0", "65536"):
+        with running_demo(var, ports, **{name: port}) as demo:
+            assert demo.wait(30) == 1
+            assert demo.output().endswith(f"\n{name}={port} is not a port: it must be a number from 1 to 65535.\n")

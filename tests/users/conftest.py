@@ -1,15 +1,23 @@
+from datetime import datetime, timezone
 from itertools import count
 
 import pytest
+import time_machine
+from django.core.cache import cache
 from django.test import Client
 
 from tests.conftest import MOBILE, PASSWORD
-from tests.users.helpers import CountingHasher, get_token, stopped_clock
+from tests.users.helpers import CountingHasher, get_token
 
 
 @pytest.fixture
 def clock(settings):
-    with stopped_clock(settings) as clock:
+    """A clock that only the test moves. The cache is local memory: Redis has a clock of its own."""
+    options = {"MAX_ENTRIES": 100_000}
+    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "stopped", "OPTIONS": options}
+    settings.CACHES = {"default": local}
+    cache.clear()
+    with time_machine.travel(datetime(2030, 1, 1, tzinfo=timezone.utc), tick=False) as clock:
         yield clock
 
 
@@ -24,14 +32,15 @@ def token(client, account):
 
 
 @pytest.fixture
-def strangers():
-    """Clients, each with its own address."""
-    return (Client(REMOTE_ADDR=f"198.51.{number // 250}.{number % 250}") for number in count())
+def new_client():
+    """A function that returns clients, each with its own address."""
+    numbers = count()
+    return lambda: Client(REMOTE_ADDR=f"198.51.{(number := next(numbers)) // 250}.{number % 250}")
 
 
 @pytest.fixture
 def proof(phone, db):
-    """The form that the account serializer gets from a user who holds the phone."""
+    """The account serializer's form, filled in by the owner of the phone."""
     return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code()}
 
 
@@ -42,7 +51,7 @@ def registration(proof):
 
 @pytest.fixture
 def hasher(settings):
-    """The hasher of new passwords, which counts; give it before the accounts of a test."""
+    """The hasher of new passwords, which counts its hashes. Request it before the accounts of a test."""
     settings.PASSWORD_HASHERS = ["tests.users.helpers.CountingHasher", *settings.PASSWORD_HASHERS]
     CountingHasher.hashed = 0
     return CountingHasher

@@ -1,24 +1,16 @@
-"""Calls, checks and tools that the tests of the shop's accounts share."""
+"""Calls and tools that the tests of the shop's accounts share."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import datetime, timezone
 from threading import Barrier
 
-import time_machine
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
-from django.core.cache import cache
 from django.db import connections
 from django.test import RequestFactory
 
 from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD
-from tests.users import texts
 
 OTHER_MOBILE = "13900000000"
-
-
-# Calls ----------------------------------------------------------------------------------------------------------------
 
 
 def post(client, path, data, **headers):
@@ -37,8 +29,8 @@ def get_user(client, token):
     return client.get("/user/", headers={"Authorization": f"JWT {token}"})
 
 
-def ask_account(data, **context):
-    """Give the account serializer a form as a login view does."""
+def make_serializer(data, **context):
+    """Return the account serializer of a form, as a login view makes it."""
     return AccountSerializer(data=data, context={"request": RequestFactory().post("/"), **context})
 
 
@@ -46,48 +38,7 @@ def other_code(code):
     return f"{(int(code) + 1) % 10**6:06}"
 
 
-# Checks ---------------------------------------------------------------------------------------------------------------
-
-
-def assert_error(response, status, code, message, **fields):
-    """Compare the whole body of an error."""
-    body = response.json()
-    body.setdefault("code", code)  # not every error of the shop has one yet
-    assert (response.status_code, body) == (status, {"message": message, "code": code, **fields})
-    assert response["Cache-Control"] == "no-store"
-
-
-def assert_invalid(response, field, sentence):
-    assert_error(response, 400, "invalid", sentence, **{field: [sentence]})
-
-
-def assert_unauthorized(response, message=texts.LOGIN_ENDED):
-    assert_error(response, 401, "not_authenticated", message)
-    assert response["WWW-Authenticate"] == 'JWT realm="api"'
-
-
-def assert_too_often(response, wait):
-    assert_error(response, 429, "throttled", texts.TOO_OFTEN)
-    assert response["Retry-After"] == str(wait)
-
-
-def assert_logged_in(client, response, user):
-    """Compare the answer to a login of any kind, and use its token."""
-    assert (response.status_code, response["Cache-Control"]) == (200, "no-store")
-    answer = response.json()
-    assert get_user(client, answer.pop("token")).json()["id"] == user.pk
-    assert answer == {"user_id": user.pk, "username": user.username}
-
-
-def refusal(serializer):
-    assert not serializer.is_valid()
-    return serializer.errors
-
-
-# Tools ----------------------------------------------------------------------------------------------------------------
-
-
-def at_once(call, times=8):
+def simultaneously(call, times=8):
     """Call `call(number)` from as many threads at the same moment; return the results."""
     start = Barrier(times, timeout=30)
 
@@ -100,17 +51,6 @@ def at_once(call, times=8):
 
     with ThreadPoolExecutor(times) as pool:
         return list(pool.map(wait_and_call, range(times)))
-
-
-@contextmanager
-def stopped_clock(settings):
-    """Let only the test move the clock. The cache is local memory: Redis has a clock of its own."""
-    options = {"MAX_ENTRIES": 100_000}
-    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "stopped", "OPTIONS": options}
-    settings.CACHES = {"default": local}
-    cache.clear()
-    with time_machine.travel(datetime(2030, 1, 1, tzinfo=timezone.utc), tick=False) as clock:
-        yield clock
 
 
 class CountingHasher(PBKDF2PasswordHasher):

@@ -13,23 +13,10 @@ from apps.users import sms
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
 from tests.users import texts
-from tests.users.helpers import (
-    OTHER_MOBILE,
-    ask_account,
-    assert_error,
-    assert_invalid,
-    assert_too_often,
-    at_once,
-    get_token,
-    other_code,
-    post,
-    refusal,
-)
+from tests.users.checks import assert_error, assert_invalid, assert_too_often, get_errors
+from tests.users.helpers import OTHER_MOBILE, get_token, make_serializer, other_code, post, simultaneously
 
 WRONG = {"sms_code": [texts.SMS_CODE_WRONG]}
-
-
-# Sending --------------------------------------------------------------------------------------------------------------
 
 
 def test_development_back_end_prints_the_message_and_writes_it_to_a_private_file(phone, capsys):
@@ -62,51 +49,41 @@ def test_check_refuses_a_back_end_that_is_not_a_function(settings, path):
     assert [error.id for error in run_checks() if error.id.startswith("users.")] == ["users.E001"]
 
 
-# Checking -------------------------------------------------------------------------------------------------------------
-
-
 @requirement("6.3")
 @pytest.mark.parametrize(("age", "is_valid"), [(299, True), (300, False)])
 def test_code_lives_five_minutes(clock, proof, age, is_valid):
     clock.shift(age)
-    assert ask_account(proof).is_valid() is is_valid
+    assert make_serializer(proof).is_valid() is is_valid
 
 
 @requirement("6.3")
 def test_code_works_once_for_its_mobile(account, proof, phone):
     other = phone.receive_code(OTHER_MOBILE)
     if other != proof["sms_code"]:
-        assert refusal(ask_account(proof | {"sms_code": other})) == WRONG
-    assert ask_account(proof).is_valid()
-    assert refusal(ask_account(proof)) == WRONG
-    assert refusal(ask_account(proof, attempt="0123456789ab")) == WRONG
+        assert get_errors(make_serializer(proof | {"sms_code": other})) == WRONG
+    assert make_serializer(proof).is_valid()
+    for context in ({}, {"attempt": "0123456789ab"}):
+        assert get_errors(make_serializer(proof, **context)) == WRONG
 
 
 @requirement("6.3")
 def test_new_code_replaces_the_old_and_has_its_own_tries(clock, phone, proof):
     for _ in range(5):
-        refusal(ask_account(proof | {"sms_code": other_code(proof["sms_code"])}))
+        get_errors(make_serializer(proof | {"sms_code": other_code(proof["sms_code"])}))
     code = proof["sms_code"]
     while code == proof["sms_code"]:  # two equal codes in a row are possible
         clock.shift(60)
         code = phone.receive_code()
-    assert refusal(ask_account(proof)) == WRONG
-    assert ask_account(proof | {"sms_code": code}).is_valid()
+    assert get_errors(make_serializer(proof)) == WRONG
+    assert make_serializer(proof | {"sms_code": code}).is_valid()
 
 
 @requirement("6.3", "11 SMS check")
 @pytest.mark.parametrize(("tries", "is_valid"), [(4, True), (5, False)])
 def test_fifth_wrong_try_ends_the_code(proof, tries, is_valid):
     for _ in range(tries):
-        assert refusal(ask_account(proof | {"sms_code": other_code(proof["sms_code"])})) == WRONG
-    assert ask_account(proof).is_valid() is is_valid
-
-
-@requirement("6.7")
-def test_common_password_of_a_new_account_costs_no_new_sms_however_often(proof):
-    for _ in range(6):
-        assert refusal(ask_account(proof | {"password": "password1"})) == {"password": [texts.PASSWORD_COMMON]}
-    assert ask_account(proof).is_valid()
+        assert get_errors(make_serializer(proof | {"sms_code": other_code(proof["sms_code"])})) == WRONG
+    assert make_serializer(proof).is_valid() is is_valid
 
 
 @pytest.fixture
@@ -131,19 +108,20 @@ def test_five_of_many_simultaneous_guesses_are_compared(registration, compared):
     def guess(number):
         return post(Client(REMOTE_ADDR=f"203.0.113.{number}"), "/users/", registration | {"sms_code": guesses[number]})
 
-    assert {answer.status_code for answer in at_once(guess, 50)} == {400}
+    assert {answer.status_code for answer in simultaneously(guess, 50)} == {400}
     assert len(compared) == 5
     assert_invalid(post(Client(), "/users/", registration), "sms_code", texts.SMS_CODE_WRONG)
 
 
-def test_simultaneous_right_codes_are_all_accepted(registration, compared):
+@requirement("6.7")
+def test_common_password_of_a_new_account_costs_no_new_sms_however_often(registration, compared):
     common = registration | {"password": "password1", "password2": "password1"}
-    for answer in at_once(lambda _: post(Client(), "/users/", common), 3):
+    for answer in simultaneously(lambda _: post(Client(), "/users/", common), 3):
         assert_invalid(answer, "password", texts.PASSWORD_COMMON)
-    assert len(compared) == 3
-
-
-# The cache is down ----------------------------------------------------------------------------------------------------
+    for _ in range(6):
+        assert get_errors(make_serializer(common)) == {"password": [texts.PASSWORD_COMMON]}
+    assert len(compared) == 9
+    assert make_serializer(registration).is_valid()
 
 
 @requirement("9.8")
@@ -166,7 +144,7 @@ def test_without_the_cache_counted_calls_are_refused_and_the_rest_works(client, 
         post(client, "/password/", form),
         client.put("/user/password/", form, content_type="application/json", headers=headers),
     ):
-        assert_error(response, 503, "cache_unavailable", "服务暂时不可用，请稍后再试。")
+        assert_error(response, 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。")
     assert client.get("/user/", headers=headers).status_code == 200
     account.refresh_from_db()
     assert account.check_password(PASSWORD)

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from ..conf import conf
 from .signing import verify
 
-MAX_FLOWS = 10  # per browser: as many tabs as a person opens
+MAX_FLOWS = 10  # per browser: a user rarely logs in from more tabs
 MAX_COOKIE_BYTES = 3072  # of all flow cookies together: most servers accept 8 KiB of headers
 
 
@@ -53,7 +53,7 @@ def drop_oldest_flows(request: HttpRequest | Request, response: HttpResponseBase
     for name in malformed[:MAX_FLOWS]:  # no more: the response's headers are limited too
         _delete(response, name)
     room = MAX_COOKIE_BYTES - len(get_cookie_name(flow_id)) - len(value)
-    for count, (_age, name, cookie) in enumerate(sorted(by_age), start=2):
+    for count, (_age, name, cookie) in enumerate(sorted(by_age), start=2):  # the new flow is the first
         room -= len(name) + len(cookie)
         if count > MAX_FLOWS or room < 0:
             _delete(response, name)

@@ -67,7 +67,7 @@ class Flow:
         self.set_cookie(response)
 
     def set_returned_cookie(self, response: HttpResponseBase) -> None:
-        """Set the cookie anew without the state, which is redeemed now."""
+        """Set the cookie again without the state, which is redeemed now."""
         replace(self, state=None).set_cookie(response)
 
     def seal_code(self, request: HttpRequest | Request) -> str:
@@ -88,7 +88,7 @@ class Flow:
 
 
 def find_flow_by_state(request: Request) -> Flow:
-    """Return the flow this browser started with the state that it brings back from QQ. Changes nothing.
+    """Return the flow this browser started with the state that it returns with from QQ. Changes nothing.
 
     Raises QQLoginError: state_missing, state_invalid.
     """

@@ -2,7 +2,7 @@
 
 STATE = 10 * 60  # QQ's own code lives no longer
 SEALED_CODE = 2 * 60  # enough for the page to load and call users/
-COOKIELESS_SEALED_CODE = 30  # without the cookie nothing but the address ties it to a browser
+COOKIELESS_SEALED_CODE = 30  # without the cookie only address and User-Agent tie it to a browser
 BIND_TOKEN = 10 * 60  # enough to receive an SMS and fill in the form
 RETURNED_COOKIE = SEALED_CODE + BIND_TOKEN  # the flow cookie, once the browser is back from QQ
 REPEATED_FORM = 60  # a page may send the same form again if the answer was lost
@@ -10,8 +10,8 @@ REPEATED_FORM = 60  # a page may send the same form again if the answer was lost
 CLOCK_TOLERANCE = 60  # two servers' clocks may differ by this much
 CLOCK_ALARM = 5  # a larger difference is logged as an error
 
-# The cache remembers longer than the last value that can ask. In direct mode the first cookie may be renewed until its
-# own end.
+# Cache entries outlive every cookie and token that refers to them. The longest case is direct mode: a cookie that is
+# renewed in its last minute.
 REMEMBERED = STATE + RETURNED_COOKIE + 2 * CLOCK_TOLERANCE
 REMEMBERED_CODE = SEALED_CODE + 2 * CLOCK_TOLERANCE
 REMEMBERED_FORM = REPEATED_FORM + CLOCK_TOLERANCE

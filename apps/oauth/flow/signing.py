@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def sign(purpose: str, payload: dict[str, Any]) -> str:
-    """Return the payload as signed text. It is readable by anyone, so it must hold no secret but its own key."""
+    """Return the payload as signed text, which anyone who has it can read."""
     signed = _get_serializer(purpose, *_get_keys()).dumps({**payload, "type": purpose})
     return signed if isinstance(signed, str) else signed.decode()
 

@@ -23,9 +23,9 @@ class Outcome:
 
 
 class CodeClaim(Enum):
-    FIRST = "no flow has brought this code before"
-    REPEATED = "this flow has brought it before"
-    FOREIGN = "another flow has brought it before"
+    FIRST = "no flow has sent this code before"
+    REPEATED = "this flow has sent it before"
+    FOREIGN = "another flow has sent it before"
 
 
 class FlowStore:
@@ -49,9 +49,12 @@ class FlowStore:
     def redeem_state(self, query_hash: str = "callback") -> bool:
         """Use the state up. Return False if it was used before.
 
-        `query_hash`: in direct mode, what QQ's whole query came to; a repeat must bring the same.
+        `query_hash`: in direct mode, the hash of the query QQ redirected with; a repeat must have the same.
         """
         return self._add("state", query_hash)
+
+    def is_state_redeemed(self) -> bool:
+        return self._get("state") is not None
 
     def get_redeemed_query(self) -> str | None:
         """Return the query_hash that the state was redeemed with; None if it never was."""
@@ -67,7 +70,7 @@ class FlowStore:
         return next
 
     def claim_code(self, code: str) -> CodeClaim:
-        """Claim QQ's code for this flow: a code goes to QQ once, whichever flow brings it."""
+        """Claim QQ's code for this flow: a code goes to QQ once, whichever flow sends it."""
         # With every key: during a key rotation some servers know the old key only. Sorted, so that two flows at once
         # cannot each claim one of two entries.
         for digest in sorted({*hash_with_each_key("qq-login.seen-code", code)}):

@@ -1,4 +1,4 @@
-"""A strict parser for QQ's answers, which also reads the other JSON that this app has to trust."""
+"""A strict parser for QQ's answers. Its `read_json` also reads the bodies of requests."""
 
 import json
 import re
@@ -18,8 +18,8 @@ _ERROR_NUMBER = re.compile(r"-?[0-9]{1,9}")
 def parse_answer(text: str) -> dict[str, Any]:
     """Parse an answer in any of QQ's three formats: JSON, `callback( {…} );` or form-encoded.
 
-    QQ may use any of them, whichever was requested. Raises QQUnavailable for anything but exactly one answer, and the
-    error of errors.py that an `error` number stands for: QQ reports errors with status 200.
+    QQ may use any of them, whichever was requested. Raises QQUnavailable for text that is not exactly one answer, and
+    the number's own error for an answer with an error number, which QQ sends with status 200.
     """
     text = text.strip(" \t\r\n")
     callback = _CALLBACK.fullmatch(text)

@@ -19,7 +19,10 @@ logger = logging.getLogger(__name__)
 
 API_URL = "https://graph.qq.com"
 MAX_BODY = 64 * 1024  # bytes; real answers have a few hundred
-HEADERS = {"User-Agent": "meiduo-qq-login", "Accept-Encoding": "identity"}  # without a User-Agent: empty bodies seen
+HEADERS = {
+    "User-Agent": "meiduo-qq-login",
+    "Accept-Encoding": "identity",
+}  # without a User-Agent: empty bodies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +119,7 @@ class OAuthQQ:
             return exchange.get_openid(access_token)
 
     def identify(self, code: str) -> QQIdentity:
-        """Return the identity of the user who brought the code, in as few requests as possible."""
+        """Return the identity of the user whom the code was issued for, in as few requests as possible."""
         with self.exchange() as exchange:
             return exchange.identify(code)
 
@@ -134,7 +137,7 @@ class OAuthQQ:
 
     @contextmanager
     def follower_slot(self) -> Iterator[None]:
-        """Take a slot to wait for the result of an exchange elsewhere: that holds a thread too. Raises QQBusy.
+        """Take a slot to wait for an exchange of another call: waiting holds a thread too. Raises QQBusy.
 
         At most a quarter of the slots can be taken like this.
         """
@@ -226,7 +229,7 @@ class Exchange:
         try:
             answer = parse_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
         except QQError as exc:
-            # QQ works if it gives a number. Otherwise made-up codes of one user could open the circuit for everyone.
+            # An error number shows that QQ works. If it counted as a failure, made-up codes could open the circuit.
             self._attempt.succeeded = exc.number is not None
             raise
         self._attempt.succeeded = True

@@ -33,7 +33,7 @@ class QQForeignToken(QQUnavailable):
     """The access_token was issued to another application: a sign of an attack."""
 
 
-# The numbers of 公共返回码说明, by the person who can do something about them. All other numbers, 100017-100027 and
+# The numbers of 公共返回码说明, grouped by who must act. All other numbers, 100017-100027 and
 # 1105xx among them, are QQ's own failures.
 
 # The user

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FAILURE_THRESHOLD = 5  # failures in a row open the circuit; a single success between them shows a working server
+FAILURE_THRESHOLD = 5  # failures in a row open the circuit; any success resets the count
 FAILURE_WINDOW = 10  # seconds within which they occur
 RECOVERY_TIMEOUT = 30  # seconds until a probe
 

@@ -1,4 +1,4 @@
-"""What the doors share: headers, language, errors, and the way to the shop's page."""
+"""What all endpoints share: headers, language, errors, and the redirect to the shop's page."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -30,14 +30,14 @@ HEADERS = {
 
 
 class QQView(APIView):
-    """A door: independent of the host's global DRF settings, in the shopper's language, never cached."""
+    """An endpoint: independent of the host's global DRF settings, in the user's language, never cached."""
 
     authentication_classes = permission_classes = throttle_classes = ()
     parser_classes = (StrictJSONParser,)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = JSONOnlyNegotiation
     versioning_class = metadata_class = None
-    http_method_names = ["get", "post"]  # not HEAD: a link preview must not use anything up
+    http_method_names = ["get", "post"]  # no HEAD: a link preview would redeem a state or a code
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
@@ -71,10 +71,10 @@ class QQView(APIView):
 
 
 class NavigationView(QQView):
-    """A door that the browser itself navigates to: its errors end on the shop's page, never in JSON."""
+    """An endpoint that the browser itself navigates to: its errors end on the shop's page, never in JSON."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        # No person is behind these: a browser that prefetches, or a page that uses the address as a picture's.
+        # Not a navigation of the user's: a prefetch, or an <img src> on any page.
         is_prefetch = "prefetch" in request.META.get("HTTP_SEC_PURPOSE", "")
         if is_prefetch or request.META.get("HTTP_SEC_FETCH_DEST", "document") != "document":
             raise NotNavigated
@@ -91,7 +91,7 @@ class NavigationView(QQView):
 
 
 class NotNavigated(Exception):
-    """No person navigated to the address: nothing is used up, and nothing is counted."""
+    """The user did not navigate to the address: nothing is redeemed, and nothing is counted."""
 
 
 def redirect_to_page(*, next: str | None, **params: str) -> HttpResponseRedirect:

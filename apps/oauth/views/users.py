@@ -33,11 +33,11 @@ class QQTokenView(QQView):
             rate_limit = get_rate_limit("qq_login")
             if conf.is_direct:
                 rate_limit.hit(request)
-                flow, code = open_direct_return(request)
-                rate_limit = RateLimit(rate_limit.name, None, 0)  # each call is counted already
+                flow, code = read_direct_return(request)
+                identity = resolve_identity(request, flow, code, rate_limit=None)
             else:
-                flow, code = open_page_code(request, rate_limit), None
-            identity = resolve_identity(request, flow, code, rate_limit)
+                flow = read_sealed_code(request, rate_limit)
+                identity = resolve_identity(request, flow, None, rate_limit)
             step.add(openid=hash_openid(identity.openid))
             user = find_user(identity.openid)
             if user is None:
@@ -64,7 +64,7 @@ class QQTokenView(QQView):
             return log_in(request, bound.user, flow, *signals, id=bound.user.pk)
 
 
-def open_page_code(request: Request, rate_limit: RateLimit) -> Flow:
+def read_sealed_code(request: Request, rate_limit: RateLimit) -> Flow:
     """Return the flow of the sealed code in the query. A code that is refused counts against the limit."""
     try:
         return open_sealed_code(request, read_parameter(request.query_params, "code", CODE))
@@ -73,7 +73,7 @@ def open_page_code(request: Request, rate_limit: RateLimit) -> Flow:
         raise
 
 
-def open_direct_return(request: Request) -> tuple[Flow, str]:
+def read_direct_return(request: Request) -> tuple[Flow, str]:
     """Return the flow and QQ's code where QQ returns to the page itself (direct mode) and the page forwards its query.
 
     The page may repeat its call, but not with another query.

@@ -1,1 +1,1 @@
-"""rest-social-auth over social-core's own QQ backend, changed in no more than where QQ is."""
+"""rest-social-auth over social-core's own QQ backend; only QQ's address is changed."""

@@ -9,5 +9,5 @@ class QQ(QQOAuth2):
     OPENID_URL = f"{settings.QQ_URL}/oauth2.0/me"
 
     def get_json(self, url, *args, **kwargs):
-        # The third address stands in the middle of the backend's own code.
+        # The third address is hard-coded in the backend's method.
         return super().get_json(url.replace(REAL_URL, settings.QQ_URL), *args, **kwargs)

@@ -1,1 +1,1 @@
-"""QQ login as the tutorial has it that shops of this family are built by, written from its description."""
+"""QQ login as in the tutorial that meiduo shops are built from, written from its description."""
