@@ -244,8 +244,10 @@ def test_shops_own_page_may_bind(browser, form, shop, page):
 
 @requirement("9.1")
 @pytest.mark.parametrize("origin", OTHER_ORIGINS)
-def test_page_of_another_origin_may_not_bind(browser, form, origin, users):
-    assert error_of(browser.bind(form, headers={"origin": origin})) == (403, "invalid")
+def test_page_of_another_origin_may_not_bind(browser, form, shop, origin, users):
+    for page in (shop.QQ_CALLBACK_PAGE, ""):
+        shop.QQ_CALLBACK_PAGE = page
+        assert error_of(browser.bind(form, headers={"origin": origin})) == (403, "invalid")
     assert users.count() == 0
     assert browser.bind(form).status_code == 200
 
