@@ -43,8 +43,7 @@ class Browser:
         return {name: cookie.value for name, cookie in self.client.cookies.items() if cookie.value}
 
     def add_cookies(self, cookies):
-        for name, value in cookies.items():
-            self.client.cookies[name] = value
+        self.client.cookies.load(cookies)
 
     def get(self, path, **options):
         return self.client.get(path, **options)
@@ -145,6 +144,11 @@ class Phone:
 
     def last_line(self, name):
         return json.loads((self.var / name).read_text().splitlines()[-1])
+
+
+def fill_in(phone, bind_token):
+    """Return a valid form of a new user."""
+    return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
 
 
 @pytest.fixture(scope="session")
@@ -249,9 +253,7 @@ def phone(tmp_path):
 
 @pytest.fixture
 def form(browser, phone):
-    """A valid form of a new user."""
-    bind_token = browser.get_bind_token()
-    return {"mobile": MOBILE, "password": PASSWORD, "sms_code": phone.receive_code(), "access_token": bind_token}
+    return fill_in(phone, browser.get_bind_token())
 
 
 @pytest.fixture
@@ -270,20 +272,16 @@ def binding(account, qq):
 @pytest.fixture(scope="session")
 def installed_wheel(tmp_path_factory):
     """A folder into which pip has installed the app's wheel, built here without network."""
-    source, wheels, folder = map(tmp_path_factory.mktemp, ("source", "wheels", "installed"))
+    source, folder = map(tmp_path_factory.mktemp, ("source", "installed"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     # A copy: setuptools leaves files behind that would end up in the next wheel.
     shutil.copytree(ROOT / "apps/oauth", source / "apps/oauth", ignore=shutil.ignore_patterns("__pycache__"))
-    run_pip("wheel", "--no-build-isolation", "--wheel-dir", wheels, source)
-    run_pip("install", "--target", folder, *wheels.iterdir())
-    return folder
-
-
-def run_pip(command, *options):
-    pip = [sys.executable, "-m", "pip", command, "--no-index", "--no-deps", "--quiet", *options]
+    options = ["--no-index", "--no-deps", "--quiet", "--no-build-isolation", "--target", folder]
+    pip = [sys.executable, "-m", "pip", "install", *options, source]
     done = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 # Secrets in logs ------------------------------------------------------------------------------------------------------

@@ -66,11 +66,6 @@ def add(key: str, value: Any, seconds: float) -> bool:
         return bool(cache.add(key, value, seconds))
 
 
-def delete(*keys: str) -> None:
-    with cache_guard():
-        cache.delete_many(keys)
-
-
 def pop(key: str) -> Any:
     """Return the value and delete it: of several callers at once, one gets it and the others None."""
     with cache_guard():

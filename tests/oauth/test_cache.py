@@ -71,10 +71,12 @@ def start(_):
         cache.close()  # the thread's own connection
 
 
-@requirement("9.7")
+@requirement("9.7", "9.8")
 @pytest.mark.servers
 @pytest.mark.django_db(transaction=True)
-def test_whole_login_and_limits_work_with_memcached(memcached, browser, phone, client, qq, set_rates):
+def test_whole_login_and_limits_work_with_memcached_and_nothing_without(
+    memcached, browser, phone, client, qq, shop, set_rates
+):
     address = browser.sign_in()
     code = browser.come_back(address)["code"]
     assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
@@ -97,11 +99,6 @@ def test_whole_login_and_limits_work_with_memcached(memcached, browser, phone, c
         starts = list(threads.map(start, range(100)))
     assert starts.count(True) == 50
 
-
-@requirement("9.8")
-@pytest.mark.servers
-@pytest.mark.django_db(transaction=True)
-def test_nothing_works_without_memcached(memcached, browser, form, shop):
     code, address = browser.arrive(), browser.sign_in()
     shop.CACHES = {"default": {**shop.CACHES["default"], "LOCATION": f"127.0.0.1:{processes.free_port()}"}}
     assert_nothing_works(browser, code, address, form)

@@ -55,11 +55,8 @@ def test_report_of_a_failed_login_contains_no_secret(browser, binding, reports, 
     response = browser.collect(code, headers=headers, **added_by_servers)
     assert response.status_code == 500
     (report,) = reports()
-    assert found_in(report, "Bug", "broken_payload", "/oauth/qq/users/") == [
-        "Bug",
-        "broken_payload",
-        "/oauth/qq/users/",
-    ]
+    useful = ["Bug", "broken_payload", "/oauth/qq/users/"]
+    assert found_in(report, *useful) == useful
     secrets = [code, *browser.cookies.values()]
     assert found_in(report, *secrets, qq.openid("小明"), qq.client_secret) == []
     # Reporters other than Django's may hide less; the server reads its own additions again.

@@ -1,6 +1,5 @@
 """Simultaneous calls: QQ is asked once per flow, and no more calls run at once than allowed."""
 
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -72,19 +71,6 @@ def test_call_over_the_limit_is_rejected_and_may_be_repeated(qq, shop, account, 
     assert collect(*rejected).status_code == 200
 
 
-def test_rejected_calls_get_later_times_one_after_another(qq, shop, binding):
-    shop.QQ_MAX_CONCURRENCY = 1
-    qq.behave(token={"fault": "slow", "seconds": 1.2})
-    collect(*arrived(qq))  # shows how long QQ takes
-    slow, *others = [arrived(qq) for _ in range(5)]
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(collect, *slow)
-        wait_for_token_requests(qq, 2)
-        waits = [retry_after(collect(*other)) for other in others]
-    assert waits == sorted(waits)
-    assert waits[0] < waits[-1]
-
-
 @pytest.mark.parametrize(("with_cookie", "longest"), [(True, 50), (False, 20)])
 def test_retry_after_grows_with_a_slow_call_but_never_past_the_sealed_codes_life(
     qq, shop, no_limits, binding, with_cookie, longest
@@ -103,24 +89,6 @@ def test_retry_after_grows_with_a_slow_call_but_never_past_the_sealed_codes_life
             waits.append(retry_after(collect(browser, code)))
         assert not call.done()
     assert max(waits) == longest
-
-
-def test_codes_refused_without_asking_qq_do_not_shorten_retry_after(qq, shop, binding):
-    shop.QQ_MAX_CONCURRENCY = 3
-    qq.behave(token={"fault": "slow", "seconds": 1.2})
-    browser = Browser(qq)
-    address = browser.sign_in()
-    collect(browser, browser.come_back(address)["code"])
-    for other in (Browser(qq) for _ in range(12)):
-        replayed = re.sub("code=[^&]+", re.search("code=[^&]+", address)[0], other.sign_in())
-        assert error_of(collect(other, other.come_back(replayed)["code"])) == (400, "code_invalid")
-    *three, rejected = [arrived(qq) for _ in range(4)]
-    with ThreadPoolExecutor(3) as threads:
-        for each in three:
-            threads.submit(collect, *each)
-        wait_for_token_requests(qq, 4)
-        waits = [retry_after(collect(*rejected)) for _ in range(5)]
-    assert waits[-1] >= 2
 
 
 @requirement("8.7")

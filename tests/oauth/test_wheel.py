@@ -20,15 +20,11 @@ def test_wheel_contains_exactly_the_app(installed_wheel):
     assert {path.name for path in installed_wheel.iterdir()} == {package.name, f"{package.name}-{VERSION}.dist-info"}
 
 
-def test_wheel_has_the_changelogs_version_and_its_dependencies(installed_wheel):
+def test_wheel_has_the_changelogs_version_its_dependencies_and_licence_and_says_that_it_is_typed(installed_wheel):
     (distribution,) = Distribution.discover(path=[str(installed_wheel)])
     assert (distribution.metadata["Name"], distribution.version) == ("meiduo-qq-login", VERSION)
     dependencies = {re.match(r"[\w-]+", dependency)[0].lower() for dependency in distribution.requires}
     assert dependencies == {"django", "djangorestframework", "httptools", "itsdangerous"}
-
-
-def test_wheel_contains_its_licence_and_says_that_it_is_typed(installed_wheel):
-    (distribution,) = Distribution.discover(path=[str(installed_wheel)])
     assert distribution.metadata["License-Expression"] == "MIT"
     assert "Typing :: Typed" in distribution.metadata.get_all("Classifier")
     assert distribution.read_text("licenses/LICENSE") == (ROOT / "LICENSE").read_text("utf-8")

@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils.translation import override
 from django.views.decorators.debug import sensitive_variables
-from rest_framework.exceptions import MethodNotAllowed, ParseError, Throttled
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -102,10 +102,9 @@ def redirect_to_page(*, next: str | None, **params: str) -> HttpResponseRedirect
 
 
 def redirect_error_to_page(exc: Exception, next: str | None) -> HttpResponseRedirect:
-    """Send the browser to the shop's page with the error's code. Any other error is raised again."""
+    """Send the browser to the shop's page with the code of one of API_ERRORS."""
     error = to_api_error(exc)
-    if not isinstance(error, (QQLoginError, Throttled, ParseError)):
-        raise exc
+    assert error is not None
     response = redirect_to_page(error=get_code(error), next=next)
     for name, value in get_retry_after(error).items():
         response.headers[name] = value

@@ -34,17 +34,13 @@ def test_codes_and_tokens_are_not_kept_after_the_exchange(browser, shop, form, q
         assert secret not in database()
 
 
-def test_code_that_no_page_asks_for_is_kept_for_four_minutes(browser):
+def test_code_is_kept_for_four_minutes_and_once_used_remembered_by_a_keyed_hash(browser):
     address = browser.sign_in()
-    browser.come_back(address)
-    code = query_of(address)["code"]
+    sealed, code = browser.come_back(address)["code"], query_of(address)["code"]
     (end,) = (end for value, end in cache_entries().values() if code.encode() in value)
     assert end <= 4 * 60
     assert code not in database()
-
-
-def test_used_code_is_remembered_by_a_keyed_hash(browser):
-    browser.collect(browser.arrive())
+    browser.collect(sealed)
     (key,) = (key for key in cache_entries() if "qq-login:code:" in key)
     assert re.fullmatch("[0-9a-f]{64}", key.rpartition(":")[2])
 

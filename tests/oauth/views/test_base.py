@@ -125,3 +125,10 @@ def test_only_json_is_read(browser, form, content_type):
     body = json.dumps(form)
     assert error_of(browser.bind(body, content_type=content_type)) == (415, "invalid")
     assert browser.bind(body, content_type="Application/JSON; charset=utf-8").status_code == 200
+
+
+@requirement("9.3")
+@pytest.mark.parametrize("path", ["/authorizations/", "/users/", "/password/"])
+def test_repeated_name_in_another_form_of_the_shop_is_refused(client, db, path):
+    body = '{"username": "zhang3", "password": "a", "password": "b"}'
+    assert error_of(client.post(path, body, content_type="application/json")) == (400, "invalid")

@@ -8,12 +8,12 @@ from django.core.cache import cache
 from django.test import Client
 
 from tests.conftest import PAGE, Browser, grouped, page_query, query_of, token_requests
-from tests.oauth.views.test_login import PHONE
 from tests.tools.requirements import requirement
 
 USED = {"error": "state_used", "state": "/cart"}
 INVALID = {"error": "state_invalid"}
 S = "s" * 43
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
 
 
 @requirement("1.6")
@@ -78,11 +78,14 @@ def test_state_works_only_in_the_browser_that_started_the_flow(browser, other_br
 
 
 @requirement("1.1", "1.9")
-def test_https_shop_reads_no_cookie_that_a_sibling_host_could_set(qq, shop, db):
+def test_https_shop_has_a_cookie_that_no_sibling_host_can_set(qq, shop, db):
     shop.QQ_REDIRECT_URI = "https://testserver/oauth/qq/callback/"
     browser = Browser(qq, headers={"x-forwarded-proto": "https"})
     address = browser.sign_in()
     ((name, value),) = browser.cookies.items()
+    cookie = browser.client.cookies[name]
+    assert name.startswith("__Host-qq_flow_")
+    assert (cookie["secure"], cookie["domain"], cookie["path"]) == (True, "", "/")
     plain = name.removeprefix("__Host-")
     # Browsers let a sibling set a __Host- cookie behind a blank, which Django strips.
     for planted in (plain, *(blank + name for blank in ("\u2000", "\xa0", "\u3000", "\x1f", "\x0b"))):
@@ -135,6 +138,7 @@ def test_cancel_error_or_malformed_code_uses_the_state_up(browser, qq, error, qu
 
 
 @requirement("1.11")
-def test_cancelling_on_a_phone_is_reported(browser, qq):
+def test_phone_gets_qqs_mobile_page_and_can_cancel_there(browser, qq):
     start = browser.get("/oauth/qq/login/?next=/cart", headers={"user-agent": PHONE})["Location"]
+    assert query_of(start)["display"] == "mobile"
     assert browser.come_back(qq.cancel(start)) == {"error": "user_cancelled", "state": "/cart"}

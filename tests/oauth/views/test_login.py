@@ -1,9 +1,7 @@
 """GET login/: a flow begins, and the browser goes to QQ."""
 
-from tests.conftest import Browser, page_query, query_of
+from tests.conftest import page_query, query_of
 from tests.tools.requirements import requirement
-
-PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148"
 
 
 @requirement("1.1", "1.6")
@@ -26,11 +24,6 @@ def test_login_redirects_to_qq_with_a_state_and_a_cookie(browser, qq, shop):
     assert [cookie[name] for name in attributes] == [True, "Lax", "/", 600, "", ""]
 
 
-def test_phone_gets_qqs_mobile_page(browser):
-    response = browser.get("/oauth/qq/login/", headers={"user-agent": PHONE})
-    assert query_of(response["Location"])["display"] == "mobile"
-
-
 @requirement("1.1")
 def test_every_login_has_its_own_state(browser):
     assert len({query_of(browser.start())["state"] for _ in range(5)}) == 5
@@ -47,12 +40,3 @@ def test_each_tab_returns_to_its_own_target(browser, binding):
     for next in ("/two", "/one"):
         page = browser.come_back(addresses[next])
         assert (page["state"], browser.collect(page["code"]).json()["next"]) == (next, next)
-
-
-def test_https_shop_sets_a_host_cookie(qq, shop, db):
-    shop.QQ_REDIRECT_URI = "https://testserver/oauth/qq/callback/"
-    browser = Browser(qq, headers={"x-forwarded-proto": "https"})
-    browser.start()
-    (cookie,) = browser.client.cookies.values()
-    assert cookie.key.startswith("__Host-qq_flow_")
-    assert (cookie["secure"], cookie["domain"], cookie["path"]) == (True, "", "/")
