@@ -204,12 +204,6 @@ def find(*programs: str) -> str | None:
     return next(filter(None, (shutil.which(program, path=path) for program in programs)), None)
 
 
-def find_server(program: str) -> str:
-    path = find(program)
-    assert path, f"no {program}"
-    return path
-
-
 def find_redis() -> str | None:
     # Debian has one binary under several names; its package redis-tools contains it without the service.
     return find("redis-server", "redis-check-rdb")
@@ -228,7 +222,7 @@ def redis(folder: Path, port: int | None = None) -> Iterator[str]:
 @contextmanager
 def memcached(folder: Path) -> Iterator[str]:
     """Run a memcached; the block gets its address in the form of CACHES."""
-    command = [find_server("memcached"), f"--listen={HOST}", f"--port={(port := free_port())}", *AS_ROOT]
+    command = [find("memcached") or "memcached", f"--listen={HOST}", f"--port={(port := free_port())}", *AS_ROOT]
     with listening(port, command, folder / "memcached.log"):
         yield f"{HOST}:{port}"
 
@@ -250,8 +244,8 @@ def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
     if not url:
         password, setup = secrets.token_hex(16), folder / "mariadb.sql"
         # root is authenticated by its user id on the socket: no account without a password is open on the port.
-        command = [find_server("mariadb-install-db"), "--no-defaults", data, "--skip-test-db", *AS_ROOT]
-        command += ["--auth-root-authentication-method=socket"]
+        command = [find("mariadb-install-db") or "mariadb-install-db", "--no-defaults", data, "--skip-test-db"]
+        command += ["--auth-root-authentication-method=socket", *AS_ROOT]
         with log.open("wb") as output:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
         setup.write_text(
@@ -261,7 +255,7 @@ def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
         )
         options += [f"--init-file={setup}"]
         url = f"mysql://shop:{password}@{HOST}:{port}/meiduo"
-    with listening(port, [find_server("mariadbd"), *options], log):
+    with listening(port, [find("mariadbd") or "mariadbd", *options], log):
         yield url
 
 
