@@ -98,7 +98,7 @@ RULES = [
     Rule("QQ_CALLBACK_PAGE", "E004",
          lambda url: is_url(url) and (get_mode() != "callback" or not is_same_page(url, conf.REDIRECT_URI)),
          "is not the URL of your page: {!r}.", "Set the page to which callback/ redirects, not callback/ itself."),
-    Rule("QQ_CALLBACK_PAGE", "E021", lambda url: conf.is_secure or get_mode() != "callback" or url.startswith("http:"),
+    Rule("QQ_CALLBACK_PAGE", "E021", lambda url: get_mode() != "callback" or conf.is_secure or url.startswith("http:"),
          "is https and the API http, so browsers block its calls: {!r} and {conf.REDIRECT_URI!r}.",
          "Serve the API over https, and register that URL with QQ.", deploy=True),
     Rule("QQ_CALLBACK_PAGE", "W020", lambda url: not conf.REQUIRE_COOKIE or get_mode() != "callback"
