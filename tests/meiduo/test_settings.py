@@ -1,6 +1,5 @@
 """The shop's settings, read with the environment that each test gives."""
 
-import json
 import os
 import re
 import runpy
@@ -219,9 +218,6 @@ def test_three_quarters_of_the_threads_may_wait_for_qq(read_settings):
     assert [one.get("QQ_MAX_CONCURRENCY") for one in found] == [12, 48, 1, None]
 
 
-# Production -----------------------------------------------------------------------------------------------------------
-
-
 NEEDED = ["SECRET_KEY", "JWT_SIGNING_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "CACHE_URL", "NUM_PROXIES"]
 NEEDED += ["QQ_CLIENT_SECRET", "QQ_REDIRECT_URI", "QQ_CALLBACK_PAGE", "SMS_BACKEND"]
 
@@ -254,25 +250,6 @@ def test_production_passes_the_deployment_checks_unless_sms_go_to_a_file(start):
     assert "users.W001" not in start("-c", "import meiduo.wsgi").err
 
 
-@requirement("9.11")
-def test_production_answers_over_https_with_safe_headers(start):
-    code = (
-        "import json, django; django.setup(); from django.test import Client;"
-        "c = Client(SERVER_NAME='api.shop.test');"
-        "get = lambda *a, **k: (r := c.get(*a, **k)) and [r.status_code, dict(r.headers)];"
-        "print(json.dumps([get('/login.html', secure=True), get('/nowhere', secure=True), get('/nowhere'),"
-        " get('/nowhere', secure=True, HTTP_HOST='evil.test'), get('/nowhere', HTTP_HOST='evil.test')]))"
-    )
-    answers = json.loads(start("-c", code, env=PRODUCTION).out)
-    assert [status for status, _ in answers] == [200, 404, 301, 400, 400]
-    assert [headers["Location"] for _, headers in answers if "Location" in headers] == ["https://api.shop.test/nowhere"]
-    assert {headers["Strict-Transport-Security"] for _, headers in answers[:2]} == {f"max-age={365 * 24 * 3600}"}
-    for _, headers in answers:
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
-        assert "evil" not in str(headers)
-
-
 HTTPS_ONLY = dict.fromkeys(("SECURE_SSL_REDIRECT", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"), True)
 HTTPS_ONLY["SECURE_HSTS_SECONDS"] = 365 * 24 * 3600
 
@@ -283,12 +260,8 @@ def test_https_is_forced_where_the_shop_is_https(read_settings):
     direct, proxied, plain = read_settings(*(PRODUCTION | change for change in changes))
     assert HTTPS_ONLY.items() <= direct.items()
     assert "SECURE_PROXY_SSL_HEADER" not in direct
-    assert HTTPS_ONLY.items() <= proxied.items()
-    assert proxied["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
+    assert {**HTTPS_ONLY, "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}.items() <= proxied.items()
     assert {*HTTPS_ONLY, "SECURE_PROXY_SSL_HEADER"}.isdisjoint(plain)
-
-
-# Servers --------------------------------------------------------------------------------------------------------------
 
 
 GUNICORN = ["-m", "gunicorn", "--config=python:meiduo.server"]
