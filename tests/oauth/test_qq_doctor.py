@@ -20,7 +20,6 @@ from tests.tools import processes
 
 API, PAGE = "https://api.shop.com.cn/oauth/qq/callback/", "https://www.shop.com.cn/oauth_callback.html"
 ONE_URI, ONE_PAGE = "https://testserver/oauth/qq/callback/", "https://testserver/oauth_callback.html"
-PIECES = "apps.oauth.contrib.meiduo"
 SECRET = "feedfacefeedfacefeedfacefeedface"
 REDIS = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://:pass@127.0.0.1:1"}}
 
@@ -108,9 +107,7 @@ def test_tutorial_shop_that_has_only_installed_the_app_learns_what_to_rename(plu
         *((n, "") for n in new_names),
         ("", "Delete it"),
     ]
-    assert "Register" not in printed
-    assert "feedface" not in printed
-    assert status == 1
+    assert (status, re.search("Register|feedface", printed)) == (1, None)
 
 
 @pytest.mark.parametrize("name", ["QQ_CLIENT_SECRET", "SECRET_KEY", "QQ_APP_KEY"])
@@ -148,18 +145,6 @@ def gate(get_response):
     return lambda request: HttpResponse(status=403)
 
 
-def own_cors(get_response):
-    """A shop's own middleware that does what django-cors-headers would."""
-
-    def answer(request):
-        response = get_response(request)
-        for name, value in {"Origin": request.headers["Origin"], "Credentials": "true"}.items():
-            response[f"Access-Control-Allow-{name}"] = value
-        return response
-
-    return answer
-
-
 @pytest.mark.parametrize(("gated", "status", "host"), [(True, 403, "testserver"), (False, 400, "api.shop.com.cn")])
 def test_api_must_answer_the_page(plugged_in, gated, status, host):
     change(
@@ -170,12 +155,8 @@ def test_api_must_answer_the_page(plugged_in, gated, status, host):
     assert findings() == [("wrong", f"/oauth/qq/authorization/ answers {status} instead of 200.", hint)]
 
 
-def test_api_is_called_over_https_from_the_origin_of_the_page(plugged_in):
+def test_api_is_called_as_the_page_calls_it_over_https_and_below_a_prefix(plugged_in):
     change(plugged_in, {"SECURE_SSL_REDIRECT": True, "QQ_CALLBACK_PAGE": "https://TESTSERVER:443/oauth_callback.html"})
-    assert findings() == []
-
-
-def test_api_below_a_prefix_is_found(plugged_in):
     change(plugged_in, {"FORCE_SCRIPT_NAME": "/shop", "QQ_REDIRECT_URI": "https://testserver/shop/oauth/qq/callback/"})
     set_script_prefix("/shop")  # as django.setup() does
     try:
@@ -215,7 +196,6 @@ NO_COOKIE = {"CORS_ALLOW_CREDENTIALS": False, "QQ_REQUIRE_COOKIE": False}
         ({"CORS_ALLOW_ALL_ORIGINS": True}, None),
         ({"CORS_ALLOWED_ORIGINS": [], "CORS_ALLOWED_ORIGIN_REGEXES": [r"^https://\w+\.shop\.com\.cn$"]}, None),
         ({"MIDDLEWARE": ["django.middleware.common.CommonMiddleware"]}, ORIGINS),
-        ({"MIDDLEWARE": [f"{__name__}.own_cors"]}, RETRY),
         ({"CORS_EXPOSE_HEADERS": []}, RETRY),
         ({"CORS_EXPOSE_HEADERS": ["X-Own", "retry-after"]}, None),
         ({"CORS_EXPOSE_HEADERS": ["*"]}, RETRY),
@@ -278,7 +258,7 @@ def test_redis_that_evicts_is_a_warning_unless_it_hides_its_policy(plugged_in, w
 
 @pytest.mark.servers
 def test_redis_of_the_sms_codes_must_run_scripts(plugged_in, weak_redis):
-    plugged_in.QQ_ACCOUNT_SERIALIZER = f"{PIECES}.AccountSerializer"
+    plugged_in.QQ_ACCOUNT_SERIALIZER = "apps.oauth.contrib.meiduo.AccountSerializer"
     for location, problem in ((weak_redis.replace("weak:pass@", ""), None), (weak_redis, "NoPermissionError")):
         codes = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location}
         plugged_in.CACHES = {**plugged_in.CACHES, "verify_codes": codes}
