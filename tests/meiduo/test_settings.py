@@ -166,8 +166,7 @@ https://www.shop.test/|https://www.shop.test/login.html|https://www.shop.test?a|
 https://user@www.shop.test|https://www.shop.test:port|https://www.shop.test\|https://WWW.shop.test"""
 UNREADABLE = {
     "CORS_ALLOWED_ORIGINS": [f"https://a.test,{origin},https://b.test" for origin in re.split(r"[|\n]", ORIGINS)],
-    "DEBUG": ["ture"],
-    "QQ_REQUIRE_COOKIE": ["nope"],
+    **{name: ["ture"] for name in ("DEBUG", "QQ_REQUIRE_COOKIE", "QQ_UNIONID")},
     "QQ_TIMEOUT": ["five", "nan", "-1"],
     "QQ_MAX_CONCURRENCY": ["2.5"],
     "NUM_PROXIES": ["-1", "1000001"],

@@ -114,8 +114,7 @@ WRONG = {  # number, setting: its wrong values
     ("E011", "CACHES"): [cache(f"{BACKENDS}.dummy.DummyCache")],
     ("E013", "DEFAULT_THROTTLE_RATES"): NO_RATES,
     ("E014", "CACHES"): [cache("nowhere.Cache")],
-    ("E015", "QQ_REQUIRE_COOKIE"): ["False"],
-    ("E015", "QQ_UNIONID"): [1],
+    **{("E015", name): ["False", 1] for name in ("QQ_REQUIRE_COOKIE", "QQ_UNIONID")},
     ("E020", "NUM_PROXIES"): ["1", -1, 1.0],
     ("W001", "QQ_CLIENT_ID"): [""],
     ("W002", "QQ_REDIRECT_URI"): [HTTP_URI],
@@ -196,15 +195,13 @@ PRODUCTION_ONLY = [
     *(({"CACHES": cache(name, **BIG)}, "E012") for name in (MEMORY, FILES, TABLE)),
 ]
 HOSTS = ("localhost", "shop.localhost", "127.0.0.1", "[::1]", "testserver")
+NO_DOMAIN = [f"https://{host}/oauth/qq/callback/" for host in HOSTS]
 DEPLOYED_ONLY = [
     ({"QQ_API_URL": "http://127.0.0.1:8001"}, "W013"),
     (DIRECT, "W014"),
     ({**DIRECT, "QQ_REDIRECT_URI": "http://other.example/back"}, "W014"),  # on any site
     ({"QQ_REDIRECT_URI": URI.replace(".example", ".example:8443")}, "W015"),
-    *(
-        ({"QQ_REDIRECT_URI": f"https://{host}/oauth/qq/callback/", "QQ_REQUIRE_COOKIE": False}, "W015")
-        for host in HOSTS
-    ),
+    *(({"QQ_REDIRECT_URI": url, "QQ_REQUIRE_COOKIE": False}, "W015") for url in NO_DOMAIN),
     ({"QQ_REDIRECT_URI": HTTP_URI}, "E021"),
     ({"QQ_REDIRECT_URI": HTTP_URI, "QQ_REQUIRE_COOKIE": False}, "E021"),
 ]

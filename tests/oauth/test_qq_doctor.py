@@ -114,9 +114,7 @@ def test_tutorial_shop_that_has_only_installed_the_app_learns_what_to_rename(plu
 def test_secret_in_the_wrong_setting_is_not_printed(plugged_in, name):
     change(plugged_in, {name: SECRET, "QQ_REDIRECT_URI": SECRET})
     printed, status = examine()
-    assert status == 1
-    assert "'...'" in printed
-    assert "feedface" not in printed
+    assert (status, "'...'" in printed, "feedface" in printed) == (1, True, False)
 
 
 def test_shop_with_another_user_model_and_database(tmp_path):
@@ -273,11 +271,8 @@ def test_migrations_that_are_not_applied_are_listed(plugged_in):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(
-    ("constraint", "fits"),
-    [("", False), ("CONSTRAINT both UNIQUE (openid, user_id)", False), ("CONSTRAINT one UNIQUE (openid)", True)],
-)
-def test_table_must_exist_and_accept_an_openid_once(plugged_in, constraint, fits):
+@pytest.mark.parametrize("constraint", ["", "UNIQUE (openid, user_id)", "UNIQUE (openid)"])
+def test_table_must_exist_and_accept_an_openid_once(plugged_in, constraint):
     problem = "The table tb_oauth_qq is missing, or accepts an openid twice."
     repair = "Run manage.py migrate --fake oauth zero, then manage.py migrate."
     with connection.schema_editor(atomic=False) as editor:
@@ -285,7 +280,7 @@ def test_table_must_exist_and_accept_an_openid_once(plugged_in, constraint, fits
         if constraint:
             editor.execute(f"CREATE TABLE tb_oauth_qq (user_id integer, openid varchar(64), {constraint})")
     try:
-        assert findings() == ([] if fits else [("wrong", problem, repair)])
+        assert findings() == ([] if constraint == "UNIQUE (openid)" else [("wrong", problem, repair)])
     finally:
         with connection.schema_editor(atomic=False) as editor:
             if constraint:
