@@ -5,8 +5,6 @@ Everything that can be checked without calling a server is a row of RULES. `mana
 
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
-from importlib import import_module
 from logging import INFO, getLogger
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,8 +22,7 @@ from .origins import get_mode, guess_site, has_domain, is_loopback, is_mounted, 
 from .qq import API_URL
 from .ratelimit import RATES, get_rate_limit
 
-TAG = "qq_login"
-CONTRIB = f"{__package__}.contrib.meiduo"
+TAG, CONTRIB = "qq_login", f"{__package__}.contrib.meiduo"
 CACHE, PROXIES = 'CACHES["default"]', 'REST_FRAMEWORK["NUM_PROXIES"]'
 UNSAFE_CACHES = (locmem.LocMemCache, filebased.FileBasedCache, db.DatabaseCache)  # they evict; not shared or not atomic
 
@@ -40,10 +37,9 @@ class Rule(NamedTuple):
 
 
 def is_saving_serializer(path: str) -> bool:
-    loaded = conf.load(str(path))
-    if not isinstance(loaded, type) or not issubclass(loaded, BaseSerializer):
-        return False
-    return any(getattr(loaded, name) is not getattr(BaseSerializer, name) for name in ("create", "update", "save"))
+    loaded, methods = conf.load(str(path)), ("create", "update", "save")
+    is_serializer = isinstance(loaded, type) and issubclass(loaded, BaseSerializer)
+    return is_serializer and any(getattr(loaded, name) is not getattr(BaseSerializer, name) for name in methods)
 
 
 def has_one_server(cache: Any) -> bool:
@@ -54,7 +50,7 @@ def has_one_server(cache: Any) -> bool:
     return not isinstance(servers, (list, tuple)) or len(servers) < 2 or is_sharded
 
 
-def is_rate(scope: str, value: Any) -> bool:
+def is_rate(scope: str) -> bool:
     try:
         return bool(get_rate_limit(scope))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
@@ -133,13 +129,17 @@ RULES = [
          "evicts used logins when it holds {._max_entries}.", f"{USE_REDIS} While developing: MAX_ENTRIES = 100000."),
     Rule(CACHE, "W009", has_one_server, "reads from replicas: these may lag behind, and logins fail.",
          'Name in LOCATION only the server that is written to; with Sentinel, as ["redis://…?is_master=1"].'),
-    *(Rule(f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["{scope}"]', "E013", partial(is_rate, scope),
+    *(Rule(f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["{scope}"]', "E013", lambda _, scope=scope: is_rate(scope),
            "is not a rate: {!r}.", f'Remove it, or write it as in "{rate}"; None removes the limit.')
       for scope, rate in RATES.items()),
     Rule(PROXIES, "E020", lambda value: value is None or (isinstance(value, int) and value >= 0),
          "is not a whole number from 0: {!r}.", COUNT_PROXIES),
     Rule(PROXIES, "W006", lambda value: value is not None or not conf.in_production,
          "is not set, so behind a proxy all users share the limits of its address.", COUNT_PROXIES),
+    Rule("SECURE_SSL_REDIRECT", "W017",
+         lambda on: not on or settings.SECURE_PROXY_SSL_HEADER or api_settings.NUM_PROXIES == 0,
+         "is on without SECURE_PROXY_SSL_HEADER: behind a proxy that ends TLS, each call is redirected to itself.",
+         'Set it to ("HTTP_X_FORWARDED_PROTO", "https") if the proxy sends that, or NUM_PROXIES to 0.', deploy=True),
     Rule("LOGGING", "W008", lambda _: getLogger("meiduo.audit").isEnabledFor(INFO) or not conf.in_production,
          "lets only refusals into meiduo.audit: logins and bindings are not recorded.",
          'Give it a handler and a level: LOGGING["loggers"]["meiduo.audit"] = {"handlers": […], "level": "INFO"}.'),
@@ -155,7 +155,7 @@ RULES = [
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     found = list(apply_rules(deploy=False))
     if CONTRIB in sys.modules and not {"oauth.E007", "oauth.E008"} & {message.id for message in found}:
-        found += import_module(f"{CONTRIB}.checks").check_contrib()  # a setting names a piece of contrib.meiduo
+        found += conf.load(f"{CONTRIB}.checks.check_contrib")()  # a setting names a piece of contrib.meiduo
     return found
 
 

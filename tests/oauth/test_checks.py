@@ -201,6 +201,7 @@ DEPLOYED_ONLY = [
     (DIRECT, "W014"),
     ({**DIRECT, "QQ_REDIRECT_URI": "http://other.example/back"}, "W014"),  # on any site
     ({"QQ_REDIRECT_URI": URI.replace(".example", ".example:8443")}, "W015"),
+    ({"SECURE_SSL_REDIRECT": True, "REST_FRAMEWORK": {"NUM_PROXIES": 1}}, "W017"),
     *(({"QQ_REDIRECT_URI": url, "QQ_REQUIRE_COOKIE": False}, "W015") for url in NO_DOMAIN),
     ({"QQ_REDIRECT_URI": HTTP_URI}, "E021"),
     ({"QQ_REDIRECT_URI": HTTP_URI, "QQ_REQUIRE_COOKIE": False}, "E021"),

@@ -271,19 +271,26 @@ def test_migrations_that_are_not_applied_are_listed(plugged_in):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("constraint", ["", "UNIQUE (openid, user_id)", "UNIQUE (openid)"])
-def test_table_must_exist_and_accept_an_openid_once(plugged_in, constraint):
-    problem = "The table tb_oauth_qq is missing, or accepts an openid twice."
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        (None, "is missing"),
+        (("id", "user_id", "openid", "create_time", "update_time"), "lacks unionid"),
+        (("id", "user_id", "openid", "create_time", "update_time", "unionid"), "accepts an openid twice"),
+    ],
+)
+def test_table_must_exist_with_all_columns_and_accept_an_openid_once(plugged_in, columns, problem):
+    problem = f"The table tb_oauth_qq {problem}."
     repair = "Run manage.py migrate --fake oauth zero, then manage.py migrate."
     with connection.schema_editor(atomic=False) as editor:
         editor.alter_db_table(None, "tb_oauth_qq", "kept")
-        if constraint:
-            editor.execute(f"CREATE TABLE tb_oauth_qq (user_id integer, openid varchar(64), {constraint})")
+        if columns:
+            editor.execute(f"CREATE TABLE tb_oauth_qq ({', '.join(f'{name} integer' for name in columns)})")
     try:
-        assert findings() == ([] if constraint == "UNIQUE (openid)" else [("wrong", problem, repair)])
+        assert findings() == [("wrong", problem, repair)]
     finally:
         with connection.schema_editor(atomic=False) as editor:
-            if constraint:
+            if columns:
                 editor.execute("DROP TABLE tb_oauth_qq")
             editor.alter_db_table(None, "kept", "tb_oauth_qq")
 

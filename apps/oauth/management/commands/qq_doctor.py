@@ -15,7 +15,6 @@ from django.core.checks import ERROR, CheckMessage, Error, Info, Warning, run_ch
 from django.core.checks.security.base import check_debug, check_secret_key
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connections, router
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.urls import get_script_prefix, reverse
@@ -154,7 +153,7 @@ def query_database() -> Iterator[CheckMessage]:
         yield Error(problem, "Check its server, user, password and name; the database's own client says more.")
 
 
-def check_table(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+def check_table(connection: Any) -> Iterator[CheckMessage]:
     table, migrate = OAuthQQUser._meta.db_table, name_command("migrate", connection)
     executor = MigrationExecutor(connection)
     if plan := executor.migration_plan(executor.loader.graph.leaf_nodes("oauth")):
@@ -163,14 +162,17 @@ def check_table(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
         return
     with connection.cursor() as cursor:
         exists = table in connection.introspection.table_names(cursor)
+        columns = connection.introspection.get_table_description(cursor, table) if exists else ()
         constraints = connection.introspection.get_constraints(cursor, table).values() if exists else ()
-    if not any(constraint["unique"] and constraint["columns"] == ["openid"] for constraint in constraints):
+    missing = {str(field.column) for field in OAuthQQUser._meta.concrete_fields} - {column.name for column in columns}
+    if missing or not any(found["unique"] and found["columns"] == ["openid"] for found in constraints):
         # The migrations were faked, or another app with this label recorded some of the same names.
-        problem = f"The table {table} is missing, or accepts an openid twice."
+        lacks = f"lacks {', '.join(sorted(missing))}" if missing else "accepts an openid twice"
+        problem = f"The table {table} {lacks if exists else 'is missing'}."
         yield Error(problem, f"Run {migrate} --fake oauth zero, then {migrate}.")
 
 
-def check_clock(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+def check_clock(connection: Any) -> Iterator[CheckMessage]:
     with connection.cursor() as cursor:
         cursor.execute(UTC_NOW[connection.vendor])
         seconds = abs((datetime.now(timezone.utc) - cursor.fetchone()[0].replace(tzinfo=timezone.utc)).total_seconds())
