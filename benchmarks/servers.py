@@ -69,7 +69,7 @@ BEFORE = replace(
     OURS,
     name="before",
     title="the build before",
-    revision="5a8a60d8e123e41acda244d872e1ede773525f22",
+    revision="5a8a60d8e123",
     database="build_before",  # BEFORE is a word of SQL
 )
 OURS_128 = replace(
