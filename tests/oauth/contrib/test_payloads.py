@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from importlib import import_module
+from inspect import getsource
 
 import pytest
 from rest_framework_simplejwt.tokens import AccessToken, SlidingToken
 
-from apps.oauth.contrib.meiduo import simplejwt_payload
+from apps.oauth.contrib.meiduo import jwt_payload, simplejwt_payload
 from apps.users.tokens import LoginToken
 from tests.tools import processes
 
@@ -62,28 +64,30 @@ def install(folder, *packages):
     return str(folder)
 
 
-# Both packages named rest_framework_jwt run in a process of their own: the older one needs another PyJWT.
+def handle_three(token, user=None, request=None):
+    return {"token": token, "id": user.pk, "request": request}
 
-OTHER_SHOP = """
+
+def handle_four(token, user=None, request=None, issued_at=None):
+    return {"token": token, "issued_at": issued_at}
+
+
+# A process of its own, as djangorestframework-jwt 1.11 needs another PyJWT.
+OLD_SHOP = f"""
 import json, sys
 from django.conf import settings
 import django
 key, our_token = json.load(sys.stdin)
 names = ["django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "apps.oauth"]
-settings.configure(SECRET_KEY=key, INSTALLED_APPS=names, JWT_AUTH={"JWT_SECRET_KEY": key, "JWT_ALLOW_REFRESH": True})
+settings.configure(SECRET_KEY=key, INSTALLED_APPS=names, JWT_AUTH={{"JWT_SECRET_KEY": key, "JWT_ALLOW_REFRESH": True}})
 django.setup()
 from django.contrib.auth.models import User
 from apps.oauth.contrib.meiduo import jwt_payload
 from rest_framework_jwt.settings import api_settings
 
-def handle_three(token, user=None, request=None):
-    return {"token": token, "id": user.pk, "request": request}
-
-def handle_four(token, user=None, request=None, issued_at=None):
-    return {"token": token, "issued_at": issued_at}
-
+{getsource(handle_three)}
 user, payloads = User(pk=7, username="li4"), []
-for handler in (api_settings.JWT_RESPONSE_PAYLOAD_HANDLER, handle_three, handle_four):
+for handler in (api_settings.JWT_RESPONSE_PAYLOAD_HANDLER, handle_three):
     api_settings.JWT_RESPONSE_PAYLOAD_HANDLER = handler
     payloads.append(jwt_payload(user, "request"))
 read = api_settings.JWT_DECODE_HANDLER
@@ -91,23 +95,30 @@ print(json.dumps([payloads, [read(payload.pop("token")) for payload in payloads]
 """
 
 
-@pytest.mark.parametrize(
-    "packages",
-    [("djangorestframework-jwt==1.11.0", "PyJWT==1.7.1"), ("drf-jwt>=1.19.2,<1.20",)],
-    ids=["old", "drf-jwt"],
-)
-def test_rest_framework_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_path, packages):
-    folder = install(tmp_path, *packages)
+def test_djangorestframework_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_path):
+    folder = install(tmp_path, "djangorestframework-jwt==1.11.0", "PyJWT==1.7.1")
     given = json.dumps([shop.SIMPLE_JWT["SIGNING_KEY"], str(LoginToken.for_user(account))])
-    command = [sys.executable, "-W", "ignore", "-c", OTHER_SHOP]
-    environ = {**os.environ, "PYTHONPATH": folder}
+    command, environ = [sys.executable, "-W", "ignore", "-c", OLD_SHOP], {**os.environ, "PYTHONPATH": folder}
     done = subprocess.run(
         command, cwd=processes.ROOT, env=environ, input=given, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
     payloads, claims, our_claims = json.loads(done.stdout)
     user = {"user_id": 7, "username": "li4"}
-    issued_at = claims[2].get("iat")  # the older package has none
-    assert payloads == [user, {**user, "id": 7, "request": "request"}, {**user, "issued_at": issued_at}]
-    assert [user.items() <= each.items() and each["exp"] > time.time() for each in claims] == [True] * 3
+    assert payloads == [user, {**user, "id": 7, "request": "request"}]
+    assert [user.items() <= each.items() and each["exp"] > time.time() for each in claims] == [True] * 2
     assert our_claims["username"] == "zhang3"  # these shops accept tokens of this one
+
+
+def test_drf_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(install(tmp_path, "drf-jwt>=1.19.2,<1.20"))
+    settings = import_module("rest_framework_jwt.settings").api_settings
+    user = {"user_id": account.pk, "username": "zhang3"}
+    for handler, added in ((None, ()), (handle_three, ("id", "request")), (handle_four, ("issued_at",))):
+        if handler is not None:
+            monkeypatch.setattr(settings, "JWT_RESPONSE_PAYLOAD_HANDLER", handler)
+        payload = jwt_payload(account, "request")
+        claims = settings.JWT_DECODE_HANDLER(payload.pop("token"))
+        extra = {"id": account.pk, "request": "request", "issued_at": claims["iat"]}
+        assert payload == user | {name: extra[name] for name in added}
+        assert claims["username"] == "zhang3"
