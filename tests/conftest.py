@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import StringIO
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -22,6 +22,7 @@ from django.test import Client
 from itsdangerous import URLSafeTimedSerializer
 
 import standin
+from apps.oauth.models import OAuthQQUser
 from apps.oauth.qq import forget_connections
 from tests.tools.processes import ROOT
 
@@ -35,18 +36,12 @@ class Browser:
     """A browser: keeps cookies, follows QQ's redirects and makes the callback page's calls."""
 
     def __init__(self, qq, **client_options):
-        self.qq = qq
-        self.client = Client(**client_options)
+        self.qq, self.client = qq, Client(**client_options)
+        self.get, self.add_cookies = self.client.get, self.client.cookies.load
 
     @property
     def cookies(self):
         return {name: cookie.value for name, cookie in self.client.cookies.items() if cookie.value}
-
-    def add_cookies(self, cookies):
-        self.client.cookies.load(cookies)
-
-    def get(self, path, **options):
-        return self.client.get(path, **options)
 
     def start(self, next="/cart"):
         """Press the QQ button; return the redirect's target, usually QQ's login page."""
@@ -99,10 +94,9 @@ def error_of(response):
 
 def invalid_fields(response):
     """Return the fields named by a form's error."""
-    body = response.json()
-    assert (response.status_code, body.pop("code")) == (400, "invalid")
-    assert body.pop("message")
-    return list(body)
+    *fields, (_, message), code = response.json().items()
+    assert (response.status_code, code, bool(message)) == (400, ("code", "invalid"), True)
+    return [name for name, _ in fields]
 
 
 def token_requests(qq):
@@ -129,8 +123,7 @@ class Phone:
     """A phone: requests SMS codes with an image code, as the page does, and reads them."""
 
     def __init__(self, var: Path, client: Client):
-        self.var = var
-        self.client = client
+        self.var, self.client = var, client
 
     def ask_for_code(self, mobile=MOBILE):
         image_code_id = str(uuid4())
@@ -169,12 +162,9 @@ def qq(qq_server):
 def shop(settings, qq_server, tmp_path):
     """The shop's settings with the stand-in as QQ, and an empty cache."""
     settings.QQ_API_URL = qq_server.url
-    settings.QQ_CLIENT_ID = qq_server.client_id
-    settings.QQ_CLIENT_SECRET = qq_server.client_secret
-    settings.QQ_REDIRECT_URI = CALLBACK
-    settings.QQ_CALLBACK_PAGE = PAGE
-    settings.SMS_LOG = str(tmp_path / "sms.log")
-    settings.CAPTCHA_LOG = str(tmp_path / "captcha.log")
+    settings.QQ_CLIENT_ID, settings.QQ_CLIENT_SECRET = qq_server.client_id, qq_server.client_secret
+    settings.QQ_REDIRECT_URI, settings.QQ_CALLBACK_PAGE = CALLBACK, PAGE
+    settings.SMS_LOG, settings.CAPTCHA_LOG = str(tmp_path / "sms.log"), str(tmp_path / "captcha.log")
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a fast one
     settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
     cache.clear()
@@ -224,16 +214,14 @@ def clock(qq, use_cache):
 @pytest.fixture
 def connect():
     """A function that connects a receiver to signals until the test ends."""
-    connections = []
+    with ExitStack() as stack:
 
-    def connect(receiver, *signals, **options):
-        for signal in signals:
-            signal.connect(receiver, weak=False, **options)
-            connections.append((signal, receiver, options))
+        def connect(receiver, *signals, **options):
+            for signal in signals:
+                signal.connect(receiver, weak=False, **options)
+                stack.callback(signal.disconnect, receiver, **options)
 
-    yield connect
-    for signal, receiver, options in connections:
-        signal.disconnect(receiver, **options)
+        yield connect
 
 
 @pytest.fixture
@@ -258,14 +246,11 @@ def form(browser, phone):
 
 @pytest.fixture
 def account(db, django_user_model):
-    """An account that exists already."""
     return django_user_model.objects.create_user("zhang3", password=PASSWORD, mobile=MOBILE)
 
 
 @pytest.fixture
 def binding(account, qq):
-    from apps.oauth.models import OAuthQQUser
-
     return OAuthQQUser.objects.create(user=account, openid=qq.openid("小明"))
 
 
@@ -277,19 +262,12 @@ def installed_wheel(tmp_path_factory):
         shutil.copy(ROOT / name, source)
     # A copy: setuptools leaves files behind that would end up in the next wheel.
     shutil.copytree(ROOT / "apps/oauth", source / "apps/oauth", ignore=shutil.ignore_patterns("__pycache__"))
-    options = ["--no-index", "--no-deps", "--quiet", "--no-build-isolation", "--target", folder]
-    pip = [sys.executable, "-m", "pip", "install", *options, source]
-    done = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--quiet", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", folder, source], stdin=subprocess.DEVNULL, check=True)
     return folder
 
 
-# Secrets in logs ------------------------------------------------------------------------------------------------------
-
-EXEMPT = (
-    "django.db.backends",  # logs queries with their values, under DEBUG only
-    "uvicorn",  # the stand-in's
-)
+EXEMPT = ("django.db.backends", "uvicorn")  # queries with their values, under DEBUG only; the stand-in's log
 SECRET_PATTERNS = {
     "a whole mobile number": r"(?<![0-9])(?:(?:00)?86)?1[3-9][0-9]{9}(?![0-9])",
     "a JWT": r"eyJ[\w-]+\.[\w-]+\.",
@@ -313,27 +291,21 @@ def shop_handlers():
 @contextmanager
 def refusing_secrets_in_logs():
     """Log everything at DEBUG while the block runs; raise SecretLogged if a secret was logged."""
-    loggers = [logging.root, *(entry for entry in logging.root.manager.loggerDict.values() if hasattr(entry, "level"))]
-    levels = {entry: entry.level for entry in loggers if entry.level and not entry.name.startswith(EXEMPT)}
-    shops = shop_handlers()
     text = StringIO()
-    streams = {handler: handler.setStream(text) for handler in shops}
 
-    def is_ours(record):
-        return not record.name.startswith(EXEMPT)
+    def is_ours(entry):
+        return not entry.name.startswith(EXEMPT)
 
-    for handler in shops:
-        handler.addFilter(is_ours)
-    for entry in levels:
-        entry.setLevel(logging.DEBUG)
-    try:
+    with ExitStack() as stack:
+        for handler in shop_handlers():
+            stack.callback(handler.setStream, handler.setStream(text))
+            handler.addFilter(is_ours)
+            stack.callback(handler.removeFilter, is_ours)
+        for logger in (logging.root, *map(logging.getLogger, list(logging.root.manager.loggerDict))):
+            if logger.level and is_ours(logger):
+                stack.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.DEBUG)
         yield
-    finally:
-        for entry, level in levels.items():
-            entry.setLevel(level)
-        for handler, stream in streams.items():
-            handler.removeFilter(is_ours)
-            handler.setStream(stream)
     refuse_secrets(text.getvalue())
 
 
@@ -341,17 +313,14 @@ def refuse_secrets(text):
     """Raise SecretLogged if the text contains a secret of the shop or the test, or anything that looks like one."""
     text = re.sub(r'"request_id": "[\w-]{8,64}"', "", text)  # random digits
     for kind, secret in (*SECRET_PATTERNS.items(), *known_secrets()):
-        found = re.search(secret, text, re.ASCII)
-        if found:
+        if re.search(secret, text, re.ASCII):
             line = next(line for line in text.splitlines() if re.search(secret, line, re.ASCII))
             raise SecretLogged(f"{kind} is in the log: {line}")
 
 
 def known_secrets():
-    for name in ("SECRET_KEY", "JWT_SIGNING_KEY", "QQ_CLIENT_SECRET"):
-        if getattr(settings, name, None):
-            yield name, re.escape(getattr(settings, name))
-    yield "the password", re.escape(PASSWORD)
+    named = {name: getattr(settings, name, None) for name in ("SECRET_KEY", "JWT_SIGNING_KEY", "QQ_CLIENT_SECRET")}
+    yield from ((name, re.escape(secret)) for name, secret in {**named, "the password": PASSWORD}.items() if secret)
     for name, shape in (("SMS_LOG", r"[0-9]{6}"), ("CAPTCHA_LOG", r"[A-Z0-9]{4}")):
         path = Path(getattr(settings, name, None) or "-")
         for line in path.read_text().splitlines() if path.is_file() else ():

@@ -12,18 +12,9 @@ import pytest
 from redis import Redis
 
 from tests.e2e.stops import ANSWERING, COMMITTED, SETTINGS, USER_WRITTEN, Stop
-from tests.tools import processes
+from tests.tools import processes, shoppers
 from tests.tools.requirements import requirement
-from tests.tools.shoppers import (
-    PASSWORD,
-    Shopper,
-    find_inconsistencies,
-    new_mobile,
-    query_database,
-    read_page,
-    shop_and_qq,
-    status_and_code,
-)
+from tests.tools.shoppers import PASSWORD, Shopper, new_mobile, query_database, read_page, status_and_code
 
 pytestmark = pytest.mark.servers
 
@@ -41,8 +32,8 @@ class Site:
         self.database_url, self.redis_port = None, processes.free_port()
         self.start_database()
         self.start_cache()
-        environ = {"DATABASE_URL": self.database_url, "CACHE_URL": self.cache_url, "QQ_TIMEOUT": "2"}
-        self.shop, self.qq = stack.enter_context(shop_and_qq(self.var, DJANGO_SETTINGS_MODULE=SETTINGS, **environ))
+        environ = {"DATABASE_URL": self.database_url, "CACHE_URL": self.cache_url, "DJANGO_SETTINGS_MODULE": SETTINGS}
+        self.shop, self.qq = stack.enter_context(shoppers.shop_and_qq(self.var, QQ_TIMEOUT="2", **environ))
 
     def new_shopper(self, person=None):
         return Shopper([self.shop], self.qq, person)
@@ -66,10 +57,6 @@ class Site:
 
     def start_cache(self):
         self.cache_url = self.cache.enter_context(processes.redis(self.var, self.redis_port))
-
-    def flush_cache(self):
-        with Redis.from_url(self.cache_url) as redis:
-            redis.flushall()
 
     @contextmanager
     def cache_stopped(self):
@@ -100,7 +87,7 @@ def running_site(tmp_path_factory):
 def site(running_site):
     running_site.qq.reset()
     yield running_site
-    assert find_inconsistencies(running_site.database_url) == {}
+    assert shoppers.find_inconsistencies(running_site.database_url) == {}
 
 
 @pytest.fixture
@@ -114,18 +101,12 @@ def form(shopper):
 
 
 @pytest.fixture
-def pool():
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-@pytest.fixture
-def bind_until(site, shopper, form, pool):
+def bind_until(site, shopper, form):
     """Send the form and hold the call at a moment while the block runs, which gets the stop and the future answer."""
 
     @contextmanager
     def bind_until(moment):
-        with Stop(site.var, moment) as stop:
+        with ThreadPoolExecutor(1) as pool, Stop(site.var, moment) as stop:
             sent = pool.submit(shopper.bind, form)
             stop.wait()
             yield stop, sent
@@ -140,11 +121,9 @@ def assert_connection_closed(call):
 
 def users_with(site, shopper, form):
     """Return the users who have the form's mobile, and those the shopper's openid is bound to."""
-    queries = {
-        "SELECT id FROM tb_users WHERE mobile = %s": form["mobile"],
-        "SELECT user_id FROM tb_oauth_qq WHERE openid = %s": site.qq.openid(shopper.person),
-    }
-    return tuple(query_database(site.database_url, *query) for query in queries.items())
+    has_mobile = "SELECT id FROM tb_users WHERE mobile = %s", form["mobile"]
+    is_bound_to = "SELECT user_id FROM tb_oauth_qq WHERE openid = %s", site.qq.openid(shopper.person)
+    return query_database(site.database_url, *has_mobile), query_database(site.database_url, *is_bound_to)
 
 
 def assert_logged_in(site, shopper, form, answer):
@@ -176,9 +155,6 @@ def assert_pages_work(site, shopper):
     assert [shopper.visitor.get(f"{site.shop.url}{path}").status for path in PAGES] == [200] * len(PAGES)
 
 
-# Worker and database --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("failure", ["kill_worker", "restart_database", "crash_database"])
 def test_failure_before_the_binding_is_written_leaves_nothing(site, shopper, form, bind_until, failure):
     with bind_until(USER_WRITTEN) as (stop, sent):
@@ -202,14 +178,13 @@ def test_failure_after_the_commit_keeps_the_binding(site, shopper, form, bind_un
         sent.result()  # a login or an error: the shop may or may not need the database for its answer
     (user_id,), _ = users_with(site, shopper, form)
     assert status_and_code(shopper.bind({**form, "password": "another horse"})) == (400, "already_bound")
-    other_browser = site.new_shopper(shopper.person)
-    assert status_and_code(other_browser.bind(form)) == (400, "bind_token_invalid")
+    assert status_and_code(site.new_shopper(shopper.person).bind(form)) == (400, "bind_token_invalid")
     assert assert_logged_in(site, shopper, form, shopper.bind(form)) == user_id
     assert shopper.collect(shopper.arrive()).json()["user_id"] == user_id
 
 
 @requirement("1.5")
-def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, bind_until, pool):
+def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, bind_until):
     with bind_until(ANSWERING) as (stop, sent):
         worker = stop.wait()
     assert sent.result().status == 200
@@ -217,9 +192,10 @@ def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, 
     other = site.new_shopper()
     code, before = other.arrive(), site.count_exchanges()
     site.qq.behave(token={"fault": "hang", "times": 1})
-    call = pool.submit(other.collect, code)
-    processes.wait_until(lambda: site.count_exchanges() > before, "QQ is called")
-    site.kill_worker(worker)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(other.collect, code)
+        processes.wait_until(lambda: site.count_exchanges() > before, "QQ is called")
+        site.kill_worker(worker)
     assert_connection_closed(call)
     assert [status_and_code(other.collect(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
     assert site.count_exchanges() == before + 1
@@ -241,9 +217,6 @@ def test_nothing_is_used_up_while_the_database_is_down(site, shopper, form):
     assert_logged_in(site, shopper, form, shopper.bind(form))
 
 
-# Cache ----------------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(params=["cache_stopped", "cache_read_only"])
 def outage(site, request):
     return getattr(site, request.param)
@@ -251,15 +224,14 @@ def outage(site, request):
 
 @requirement("9.8")
 def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(site, outage):
-    newcomer, signed_in, arrived, asking, filling_in, member = shoppers = [site.new_shopper() for _ in range(6)]
-    callback = signed_in.sign_in()
-    code = arrived.arrive()
+    newcomer, signed_in, arrived, asking, filling_in, member = everybody = [site.new_shopper() for _ in range(6)]
+    callback, code = signed_in.sign_in(), arrived.arrive()
     sms_address = site.shop.sms_address(asking.visitor, new_mobile())
     form = filling_in.fill_in(new_mobile())
     members_form = member.fill_in(new_mobile())
     logged_in = member.bind(members_form).json()
     password = {"username": members_form["mobile"], "password": PASSWORD}
-    exchanges, sent = site.count_exchanges(), (site.var / "sms.log").read_text()
+    before = site.count_exchanges(), (site.var / "sms.log").read_text()
 
     with outage():
         assert read_page(newcomer.start()) == {"error": "cache_unavailable", "state": "/cart"}
@@ -276,11 +248,10 @@ def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(sit
         assert_pages_work(site, newcomer)
         me = member.visitor.get(f"{site.shop.url}/user/", Authorization=f"JWT {logged_in['token']}")
         assert (me.status, me.json()["id"]) == (200, logged_in["user_id"])
-    assert site.count_exchanges() == exchanges
-    assert (site.var / "sms.log").read_text() == sent
+    assert (site.count_exchanges(), (site.var / "sms.log").read_text()) == before
     assert users_with(site, filling_in, form) == ([], [])
 
-    for shopper in shoppers[:-1]:
+    for shopper in everybody[:-1]:
         assert_can_bind(site, shopper)
     assert member.visitor.post(f"{site.shop.url}/authorizations/", password).status == 200
 
@@ -317,7 +288,8 @@ def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
     members_form = member.fill_in(new_mobile(), member.collect(members_code).json()["access_token"])
     assert_logged_in(site, member, members_form, member.bind(members_form))
     exchanges = site.count_exchanges()
-    site.flush_cache()
+    with Redis.from_url(site.cache_url) as redis:
+        redis.flushall()
 
     assert status_and_code(arrived.collect(code)) == (400, "code_invalid")
     assert site.count_exchanges() == exchanges

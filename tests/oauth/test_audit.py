@@ -4,9 +4,11 @@ import logging
 import re
 
 import pytest
+from django.core.exceptions import PermissionDenied
 
-from apps.oauth.signals import qq_audited
-from tests.conftest import MOBILE, Browser
+from apps.oauth.models import OAuthQQUser
+from apps.oauth.signals import qq_audited, qq_bound
+from tests.conftest import MOBILE, Browser, error_of
 from tests.tools.requirements import requirement
 
 OK = {"outcome": "ok"}
@@ -99,6 +101,22 @@ def test_refusal_is_recorded_as_a_warning_with_its_reason(audit, browser, other_
     assert audit.last("start") == {"outcome": "refused", "reason": "qq_misconfigured"}
     levels = {record.levelname for record in audit.records if getattr(record, "outcome", "") == "refused"}
     assert levels == {"WARNING"}
+
+
+def refuse(*args, **kwargs):
+    raise PermissionDenied
+
+
+@pytest.mark.parametrize("place", ["payload", "receiver"])
+def test_login_refused_by_the_shop_after_the_bind_is_recorded(audit, browser, form, shop, connect, place):
+    if place == "payload":
+        shop.QQ_LOGIN_PAYLOAD = f"{__name__}.refuse"
+    else:
+        connect(refuse, qq_bound)
+    assert error_of(browser.bind(form)) == (403, "invalid")
+    (fields,) = (fields for event, fields in audit.steps() if event == "bind")
+    named = {"openid": fields["openid"], "mobile": "138****5678", "user_id": OAuthQQUser.objects.get().user_id}
+    assert fields == {"outcome": "refused", "reason": "invalid", **named}
 
 
 def test_text_that_is_not_a_mobile_number_is_not_recorded(audit, browser, form):

@@ -14,9 +14,20 @@ class ServiceDown(APIException):
     status_code = 503
 
 
+class TooManySMS(Throttled):
+    error_code = "too_many_sms"
+
+
+class Busy(APIException):
+    status_code = 503
+    default_code = "qq_busy"  # one of ours
+
+
 CASES = {
     "throttled": (Throttled(wait=6.2), 429, "throttled", "操作太频繁，请稍后再试。"),
     "down": (ServiceDown("短信服务不可用"), 503, "invalid", "短信服务不可用"),
+    "own code": (TooManySMS(detail="今天的短信已用完"), 429, "too_many_sms", "今天的短信已用完"),
+    "our code": (Busy("人太多"), 503, "qq_busy", "人太多"),
     "list": (ValidationError(["第一句", "第二句"]), 400, "invalid", "第一句"),
     "named": (ValidationError({"message": ["字段的一句"], "code": ["x"]}), 400, "invalid", "字段的一句"),
     "nested": (ValidationError({"mobile": {"deep": ["里面的一句"]}}), 400, "invalid", "里面的一句"),

@@ -4,9 +4,8 @@ import json
 import os
 import re
 import tracemalloc
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from io import StringIO
-from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,8 @@ from tests.tools.requirements import requirement
 ALIAS = "old_shop"  # a database beside that of the other tests
 MYSQL_DUMPS = ["django2-mysql57-utf8", "django3-mysql8-utf8mb4", "django4-mariadb-own-column"]
 DUMPS = MYSQL_DUMPS if "mysql" in settings.DATABASES["default"]["ENGINE"] else ["sqlite"]
-RECORDED = {
-    "nothing": [],
-    "0001": ["0001_initial"],
-    "0001 to 0003": ["0001_initial", "0002_auto_20190415_0903", "0003_oauthsinauser"],
-}
+INITIAL = ["0001_initial"]
+RECORDED = [[], INITIAL, [*INITIAL, "0002_auto_20190415_0903", "0003_oauthsinauser"]]
 A, B, C = "A" * 32, "B" * 32, "C" * 32
 
 
@@ -35,7 +31,6 @@ class OldShop:
 
     def __init__(self, connection):
         self.connection = connection
-        self.vendor = connection.vendor
 
     def run(self, sql, *values):
         with self.connection.cursor() as cursor:
@@ -50,17 +45,17 @@ class OldShop:
         text = (Path(__file__).parent / "old_tables" / f"{dump}.sql").read_text("utf-8")
         if nullable:
             text = re.sub(r"(openid\W varchar.*) NOT NULL", r"\1 NULL", text)
-        for statement in text.split(";\n"):
-            if statement.strip():
-                self.run(statement)
+        for statement in filter(str.strip, text.split(";\n")):
+            self.run(statement)
         for name in recorded:
             self.run("INSERT INTO django_migrations (app, name, applied) VALUES ('oauth', %s, '2019-04-15')", name)
         return self
 
-    def bind(self, openid, user, day=1):
-        """Bind as the old code does."""
-        values = (f"2020-01-{day:02} 00:00:00", f"2020-01-{day:02} 00:00:00", openid, user)
-        self.run("INSERT INTO tb_oauth_qq (create_time, update_time, openid, user_id) VALUES (%s, %s, %s, %s)", *values)
+    def bind(self, *bindings):
+        """Bind as the old code does; each binding is (openid, user, day)."""
+        insert = "INSERT INTO tb_oauth_qq (create_time, update_time, openid, user_id) VALUES (%s, %s, %s, %s)"
+        for openid, user, day in bindings:
+            self.run(insert, *[f"2020-01-0{day} 00:00:00"] * 2, openid, user)
 
     def rows(self):
         return [tuple(row) for row in self.run("SELECT id, openid, user_id FROM tb_oauth_qq ORDER BY id")]
@@ -68,9 +63,8 @@ class OldShop:
     def everything(self):
         """Return the names of all tables, the exact definition of this one, and its rows."""
         tables = sorted(self.connection.introspection.table_names())
-        if self.vendor == "mysql":
-            made = self.run("SHOW CREATE TABLE tb_oauth_qq")[0][1].split("AUTO_INCREMENT=")
-            made = made[0] + made[-1].lstrip("0123456789")
+        if self.connection.vendor == "mysql":
+            made = re.sub(r"AUTO_INCREMENT=\d+ ", "", self.run("SHOW CREATE TABLE tb_oauth_qq")[0][1])
         else:
             made = self.run("SELECT name, sql FROM sqlite_master WHERE tbl_name = 'tb_oauth_qq' ORDER BY name")
         return tables, made, self.run("SELECT * FROM tb_oauth_qq ORDER BY id")
@@ -92,11 +86,9 @@ def database(django_db_setup, django_db_blocker, tmp_path_factory):
     """A migrated database beside the default one."""
     with django_db_blocker.unblock():
         default = connections["default"]
-        name = "old_shop" if default.vendor == "mysql" else str(tmp_path_factory.mktemp("old") / "db.sqlite3")
+        name = ALIAS if default.vendor == "mysql" else str(tmp_path_factory.mktemp("old") / "db.sqlite3")
         if default.vendor == "mysql":
-            with default.cursor() as cursor:
-                cursor.execute(f"DROP DATABASE IF EXISTS {name}")
-                cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+            OldShop(default).run(f"CREATE OR REPLACE DATABASE {name} CHARACTER SET utf8mb4")
         connections.databases[ALIAS] = {**connections.databases["default"], "NAME": name}
         call_command("migrate", database=ALIAS, verbosity=0)
         User.objects.using(ALIAS).bulk_create(
@@ -115,42 +107,34 @@ def shop(database, django_db_blocker):
 
 @pytest.fixture
 def old_shop(shop):
-    return shop.set_up(recorded=RECORDED["0001"])
+    return shop.set_up(recorded=INITIAL)
 
 
 @pytest.fixture
 def conflicting(old_shop):
     """Users 1 and 2 share an openid, and so do 3, 4 and 3 again."""
-    for openid, user, day in [(A, 1, 2), (A, 2, 1), (B, 3, 3), (C, 5, 1), (B, 4, 4), (B, 3, 5)]:
-        old_shop.bind(openid, user, day)
+    old_shop.bind((A, 1, 2), (A, 2, 1), (B, 3, 3), (C, 5, 1), (B, 4, 4), (B, 3, 5))
     return old_shop
-
-
-EARLIEST = [(2, A, 2), (3, B, 3), (4, C, 5)]
-
-
-# Converting -----------------------------------------------------------------------------------------------------------
 
 
 @requirement("3.3")
 @pytest.mark.parametrize("dump", DUMPS)
-@pytest.mark.parametrize("recorded", RECORDED.values(), ids=RECORDED)
+@pytest.mark.parametrize("recorded", RECORDED, ids=len)
 def test_old_table_is_converted_and_restored_exactly(shop, dump, recorded):
     shop.set_up(dump, recorded)
-    for openid, user, day in [(A, 1, 2), (A, 1, 1), (A, 1, 1), (B, 2, 1), (B.lower(), 3, 1), ("", 4, 1), ("?", 4, 1)]:
-        shop.bind(openid, user, day)
+    shop.bind((A, 1, 2), (A, 1, 1), (A, 1, 1), (B, 2, 1), (B, 2, 2), (B.lower(), 3, 1), ("", 4, 1), ("?", 4, 1))
     before = shop.everything()
 
-    assert "2 rows that repeated" in shop.migrate()
+    assert "3 rows that repeated" in shop.migrate()
     ours = OAuthQQUser.objects.using(ALIAS).order_by("pk")
-    converted = [(2, A, 1, None), (4, B, 2, None), (5, B.lower(), 3, None), (6, "", 4, None), (7, "?", 4, None)]
+    converted = [(2, A, 1, None), (4, B, 2, None), (6, B.lower(), 3, None), (7, "", 4, None), (8, "?", 4, None)]
     assert list(ours.values_list("pk", "openid", "user_id", "unionid")) == converted
     with pytest.raises(Exception, match=r"Duplicate entry|UNIQUE constraint"):
-        shop.bind(A, 2)
-    shop.bind(C, 5)
+        shop.bind((A, 2, 1))
+    shop.bind((C, 5, 1))
     found = [shop.run("SELECT user_id FROM tb_oauth_qq WHERE openid = %s", each)[0][0] for each in (A, B, B.lower(), C)]
     assert found == [1, 2, 3, 5]
-    shop.run("DELETE FROM tb_oauth_qq WHERE openid = %s", C)
+    ours.filter(openid=C).delete()
 
     shop.migrate("0001" if recorded else "zero")
     assert shop.everything() == before
@@ -159,37 +143,29 @@ def test_old_table_is_converted_and_restored_exactly(shop, dump, recorded):
 
     shop.migrate()
     assert ours.count() == 5
-
-
-def test_reverse_does_not_restore_bindings_that_the_shop_removed(old_shop):
-    for openid in (A, A, B, B):
-        old_shop.bind(openid, 1)
-    old_shop.migrate()
-    old_shop.run("DELETE FROM tb_oauth_qq WHERE openid = %s", A)
-    old_shop.migrate("0001")
-    assert old_shop.rows() == [(3, B, 1), (4, B, 1)]
+    ours.filter(openid=A).delete()
+    shop.migrate("0001" if recorded else "zero")
+    # The rows that repeated a binding which was removed meanwhile are not restored.
+    assert shop.rows() == [(4, B, 2), (5, B, 2), (6, B.lower(), 3), (7, "", 4), (8, "?", 4)]
 
 
 @pytest.mark.parametrize("dump", DUMPS)
 def test_rows_without_openid_are_kept(shop, dump):
-    shop.set_up(dump, RECORDED["0001"], nullable=True)
-    for openid, user in [(None, 1), (None, 1), (None, 2), ("", 3), (A, 4), (A, 4)]:
-        shop.bind(openid, user)
+    shop.set_up(dump, INITIAL, nullable=True)
+    shop.bind((None, 1, 1), (None, 1, 1), (None, 2, 1), ("", 3, 1), (A, 4, 1), (A, 4, 1))
     before = shop.everything()
-
     assert "1 rows that repeated" in shop.migrate()
     ours = [(row.openid, row.user_id, str(row)) for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")]
     assert ours == [(None, 1, "…"), (None, 1, "…"), (None, 2, "…"), ("", 3, "…"), (A, 4, "AAAAAA…")]
-    shop.bind(None, 5)  # the old code may still insert such rows
+    shop.bind((None, 5, 1))  # the old code may still insert such rows
     shop.run("DELETE FROM tb_oauth_qq WHERE user_id = 5")
-
     shop.migrate("0001")
     assert shop.everything() == before
 
 
 def test_existing_unique_index_is_kept_and_no_table_for_repeated_rows_is_created(old_shop):
     old_shop.run("CREATE UNIQUE INDEX of_the_shop ON tb_oauth_qq (openid)")
-    old_shop.bind(A, 1)
+    old_shop.bind((A, 1, 1))
     before = old_shop.everything()
     assert old_shop.migrate() == ""
     assert old_shop.everything()[0] == before[0]
@@ -199,16 +175,14 @@ def test_existing_unique_index_is_kept_and_no_table_for_repeated_rows_is_created
 
 
 def test_failed_migration_can_run_again(old_shop):
-    for openid in (A, A, B):
-        old_shop.bind(openid, 1)
+    old_shop.bind((A, 1, 1), (A, 1, 1), (B, 1, 1))
     before = old_shop.everything()
     old_shop.run("CREATE INDEX tb_oauth_qq_adopted_unionid ON tb_oauth_qq (update_time)")
     with pytest.raises(OperationalError, match="tb_oauth_qq_adopted_unionid"):
         old_shop.migrate()
-    where = " ON tb_oauth_qq" if old_shop.vendor == "mysql" else ""
+    where = " ON tb_oauth_qq" if old_shop.connection.vendor == "mysql" else ""
     old_shop.run(f"DROP INDEX tb_oauth_qq_adopted_unionid{where}")
-    old_shop.bind(B, 1)  # the shop has stayed online
-
+    old_shop.bind((B, 1, 1))  # the shop has stayed online
     old_shop.migrate()
     assert [row.openid for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")] == [A, B]
     old_shop.migrate("0001")
@@ -241,22 +215,17 @@ def test_large_table_is_not_loaded_into_memory(old_shop):
     old_shop.migrate()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert OAuthQQUser.objects.using(ALIAS).count() == 99_000
     assert peak < 10_000_000
+    assert OAuthQQUser.objects.using(ALIAS).count() == 99_000
     old_shop.migrate("0001")
-    counts = old_shop.run("SELECT COUNT(*), COUNT(DISTINCT openid) FROM tb_oauth_qq")
-    assert list(counts) == [(100_000, 99_000)]
-
-
-# Conflicts ------------------------------------------------------------------------------------------------------------
+    assert old_shop.run("SELECT COUNT(*), COUNT(DISTINCT openid) FROM tb_oauth_qq")[0] == (100_000, 99_000)
 
 
 def test_openid_of_different_users_stops_the_migration_before_any_change(conflicting):
-    conflicting.bind(C, 5)
+    conflicting.bind((C, 5, 1))
     before = conflicting.everything()
     with pytest.raises(CommandError) as refused:
         conflicting.migrate()
-    command = "  manage.py qq_resolve_duplicates --database old_shop"
     assert str(refused.value).replace(" 00:00:00", "").splitlines() == [
         "Openids that tb_oauth_qq binds to different users: 2, in 5 rows."
         " A migration cannot decide which user keeps them, so nothing was changed.",
@@ -266,32 +235,29 @@ def test_openid_of_different_users_stops_the_migration_before_any_change(conflic
         "  BBBBBB…: row 5, user 4, bound 2020-01-04",
         "  BBBBBB…: row 6, user 3, bound 2020-01-05",
         "Choose who keeps them, then migrate again (--dry-run only shows what would be removed):",
-        f"{command} --keep earliest",
-        f"{command} --keep latest",
-        f"{command} --keep-id ID …",
+        "  manage.py qq_resolve_duplicates --database old_shop --keep earliest",
+        "  manage.py qq_resolve_duplicates --database old_shop --keep latest",
+        "  manage.py qq_resolve_duplicates --database old_shop --keep-id ID …",
     ]
     assert conflicting.everything() == before
 
 
 def test_long_list_of_conflicts_is_truncated(old_shop):
-    for number in range(60):
-        old_shop.bind("", number % 6 + 1)
+    old_shop.bind(*[("", number % 6 + 1, 1) for number in range(60)])
     with pytest.raises(CommandError) as refused:
         old_shop.migrate()
-    lines = str(refused.value).splitlines()
-    assert "to different users: 1, in 60 rows" in lines[0]
-    assert sum("(empty): row" in line for line in lines) == 50
-    assert "  … and 10 more rows" in lines
+    first, *lines = str(refused.value).splitlines()
+    assert "to different users: 1, in 60 rows" in first
+    assert (sum("(empty): row" in line for line in lines), lines[50]) == (50, "  … and 10 more rows")
 
 
 @pytest.mark.parametrize(
     ("arguments", "left"),
     [
-        (["--keep", "earliest"], EARLIEST),
+        (["--keep", "earliest"], [(2, A, 2), (3, B, 3), (4, C, 5)]),
         (["--keep", "latest"], [(1, A, 1), (4, C, 5), (6, B, 3)]),
         (["--keep-id", 1, 5], [(1, A, 1), (4, C, 5), (5, B, 4)]),
     ],
-    ids=["earliest", "latest", "by id"],
 )
 def test_resolve_removes_all_rows_but_one_and_saves_them(conflicting, tmp_path, arguments, left):
     columns = "id, create_time, update_time, openid, user_id"
@@ -307,10 +273,9 @@ def test_resolve_removes_all_rows_but_one_and_saves_them(conflicting, tmp_path, 
     assert conflicting.rows() == left
     assert file.stat().st_mode & 0o777 == 0o600
     kept = {openid: row_id for row_id, openid, _ in left}
-    removed = sorted(map(json.loads, file.read_text("utf-8").splitlines()), key=itemgetter("id"))
-    expected = [(*row, kept[row[3]]) for row in before if row[0] != kept[row[3]]]
-    found = [[str(row[name]) for name in (*columns.split(", "), "kept")] for row in removed]
-    assert found == [[str(value) for value in row] for row in expected]
+    removed = sorted(map(json.loads, file.read_text("utf-8").splitlines()), key=lambda row: row["id"])
+    expected = [[*map(str, row), str(kept[row[3]])] for row in before if row[0] != kept[row[3]]]
+    assert [[str(row[name]) for name in (*columns.split(", "), "kept")] for row in removed] == expected
 
     conflicting.migrate()
     assert "Nothing to resolve" in conflicting.resolve(*arguments, "--to", file)
@@ -354,10 +319,8 @@ def test_resolve_refuses_bad_arguments_and_changes_nothing(conflicting, tmp_path
 def test_resolve_changes_nothing_if_bindings_change_while_it_runs(conflicting, tmp_path):
     class Interfering(StringIO):
         def write(self, text):
-            other = connections.create_connection(ALIAS)
-            with other.cursor() as cursor:
-                cursor.execute("DELETE FROM tb_oauth_qq WHERE openid = %s", [A])
-            other.close()
+            with closing(connections.create_connection(ALIAS)) as other:
+                OldShop(other).run("DELETE FROM tb_oauth_qq WHERE openid = %s", A)
             return super().write(text)
 
     file = tmp_path / "removed.jsonl"
@@ -369,15 +332,14 @@ def test_resolve_changes_nothing_if_bindings_change_while_it_runs(conflicting, t
 
 def test_commands_from_the_shell(conflicting, tmp_path):
     """An operator sees no traceback and runs the commands that the message names."""
-    name = conflicting.connection.settings_dict["NAME"]
-    url = os.environ.get("DATABASE_URL", "").rpartition("/")[0] + "/" + name if conflicting.vendor == "mysql" else ""
-    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "meiduo.settings", "VAR_DIR": str(tmp_path / "var")}
-    environ["DATABASE_URL"] = url or f"sqlite:///{name}"
+    server = os.environ.get("DATABASE_URL", "sqlite:///").rpartition("/")[0]
+    url = f"{server}/{conflicting.connection.settings_dict['NAME']}"
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "meiduo.settings", "VAR_DIR": str(tmp_path), "DATABASE_URL": url}
     with pytest.raises(AssertionError, match="A migration cannot decide which user keeps them") as refused:
         manage(environ, "migrate")
     assert "Traceback" not in str(refused.value)
-    unready = {**environ, "QQ_REDIRECT_URI": "not set up yet"}
-    manage(unready, "qq_resolve_duplicates", "--keep", "earliest", "--to", str(tmp_path / "removed.jsonl"))
+    unready = environ | {"QQ_REDIRECT_URI": "-"}
+    manage(unready, "qq_resolve_duplicates", "--keep=earliest", f"--to={tmp_path}/removed.jsonl")
     assert "Applying oauth.0003_adopt_old_table... OK" in manage(environ, "migrate")
     assert manage(environ, "makemigrations", "--check", "--dry-run").startswith("No changes detected\n")
-    assert conflicting.rows() == EARLIEST
+    assert conflicting.rows() == [(2, A, 2), (3, B, 3), (4, C, 5)]

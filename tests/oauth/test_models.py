@@ -61,6 +61,7 @@ with CaptureQueriesContext(connections["people"]) as queries:
     assert (found, found.name, found.login_id, found.is_new) == (buyer, "zhang3", UUID(int=7), True)
 assert len(queries) == 1, queries.captured_queries
 assert type(found) is Buyer and found._state.db == "people"
+assert "_bound_openid" not in vars(found)
 assert [find_user("A" * 32), find_user("B" * 32, "people"), find_user("a" * 32, "people")] == [None, None, None]
 """
 

@@ -14,13 +14,11 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, ProxyHandler, Request, build_opener
@@ -33,29 +31,26 @@ SECONDS_TO_END = 10
 AS_ROOT = ["--user=root"] if os.geteuid() == 0 else []  # without it, these servers refuse to run as root
 
 
-# The shop -------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Shop:
     url: str
     var: Path
-    process: "subprocess.Popen[bytes]"
+    process: subprocess.Popen
 
-    def sms_address(self, visitor: "Visitor", mobile: str) -> str:
+    def sms_address(self, visitor, mobile):
         """Solve an image code; return the address that sends an SMS code to this number."""
         image_code_id = str(uuid4())
         assert visitor.get(f"{self.url}/image_codes/{image_code_id}/").status == 200
         text = self.last_line("captcha.log", id=image_code_id)["text"]
         return f"{self.url}/sms_codes/{mobile}/?text={text}&image_code_id={image_code_id}"
 
-    def receive_sms_code(self, visitor: "Visitor", mobile: str) -> str:
+    def receive_sms_code(self, visitor, mobile):
         """Ask for an SMS code and read it from the shop's log."""
         answer = visitor.get(self.sms_address(visitor, mobile))
         assert (answer.status, answer.json()) == (200, {"message": "OK"})
         return "".join(re.findall("[0-9]", self.last_line("sms.log", mobile=mobile)["text"].partition("，")[0]))
 
-    def last_line(self, name: str, **fields: str) -> dict[str, str]:
+    def last_line(self, name, **fields):
         """Return the last JSON line of a file in the shop's folder that has these fields."""
         whole = (self.var / name).read_text(encoding="utf-8").rpartition("\n")[0]  # without a half-written line
         return [line for line in map(json.loads, whole.splitlines()) if fields.items() <= line.items()][-1]
@@ -63,17 +58,8 @@ class Shop:
 
 @contextmanager
 def shop(
-    var: Path,
-    qq: Any = None,
-    *,
-    listener: socket.socket | None = None,
-    workers: int = 1,
-    threads: int = 16,
-    wsgi: str = "meiduo.wsgi",
-    database: str = "default",
-    cwd: Path = ROOT,
-    **environ: str,
-) -> Iterator[Shop]:
+    var, qq=None, *, listener=None, workers=1, threads=16, wsgi="meiduo.wsgi", database="default", cwd=ROOT, **environ
+):
     """Migrate the `database` alias and serve the shop under gunicorn while the block runs.
 
     `var` holds the shop's files and keys: several processes of one shop share it. `qq` is a stand-in that knows the
@@ -110,36 +96,31 @@ def shop(
         print(f"-- output of gunicorn at {url}", log.read_text(encoding="utf-8") if log.exists() else "", sep="\n")
 
 
-def settings_of(qq: Any) -> dict[str, str]:
+def settings_of(qq):
     """Return the settings of a shop that calls this stand-in."""
     return {"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret}
 
 
-def manage(environ: dict[str, str], *arguments: str, cwd: Path = ROOT) -> str:
+def manage(environ, *arguments, cwd=ROOT):
     """Run a Django command and return its output. Raises AssertionError with the output if it failed."""
-    command = [sys.executable, "-m", "django", *arguments]
-    done = subprocess.run(
-        command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False
-    )
+    command, options = [sys.executable, "-m", "django", *arguments], {"cwd": cwd, "env": environ, "encoding": "utf-8"}
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, **options)
     assert done.returncode == 0, f"django {arguments[0]}:\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
 
-def listen() -> socket.socket:
+def listen():
     """Return a socket that listens on a free port."""
     return socket.create_server((HOST, 0))
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener):
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
-def callback_of(listener: socket.socket) -> str:
+def callback_of(listener):
     """Return the callback address of a shop that will use this socket, as it is registered with QQ."""
     return f"{address_of(listener)}/oauth/qq/callback/"
-
-
-# Clients --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -149,12 +130,12 @@ class Answer:
     body: bytes
     url: str  # after redirects
 
-    def json(self) -> Any:
+    def json(self):
         return json.loads(self.body)
 
 
 class StaysHere(HTTPRedirectHandler):
-    def redirect_request(self, *args: Any) -> None:
+    def redirect_request(self, *args):
         return None
 
 
@@ -164,21 +145,21 @@ class Visitor:
     It has an address of its own, which it sends in X-Forwarded-For as a proxy would.
     """
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(self, address=None):
         self.address = address or random_address()
         self.cookies = CookieJar()
         shared = ProxyHandler({}), HTTPCookieProcessor(self.cookies)
         self._following, self._staying = build_opener(*shared), build_opener(*shared, StaysHere)
 
-    def get(self, url: str, *, follow: bool = False, **headers: str) -> Answer:
+    def get(self, url, *, follow=False, **headers):
         """GET an address; headers are written with _ instead of -."""
         return self._send(url, None, headers, follow)
 
-    def post(self, url: str, fields: Any, **headers: str) -> Answer:
+    def post(self, url, fields, **headers):
         """POST the fields as JSON."""
         return self._send(url, json.dumps(fields).encode(), {"Content_Type": "application/json", **headers})
 
-    def _send(self, url: str, body: bytes | None, headers: dict[str, str], follow: bool = False) -> Answer:
+    def _send(self, url, body, headers, follow=False):
         headers = {"X_Forwarded_For": self.address, **headers}
         request = Request(url, body, {name.replace("_", "-"): value for name, value in headers.items()})
         try:
@@ -189,28 +170,25 @@ class Visitor:
             return Answer(response.status, response.headers, response.read(), response.url)
 
 
-def random_address() -> str:
+def random_address():
     """Return an address from the range for benchmarks (RFC 2544), which no real client has."""
     return f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
 
 
-# Servers --------------------------------------------------------------------------------------------------------------
-
-
-def find(*programs: str) -> str | None:
+def find(*programs):
     """Return the path of the first of these programs that is installed."""
     # The first folder is where packages.py puts programs; the last two are not on every user's PATH.
     path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     return next(filter(None, (shutil.which(program, path=path) for program in programs)), None)
 
 
-def find_redis() -> str | None:
+def find_redis():
     # Debian has one binary under several names; its package redis-tools contains it without the service.
     return find("redis-server", "redis-check-rdb")
 
 
 @contextmanager
-def redis(folder: Path, port: int | None = None) -> Iterator[str]:
+def redis(folder, port=None):
     """Run a Redis without files on disk; the block gets its address in the form of CACHE_URL."""
     port = port or free_port()
     command = ["redis-server", "--bind", HOST, "--port", str(port), "--dir", str(folder), "--save", ""]
@@ -220,7 +198,7 @@ def redis(folder: Path, port: int | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def memcached(folder: Path) -> Iterator[str]:
+def memcached(folder):
     """Run a memcached; the block gets its address in the form of CACHES."""
     command = [find("memcached") or "memcached", f"--listen={HOST}", f"--port={(port := free_port())}", *AS_ROOT]
     with listening(port, command, folder / "memcached.log"):
@@ -228,7 +206,7 @@ def memcached(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
+def mariadb(folder, url=None):
     """Run a MariaDB with an empty database; the block gets its address in the form of DATABASE_URL.
 
     With the `url` of an earlier run it continues with the data in the folder.
@@ -259,11 +237,8 @@ def mariadb(folder: Path, url: str | None = None) -> Iterator[str]:
         yield url
 
 
-# Processes ------------------------------------------------------------------------------------------------------------
-
-
 @contextmanager
-def running(command: Sequence[str], log: Path, **options: Any) -> "Iterator[subprocess.Popen[bytes]]":
+def running(command, log, **options):
     """Run a program while the block runs; its output goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
@@ -275,7 +250,7 @@ def running(command: Sequence[str], log: Path, **options: Any) -> "Iterator[subp
 
 
 @contextmanager
-def listening(port: int, command: Sequence[str], log: Path, **options: Any) -> Iterator[None]:
+def listening(port, command, log, **options):
     """Run a server; the block starts when the port accepts connections."""
     with running(command, log, **options) as process:
         wait_until(lambda: process.poll() is not None or accepts(port), f"{command[0]} listens")
@@ -283,7 +258,7 @@ def listening(port: int, command: Sequence[str], log: Path, **options: Any) -> I
         yield
 
 
-def call(command: Sequence[str], environ: Mapping[str, str], timeout: float | None = None, cwd: Path = ROOT) -> int:
+def call(command, environ, timeout=None, cwd=ROOT):
     """Run a command and return its exit code. After the timeout, or if we are stopped, let it clean up."""
     process = subprocess.Popen(command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL)
     try:
@@ -297,7 +272,7 @@ def call(command: Sequence[str], environ: Mapping[str, str], timeout: float | No
         raise
 
 
-def end(process: "subprocess.Popen[bytes]", seconds: float = SECONDS_TO_END) -> None:
+def end(process, seconds=SECONDS_TO_END):
     """Wait for a process that was asked to end; kill it after some seconds."""
     try:
         process.wait(seconds)
@@ -306,7 +281,7 @@ def end(process: "subprocess.Popen[bytes]", seconds: float = SECONDS_TO_END) -> 
         process.wait()
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS_TO_START) -> None:
+def wait_until(condition, what, seconds=SECONDS_TO_START):
     """Return as soon as the condition is true. Raises AssertionError after these seconds, naming `what`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -314,18 +289,18 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = SECONDS
         time.sleep(0.02)
 
 
-def free_port() -> int:
+def free_port():
     with listen() as listener:
-        return int(listener.getsockname()[1])
+        return listener.getsockname()[1]
 
 
-def accepts(port: int) -> bool:
+def accepts(port):
     """Return whether something listens on the port."""
     with socket.socket() as client:
         return client.connect_ex((HOST, port)) == 0
 
 
-def answers(url: str) -> bool:
+def answers(url):
     """Return whether an HTTP server answers, with any status."""
     try:
         Visitor().get(url)

@@ -14,7 +14,6 @@ from tests.users import texts
 from tests.users.checks import assert_invalid, assert_logged_in, assert_too_often, assert_unauthorized
 from tests.users.helpers import get_token, get_user, log_in, other_code, post, simultaneously
 
-DAY = 24 * 3600
 NEW_PASSWORD = "new correct horse"
 
 
@@ -30,9 +29,6 @@ def change(client, token, old_password=PASSWORD, password=NEW_PASSWORD):
     return client.put("/user/password/", form, content_type="application/json", headers=headers)
 
 
-# Reset ----------------------------------------------------------------------------------------------------------------
-
-
 @requirement("5.4", "6.8", "7.2")
 def test_reset_sets_the_password_ends_earlier_logins_and_changes_nothing_else(client, account, token, reset):
     extra = {"is_staff": True, "is_superuser": True, "username": "root", "user_id": 1, "token_generation": 9}
@@ -43,9 +39,8 @@ def test_reset_sets_the_password_ends_earlier_logins_and_changes_nothing_else(cl
     assert_unauthorized(get_user(client, token))
     assert log_in(client).status_code == 400
     assert_logged_in(client, log_in(client, password=NEW_PASSWORD), account)
-    account.refresh_from_db()
-    assert (account.username, account.is_staff, account.is_superuser) == ("zhang3", False, False)
-    assert account.token_generation == 1
+    unchanged = {"username": "zhang3", "is_staff": False, "is_superuser": False}
+    assert User.objects.filter(token_generation=1, **unchanged).exists()
     assert_invalid(post(client, "/password/", reset), "sms_code", texts.SMS_CODE_WRONG)  # the code is used up
 
 
@@ -61,8 +56,7 @@ def test_reset_without_an_account_points_to_registration_where_the_code_still_wo
 def test_disabled_and_staff_accounts_have_no_reset(client, users, account, reset, flags):
     users.update(**flags)
     assert_invalid(post(client, "/password/", reset), "mobile", "该账号不能用短信重设密码，请联系客服。")
-    account.refresh_from_db()
-    assert account.check_password(PASSWORD)
+    assert users.get().check_password(PASSWORD)
 
 
 @requirement("7.1")
@@ -99,9 +93,7 @@ def set_password_meanwhile(password):
     owner.save()
 
 
-class OvertakenSerializer(AccountSerializer):
-    """While it is used, the owner of the account sets another password."""
-
+class OvertakenSerializer(AccountSerializer):  # while it is used, the owner of the account sets another password
     def validate(self, attrs):
         attrs = super().validate(attrs)
         set_password_meanwhile(NEW_PASSWORD)
@@ -112,9 +104,6 @@ def test_bind_overtaken_by_a_reset_binds_nothing(browser, account, form, setting
     settings.QQ_ACCOUNT_SERIALIZER = f"{__name__}.OvertakenSerializer"
     assert_invalid(browser.bind(form), "password", texts.BIND_PASSWORD_WRONG)
     assert not OAuthQQUser.objects.exists()
-
-
-# Change ---------------------------------------------------------------------------------------------------------------
 
 
 @requirement("5.4")
@@ -145,18 +134,15 @@ def test_wrong_field_of_a_change_is_named(hasher, client, token, form, field, se
 
 
 def test_guesses_at_the_old_password_and_at_the_login_are_counted_together(client, clock, token):
-    for _ in range(3):
-        assert change(client, token, "another horse").status_code == 400
-    for _ in range(2):
-        assert log_in(client, password="another horse").status_code == 400
+    guesses = [change(client, token, "another horse") for _ in range(3)]
+    guesses += [log_in(client, password="another horse") for _ in range(2)]
+    assert [answer.status_code for answer in guesses] == [400] * 5
     assert_too_often(change(client, token), 60)
     clock.shift(60)
     assert change(client, token).status_code == 200
 
 
-class OvertakingValidator:
-    """A password validator; while it checks the new password, the owner of the account sets another one."""
-
+class OvertakingValidator:  # while it checks the new password, the owner of the account sets another one
     def validate(self, password, user=None):
         set_password_meanwhile("another horse")
 
@@ -164,8 +150,7 @@ class OvertakingValidator:
 def test_change_overtaken_by_another_change_is_refused(client, account, token, settings):
     settings.AUTH_PASSWORD_VALIDATORS = [{"NAME": f"{__name__}.OvertakingValidator"}]
     assert_unauthorized(change(client, token))
-    account.refresh_from_db()
-    assert account.check_password("another horse")
+    assert User.objects.get().check_password("another horse")
 
 
 @pytest.mark.servers  # SQLite in memory does not wait for a table that another thread writes
@@ -176,8 +161,6 @@ def test_one_of_many_simultaneous_changes_is_made(client, token):
     assert sorted(statuses) == [200, 401, 401, 401]
     assert log_in(client, password=f"horse number {statuses.index(200)}").status_code == 200
 
-
-# Accounts are not revealed --------------------------------------------------------------------------------------------
 
 # The accounts a mobile may have, by what differs from a plain one.
 KINDS = {"none": None, "plain": {}, "other password": {"password": "another horse"}, "no password": {"password": None}}
@@ -248,23 +231,19 @@ def test_failed_login_reveals_no_account(new_client, answer_for_all, clock, name
 @requirement("6.6")
 @pytest.mark.parametrize("name", ["zhang3", MOBILE])
 def test_locked_login_reveals_no_account(clock, new_client, answer_for_all, name):
-    def guess_a_day_later(_):
-        clock.shift(DAY)
-        return log_in(new_client(), name, "wrong password")
+    def guess(_, password="wrong password", days_later=0):
+        clock.shift(days_later * 86_400)
+        return log_in(new_client(), name, password)
 
-    guesses = [lambda _: log_in(new_client(), name, "wrong password")] * 4
-    answers = answer_for_all(guess_a_day_later, *guesses, lambda _: log_in(new_client(), name))
+    answers = answer_for_all(lambda _: guess(_, days_later=1), *[guess] * 4, lambda _: guess(_, PASSWORD))
     assert [(status, hashes) for status, hashes, *_ in answers] == [(400, 1)] * 5 + [(429, 0)]
     assert answers[-1][3]["Retry-After"] == "60"
 
 
 @requirement("6.6")
 def test_sms_and_its_refusal_reveal_no_account(answer_for_all, tmp_path, new_client, clock):
-    def ask(_):
+    def ask(_, days_later=0):
+        clock.shift(days_later * 86_400)
         return Phone(tmp_path, new_client()).ask_for_code()
 
-    def ask_later(_):
-        clock.shift(DAY)
-        return ask(_)
-
-    assert [status for status, *_ in answer_for_all(ask_later, ask)] == [200, 429]
+    assert [status for status, *_ in answer_for_all(lambda _: ask(_, days_later=1), ask)] == [200, 429]

@@ -1,12 +1,10 @@
 """The form for shops that keep SMS codes in Redis: mobile, password and SMS code."""
 
 from contextlib import nullcontext
-from functools import partial
 
 import pytest
 import time_machine
 from django.core.cache import cache
-from django.db import connections
 from django.test import RequestFactory
 from django.utils.module_loading import import_string
 from django.utils.translation import override
@@ -21,13 +19,11 @@ from apps.users.models import User
 from tests.conftest import MOBILE, PASSWORD, Browser
 from tests.tools import processes
 from tests.tools.requirements import requirement
-from tests.tools.shoppers import at_once
-from tests.users.helpers import OTHER_MOBILE
+from tests.users.helpers import OTHER_MOBILE, simultaneously
 
 pytestmark = pytest.mark.servers
 
-CODE, WRONG_CODE = "024680", "024681"
-ATTEMPT, OTHER_ATTEMPT = "0123456789ab", "ba9876543210"
+CODE, WRONG_CODE, ATTEMPT, OTHER_ATTEMPT = "024680", "024681", "0123456789ab", "ba9876543210"
 SMS_CODE_WRONG = {"sms_code": ["短信验证码错误或已过期。"]}
 PASSWORD_WRONG = {"password": ["手机号或密码不正确。"]}
 
@@ -58,8 +54,7 @@ def codes(shop):
 @pytest.fixture
 def frozen_clock(codes, shop):
     """A clock that only the test moves, and a default cache that follows it, unlike Redis."""
-    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "frozen"}
-    shop.CACHES = {**shop.CACHES, "default": local}
+    shop.CACHES = {**shop.CACHES, "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     cache.clear()
     with time_machine.travel(1_800_000_000, tick=False) as clock:
         yield clock
@@ -74,9 +69,8 @@ def bind(browser):
 
 def fill_in(attempt=ATTEMPT, address="198.18.0.1", serializer=AccountSerializer, **changes):
     """Return the serializer as the view makes it."""
-    request = Request(RequestFactory().post("/oauth/qq/users/", REMOTE_ADDR=address))
-    form = {"mobile": MOBILE, "password": PASSWORD, "sms_code": CODE} | changes
-    return serializer(data=form, context={"request": request, "view": None, "attempt": attempt})
+    context = {"request": Request(RequestFactory().post("/", REMOTE_ADDR=address)), "view": None, "attempt": attempt}
+    return serializer(data={"mobile": MOBILE, "password": PASSWORD, "sms_code": CODE} | changes, context=context)
 
 
 def fill_in_elsewhere(number, **changes):
@@ -95,25 +89,8 @@ def errors_of(serializer):
     return serializer.errors
 
 
-class ReplicaRouter:
-    """Sends reads to a replica, which does not exist: a read there fails."""
-
-    def db_for_read(self, model, **hints):
-        return "replica"
-
-
-def in_threads(times, call):
-    def call_and_close(number):
-        try:
-            return call(number)
-        finally:
-            connections.close_all()
-
-    return at_once(*(partial(call_and_close, number) for number in range(times)))
-
-
 def test_new_mobile_gets_an_account_and_the_code_is_deleted(codes, bind, shop):
-    shop.DATABASE_ROUTERS = [f"{__name__}.ReplicaRouter"]
+    shop.DATABASE_ROUTERS = ["tests.oauth.test_binding.ReadFromReplica"]
     user_id = bind().json()["id"]
     user = User.objects.using("default").get()
     assert (user.pk, user.username, user.mobile, user.check_password(PASSWORD)) == (user_id, MOBILE, MOBILE, True)
@@ -121,7 +98,7 @@ def test_new_mobile_gets_an_account_and_the_code_is_deleted(codes, bind, shop):
 
 
 def test_existing_account_is_bound_by_its_password(codes, bind, account, shop):
-    shop.DATABASE_ROUTERS = [f"{__name__}.ReplicaRouter"]
+    shop.DATABASE_ROUTERS = ["tests.oauth.test_binding.ReadFromReplica"]
     refused = bind(password="another horse")
     body = {**PASSWORD_WRONG, "message": "手机号或密码不正确。", "code": "invalid"}
     assert (refused.status_code, refused.json()) == (400, body)
@@ -134,8 +111,8 @@ def test_subclass_sets_connection_and_key_and_may_decode_responses(codes, shop, 
     options = {"CONNECTION_POOL_KWARGS": {"decode_responses": True}}
     shop.CACHES = {**shop.CACHES, "code": {**codes_cache, "LOCATION": location, "OPTIONS": options}}
     other_codes = import_string("django_redis.get_redis_connection")("code")
-    codes.set(f"sms:{MOBILE}:bind", CODE, ex=300)
-    other_codes.set(f"sms_{MOBILE}", CODE, ex=300)
+    for connection, key in ((codes, f"sms:{MOBILE}:bind"), (other_codes, f"sms_{MOBILE}")):
+        connection.set(key, CODE, ex=300)
     assert errors_of(fill_in(serializer=OtherNamesSerializer)) == SMS_CODE_WRONG
     other_codes.set(f"sms:{MOBILE}:bind", CODE, ex=300)
     assert errors_of(fill_in(serializer=OtherNamesSerializer)) == {}
@@ -180,9 +157,6 @@ def test_password_is_not_altered(codes, db, password):
     assert validated(password=password).save().check_password(password)
 
 
-# SMS codes
-
-
 def test_code_is_used_up_but_proves_the_mobile_to_this_login_for_ten_minutes(codes, frozen_clock, account):
     assert errors_of(fill_in(password="another horse")) == PASSWORD_WRONG
     assert codes.get(f"sms_{MOBILE}") is None
@@ -207,13 +181,13 @@ def test_form_can_be_repeated_after_a_crash(codes, account, is_deleted):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("make_form", "accepted"), [(lambda _: fill_in(), 4), (fill_in_elsewhere, 1)])
 def test_of_simultaneous_forms_those_of_one_login_are_accepted(codes, account, make_form, accepted):
-    assert sum(in_threads(4, lambda number: make_form(number).is_valid())) == accepted
+    assert sum(simultaneously(lambda number: make_form(number).is_valid(), 4)) == accepted
 
 
 def test_newer_code_is_not_deleted(codes):
     codes.set(f"sms_{OTHER_MOBILE}", "135790")
-    assert codes.eval(DELETE_IF_EQUAL, 1, f"sms_{OTHER_MOBILE}", CODE) == 0
-    assert codes.get(f"sms_{OTHER_MOBILE}") == b"135790"
+    deleted = codes.eval(DELETE_IF_EQUAL, 1, f"sms_{OTHER_MOBILE}", CODE)
+    assert (deleted, codes.get(f"sms_{OTHER_MOBILE}")) == (0, b"135790")
 
 
 @requirement("6.3")
@@ -232,7 +206,7 @@ def test_code_is_void_after_five_wrong_guesses_and_the_next_code_has_five_of_its
 @requirement("6.3", "9.7")
 @pytest.mark.django_db(transaction=True)
 def test_simultaneous_guesses_void_the_code(codes, account):
-    assert not any(in_threads(20, lambda number: fill_in_elsewhere(number, sms_code=f"{number:06}").is_valid()))
+    assert not any(simultaneously(lambda number: fill_in_elsewhere(number, sms_code=f"{number:06}").is_valid(), 20))
     assert errors_of(fill_in()) == SMS_CODE_WRONG
 
 
@@ -269,9 +243,6 @@ def test_unreachable_redis_is_cache_unavailable(codes, shop, bind):
     assert (refused.status_code, refused.json()["code"]) == (503, "cache_unavailable")
 
 
-# The password
-
-
 @requirement("6.1")
 def test_wrong_passwords_lock_the_account_longer_each_time(frozen_clock, account):
     assert fill_in().is_valid()  # proves the mobile
@@ -302,7 +273,7 @@ def test_of_simultaneous_passwords_five_are_compared(codes, account):
         except RateLimited:
             return "locked"
 
-    assert sorted(in_threads(20, guess), key=str) == [False] * 5 + ["locked"] * 15
+    assert sorted(simultaneously(guess, 20), key=str) == [False] * 5 + ["locked"] * 15
 
 
 def test_locked_account_gets_429_which_is_no_failed_try_of_the_login(codes, bind, account):
@@ -315,9 +286,6 @@ def test_locked_account_gets_429_which_is_no_failed_try_of_the_login(codes, bind
         assert (refused.status_code, refused["Retry-After"], refused.json()["code"]) == (429, "60", "throttled")
     unlock(keyed_digest(account.pk, account.password))
     assert bind().status_code == 200
-
-
-# Changes between validate() and save()
 
 
 @pytest.mark.parametrize("change", [{"password": "!"}, {"mobile": OTHER_MOBILE}, None])
@@ -347,9 +315,8 @@ def test_account_created_meanwhile_needs_its_password(codes, db, password):
 
 
 def test_mobile_taken_as_a_username_gets_another_username(codes, db):
-    other = User.objects.create_user(MOBILE, password=PASSWORD, mobile=OTHER_MOBILE)
+    User.objects.create_user(MOBILE, password=PASSWORD, mobile=OTHER_MOBILE)
     account = validated().save()
-    assert account != other
     assert (account.mobile, account.username[:12]) == (MOBILE, f"{MOBILE}_")
 
 
@@ -363,6 +330,6 @@ def test_simultaneous_logins_with_one_new_mobile_create_one_account(codes, qq):
         form = {"mobile": MOBILE, "sms_code": f"{number:06}", "access_token": browser.get_bind_token(f"小明 {number}")}
         assert "password" in browser.bind({**form, "password": "password"}).json()  # the mobile is proved
         forms.append({**form, "password": PASSWORD})
-    answers = in_threads(4, lambda number: browsers[number].bind(forms[number]))
+    answers = simultaneously(lambda number: browsers[number].bind(forms[number]), 4)
     assert [answer.status_code for answer in answers] == [200] * 4
     assert User.objects.get().username == MOBILE

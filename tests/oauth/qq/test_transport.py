@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timezone
 from types import SimpleNamespace
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,7 +20,10 @@ from tests.tools.requirements import requirement
 from .conftest import BODY, RESPONSE, raw_server, read_request, reply, sending
 
 CHUNKS = b"5\r\n%s\r\n%x;x=y\r\n%s\r\n0\r\n\r\n" % (BODY[:5], len(BODY) - 5, BODY[5:])
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+SILENCE = b""
+HEADS = [OK + b"A", OK + b"Connection: close\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n", OK + b"Content-Length: 60\r\n\r\n"]
 UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"
 KEPT, CLOSED = 1, 2  # connections for two calls
 
@@ -52,20 +56,11 @@ def fails_within(seconds, match=None):
 
 
 @requirement("8.1")
-@pytest.mark.parametrize(
-    "head",
-    [
-        None,  # silence after the request
-        b"HTTP/1.1 200 OK\r\nA",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n",
-    ],
-)
+@pytest.mark.parametrize("head", [SILENCE, *HEADS])
 def test_slow_response_ends_at_the_deadline(certificate, head):
     def drip(connection, over):
         read_request(connection)
-        connection.sendall(head or b"")
+        connection.sendall(head)
         while not over.wait(0.1):
             connection.sendall(b"x" if head else b"")
 
@@ -126,9 +121,6 @@ def test_slow_look_up_ends_at_the_deadline_and_is_shared(resolver):
 
 
 def test_failed_look_up_is_not_remembered(resolver, monkeypatch):
-    def start(thread):
-        raise RuntimeError("can't start new thread")
-
     resolver.released.set()
     with pool_to(reply, host="qq.example") as (pool, _):
         for names, reason in ((["nowhere.invalid"], "gaierror"), (["a..b"], "UnicodeError"), ([], "no address")):
@@ -137,7 +129,7 @@ def test_failed_look_up_is_not_remembered(resolver, monkeypatch):
                 get(pool)
         resolver.names = ["127.0.0.1"]
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", start)
+            patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
             with pytest.raises(TransportError, match="no thread"):
                 get(pool)
         assert get(pool) == (200, BODY)
@@ -170,12 +162,15 @@ def test_connecting_has_a_limit_of_its_own(timeout, ends_within):
         get(ConnectionPool(f"http://127.0.0.1:{port}"), timeout=timeout)
 
 
+@requirement("8.4")
 @pytest.mark.parametrize(
     ("netloc", "port"), [("127.0.0.1", None), ("name:word@127.0.0.1:80", 80), ("127.0.0.1:443", 443)]
 )
-def test_request_names_neither_a_default_port_nor_a_password(monkeypatch, certificate, netloc, port):
+def test_request_uses_no_proxy_and_names_neither_a_default_port_nor_a_password(monkeypatch, certificate, netloc, port):
     create_connection, seen = socket.create_connection, []
     scheme, default_port = ("https", 443) if certificate else ("http", 80)
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
 
     def serve(connection, over):
         seen.append(read_request(connection))
@@ -213,38 +208,24 @@ def test_any_other_certificate_is_refused_before_the_request_is_sent(authority, 
     assert seen == []
 
 
-@requirement("8.4")
-def test_proxies_of_the_environment_are_not_used(monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with pool_to(reply) as (pool, _):
-        assert get(pool) == (200, BODY)
-
-
 @pytest.mark.parametrize(
     ("response", "connections"),
     [
-        (RESPONSE, KEPT),
-        (RESPONSE.replace(b"Content-Length", b"content-length"), KEPT),
-        (CHUNKED + CHUNKS, KEPT),
+        (RESPONSE, KEPT), (RESPONSE.replace(b"Content-Length", b"content-length"), KEPT), (CHUNKED + CHUNKS, KEPT),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + RESPONSE, KEPT),
-        (RESPONSE.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), CLOSED),
-        (RESPONSE.replace(b"1.1", b"1.0"), CLOSED),
-        (b"HTTP/1.1 200 OK\r\n\r\n" + BODY, CLOSED),
-        (b"HTTP/1.0 200 \r\n\r\n" + BODY, CLOSED),
-        (b"HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\nHTTP/1.1 200 OK\r\n\r\n" + BODY, CLOSED),
-    ],
-    ids=range(9),
-)
+        (RESPONSE.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), CLOSED), (OK + b"\r\n" + BODY, CLOSED),
+        (RESPONSE.replace(b"1.1", b"1.0"), CLOSED), (b"HTTP/1.0 200 \r\n\r\n" + BODY, CLOSED),
+        (b"HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\n" + OK + b"\r\n" + BODY, CLOSED),
+    ], ids=range(9),
+)  # fmt: skip
 @pytest.mark.parametrize("size", [1, 65536])
 def test_each_framing_of_http_is_read(response, connections, size):
     pieces = [response[start : start + size] for start in range(0, len(response), size)]
 
     def serve(connection, over):
-        sending(*pieces)(connection, over)
-        if connections == KEPT:
+        for _ in range(2 if connections == KEPT else 1):
             sending(*pieces)(connection, over)
-        elif b"Content-Length: %d" % len(BODY) in response:
+        if connections == CLOSED and b"Content-Length: %d" % len(BODY) in response:
             over.wait()  # the client must not wait for the end, nor use the connection again
 
     with pool_to(serve) as (pool, accepted):
@@ -256,24 +237,17 @@ def test_each_framing_of_http_is_read(response, connections, size):
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
-        (CHUNKED + b"-5\r\n" + BODY, "HttpParser"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20\r\n\r\n" + BODY, "HttpParser"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, "HttpParser"),
-        (b"HTTP/1.1 -20 OK\r\n\r\n" + BODY, "HttpParser"),
-        (UPGRADE + BODY, "HttpParserUpgrade"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1025\r\n\r\n" + b" " * 1025, "too long"),
-        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 30_000 + b"\r\n", "too long"),
-        (CHUNKED + b"1;%s\r\n \r\n" % (b"x" * 200) * 900, "too long"),
-        (CHUNKED + CHUNKS[:-5], "cut short"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n" + BODY, "cut short"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(BODY) + 1) + BODY, "cut short"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", "cut short"),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 O", "cut short"),
-        (b"HTTP/1.1 200 OK\r\nContent-Len", "cut short"),
-        (b"", "cut short"),
-    ],
-    ids=range(15),
-)
+        (CHUNKED + b"-5\r\n" + BODY, "HttpParser"), (b"HTTP/1.1 -20 OK\r\n\r\n" + BODY, "HttpParser"),
+        (OK + b"Content-Length: 10\r\nContent-Length: 20\r\n\r\n" + BODY, "HttpParser"),
+        (OK + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, "HttpParser"),
+        (UPGRADE + BODY, "HttpParserUpgrade"), (OK + b"Content-Length: 1025\r\n\r\n" + b" " * 1025, "too long"),
+        (OK + b"A: b\r\n" * 30_000 + b"\r\n", "too long"), (CHUNKED + CHUNKS[:-5], "cut short"),
+        (CHUNKED + b"1;%s\r\n \r\n" % (b"x" * 200) * 900, "too long"), (OK + b"Content-Len", "cut short"),
+        (OK + b"Transfer-Encoding: gzip\r\n\r\n" + BODY, "cut short"), (b"", "cut short"),
+        (OK + b"Content-Length: %d\r\n\r\n" % (len(BODY) + 1) + BODY, "cut short"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "cut short"), (b"HTTP/1.1 100 Continue\r\n\r\n" + OK[:14], "cut short"),
+    ], ids=range(15),
+)  # fmt: skip
 def test_response_with_broken_framing_fails(response, reason):
     with pool_to(sending(response)) as (pool, _), pytest.raises(TransportError, match=reason):
         get(pool)
