@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from playwright.sync_api import expect
 
 import standin
 from standin import QQ
+from tests.e2e import test_browser
 from tests.tools import processes
 from tests.tools.shoppers import new_person, read_page
 
 SHOPS = processes.ROOT / "tests/shops"
 WSGI = "django.core.wsgi:get_wsgi_application()"
+chromium = test_browser.chromium
 
 
 @pytest.fixture(scope="module", params=["oauth", "meiduo_qq_login"])
@@ -52,8 +55,11 @@ class OtherShop(NamedTuple):
         )
 
     def receive_code(self, visitor, email):
-        """Ask for a code; return it from the one mail to that address."""
         assert visitor.get(f"{self.url}/email_codes/{email}/").status == 200
+        return self.read_code(email)
+
+    def read_code(self, email):
+        """Return the code of the one mail to that address."""
         # Django names mail files by the second, so a file may contain several mails.
         mails = "".join(path.read_text("utf-8") for path in (self.var / "mails").iterdir())
         (code,) = re.findall(rf"^To: {email}$.*?([0-9a-f]+) is your code", mails, re.DOTALL | re.MULTILINE)
@@ -127,6 +133,28 @@ def test_wrong_field_is_named_and_a_mailed_code_works_once(other_shop, visitor, 
     assert refused == {"email": [refused["message"]], "message": refused["message"], "code": "invalid"}
     answers = [other_shop.bind(processes.Visitor(), name, email, code) for name in (person, new_person())]
     assert [answer.status for answer in answers] == [200, 400]
+
+
+@pytest.mark.browser
+def test_pages_bind_at_the_first_login_and_skip_the_form_at_the_second(other_shop, chromium, person, email):
+    for is_first in (True, False):
+        with chromium.new_context() as context:
+            page = context.new_page()
+            page.goto(f"{other_shop.url}/login.html")
+            page.get_by_text("QQ").click()
+            page.get_by_label("或者任何人").fill(person)
+            page.get_by_role("button", name="登录 Sign in").click()
+            if is_first:
+                page.get_by_label("E-mail").fill(email)
+                page.get_by_text("Mail me a code").click()
+                expect(page.get_by_text("Sent")).to_be_visible()
+                page.get_by_label("Code").fill("no code")
+                page.get_by_role("button", name="Continue").click()
+                expect(page.locator("#error")).to_have_text("Wrong code.")
+                page.get_by_label("Code").fill(other_shop.read_code(email))
+                page.get_by_role("button", name="Continue").click()
+            expect(page).to_have_url(f"{other_shop.url}/basket")
+            expect(page.locator("body")).to_have_text(f'{{"email": "{email}"}}')
 
 
 @pytest.mark.parametrize("authorization", ["Token long-gone", "Token", "JWT a.b.c", "Bearer \xff"])
