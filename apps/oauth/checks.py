@@ -5,6 +5,7 @@ Everything that can be checked without calling a server is a row of RULES. `mana
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from logging import INFO, getLogger
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -50,7 +51,7 @@ def has_one_server(cache: Any) -> bool:
     return not isinstance(servers, (list, tuple)) or len(servers) < 2 or is_sharded
 
 
-def is_rate(scope: str) -> bool:
+def is_rate(scope: str, _: Any) -> bool:
     try:
         return bool(get_rate_limit(scope))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
@@ -129,7 +130,7 @@ RULES = [
          "evicts used logins when it holds {._max_entries}.", f"{USE_REDIS} While developing: MAX_ENTRIES = 100000."),
     Rule(CACHE, "W009", has_one_server, "reads from replicas: these may lag behind, and logins fail.",
          'Name in LOCATION only the server that is written to; with Sentinel, as ["redis://…?is_master=1"].'),
-    *(Rule(f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["{scope}"]', "E013", lambda _, scope=scope: is_rate(scope),
+    *(Rule(f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["{scope}"]', "E013", partial(is_rate, scope),
            "is not a rate: {!r}.", f'Remove it, or write it as in "{rate}"; None removes the limit.')
       for scope, rate in RATES.items()),
     Rule(PROXIES, "E020", lambda value: value is None or (isinstance(value, int) and value >= 0),
@@ -185,9 +186,8 @@ def apply_rules(deploy: bool) -> Iterator[CheckMessage]:
 
 def read(setting: str) -> Any:
     if setting == CACHE:
-        cache = caches["default"]
-        getattr(cache, "_cache", None)  # here Django's caches import the package of their client
-        return cache
+        getattr(caches["default"], "_cache", None)  # here Django's caches import the package of their client
+        return caches["default"]
     if setting.startswith("REST_FRAMEWORK"):
         name, *scope = setting.split('"')[1::2]
         value = getattr(api_settings, name)

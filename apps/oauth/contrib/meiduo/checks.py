@@ -26,7 +26,7 @@ def check_serializer(serializer: Any) -> Iterator[Error]:
         conf.load("django_redis.get_redis_connection")(alias)
     except Exception as exc:  # a cache backend may raise anything, with a password in its text
         problem = f"QQ_ACCOUNT_SERIALIZER has no django_redis connection {alias!r}: {type(exc).__name__}."
-        hint = "Install django-redis, and set `connection` in a subclass to the entry of CACHES with the SMS codes."
+        hint = f"Install django-redis, and add the Redis with the SMS codes to CACHES as {alias!r}, or subclass it."
         yield Error(problem, hint, id="oauth.E016")
     if "{mobile}" not in str(key):
         problem = f"QQ_ACCOUNT_SERIALIZER has a key without the mobile number: {key!r}."
