@@ -67,13 +67,9 @@ def refuse_other_origins(request: Request) -> None:
     Call it before the call is counted: otherwise any page could use up the limits of its visitor's address.
     """
     origin = request.META.get("HTTP_ORIGIN")  # absent: no browser, or a page of the API's own origin
-    try:
-        ours = {get_origin(urlsplit(url)) for url in (conf.CALLBACK_PAGE, conf.REDIRECT_URI) if url}
-        is_ours = origin is None or get_origin(urlsplit(origin)) in ours
-    except ValueError:
-        is_ours = False
     # no-cors: a picture, a script or a form's target. No page of the shop calls in this way.
-    if not is_ours or request.META.get("HTTP_SEC_FETCH_MODE") == "no-cors":
+    is_no_cors = request.META.get("HTTP_SEC_FETCH_MODE") == "no-cors"
+    if is_no_cors or (origin is not None and not _is_own_origin(origin)):
         raise PermissionDenied(translate(_("请从本店的页面登录。")))
 
 
@@ -109,6 +105,14 @@ def read_bind_token(form: Any) -> str:
     if not isinstance(token, str) or not BIND_TOKEN.fullmatch(token):
         raise QQLoginError("bind_token_invalid")
     return token
+
+
+def _is_own_origin(origin: str) -> bool:
+    try:
+        own = {get_origin(urlsplit(url)) for url in (conf.CALLBACK_PAGE, conf.REDIRECT_URI) if url}
+        return get_origin(urlsplit(origin)) in own
+    except ValueError:
+        return False
 
 
 def _is_path(text: str) -> bool:
