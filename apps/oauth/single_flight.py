@@ -3,7 +3,10 @@
 import logging
 import time
 from functools import cache
+from typing import Any
 
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from rest_framework.request import Request
 
 from .audit import Event, record
@@ -35,9 +38,10 @@ ERROR_CODES: dict[type[QQError], str] = {  # every other one: qq_unavailable
 }
 
 
+@cache
 def make_client() -> OAuthQQ:
-    """Return the client for the current settings, the same object as long as they do not change."""
-    return _make_client(
+    """Return the client for the settings in force, one object for all calls."""
+    return OAuthQQ(
         client_id=conf.CLIENT_ID,
         client_secret=conf.CLIENT_SECRET,
         redirect_uri=conf.REDIRECT_URI,
@@ -48,7 +52,9 @@ def make_client() -> OAuthQQ:
     )
 
 
-_make_client = cache(OAuthQQ)
+@receiver(setting_changed)  # as tests do
+def forget_client(**kwargs: Any) -> None:
+    make_client.cache_clear()
 
 
 def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit: RateLimit | None) -> QQIdentity:
