@@ -214,7 +214,7 @@ class Forgetful(LocMemCache):
 
 
 def cache(backend):
-    return {"default": {"BACKEND": backend, "OPTIONS": {"MAX_ENTRIES": 100_000}}}
+    return {"default": {"BACKEND": backend, "LOCATION": "doctor", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
 
 
 @pytest.mark.parametrize(
