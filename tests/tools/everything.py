@@ -35,7 +35,15 @@ EVERYTHING = (
 )
 # Everything runs on MariaDB and Redis. These tests also run on SQLite and local memory, where developers work: their
 # results depend on transactions, unique keys or SQL, or on how the cache counts and adds.
-MODULES = ("test_binding", "test_ratelimit", "test_cache", "test_migrations", "test_models", "test_admin")
+MODULES = (
+    "test_binding",
+    "test_ratelimit",
+    "test_cache",
+    "test_migrations",
+    "test_models",
+    "test_admin",
+    "test_qq_doctor",
+)
 ON_SQLITE_TOO = (
     ["tests/oauth/views", *(f"tests/oauth/{name}.py" for name in MODULES)],
     ["tests/users", "tests/e2e/test_fuzz.py"],  # the fuzz test runs on SQLite only
