@@ -3,11 +3,11 @@
 import re
 
 from django.conf import settings
-from django.utils.translation import get_language, override
+from django.utils.translation import get_language
 
 from apps.oauth.errors import BodyTooLarge, get_message
 from apps.oauth.exception_handler import json_error
-from apps.oauth.language import choose_language
+from apps.oauth.language import use_language
 
 # A media type with simple parameters. The only charset is UTF-8.
 CONTENT_TYPE = re.compile(
@@ -49,7 +49,7 @@ def in_the_shoppers_language(get_response):
     """Use the language of the QQ login, which depends on Accept-Language alone."""
 
     def middleware(request):
-        with override(choose_language(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
+        with use_language(request):
             response = get_response(request)
             response.headers.setdefault("Content-Language", get_language())
         return response

@@ -1,6 +1,9 @@
 """Chinese first, English second: which of the two a request gets, and how a sentence is translated."""
 
-from django.utils.translation import get_language, gettext
+from contextlib import AbstractContextManager, nullcontext
+
+from django.http import HttpRequest
+from django.utils.translation import get_language, gettext, override
 from django.utils.translation.trans_real import parse_accept_lang_header
 
 CHINESE, ENGLISH = "zh-hans", "en"
@@ -13,6 +16,12 @@ def choose_language(accept_language: str) -> str:
             if quality and tag.partition("-")[0] == language.partition("-")[0]:
                 return language
     return CHINESE
+
+
+def use_language(request: HttpRequest) -> AbstractContextManager[None]:
+    """Return a context in which sentences are in the request's language."""
+    language = choose_language(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
+    return nullcontext() if get_language() == language else override(language)
 
 
 def translate(text: str) -> str:

@@ -2,12 +2,14 @@
 
 import functools
 import hashlib
+import hmac
 import logging
 import time
 from typing import Any
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
+from django.utils.encoding import force_bytes
 from itsdangerous import BadData, BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from .lifetimes import CLOCK_ALARM, CLOCK_TOLERANCE
@@ -59,8 +61,8 @@ def _get_keys() -> list[str]:
 
 @functools.cache
 def _get_serializer(purpose: str, *keys: str) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(
-        list(reversed(keys)),  # itsdangerous signs with the last key
-        salt=f"qq-login.{purpose}.v1",
-        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-    )
+    salt = f"qq-login.{purpose}.v1"
+    # Derived here, once. itsdangerous, which signs with the last key, would derive them at each call.
+    derived = [hmac.digest(force_bytes(key), salt.encode(), "sha256") for key in reversed(keys)]
+    signer = {"key_derivation": "none", "digest_method": hashlib.sha256}
+    return URLSafeTimedSerializer(derived, salt=salt, signer_kwargs=signer)

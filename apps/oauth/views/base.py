@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from django.utils.translation import override
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.renderers import JSONRenderer
@@ -16,7 +15,7 @@ from rest_framework.views import APIView
 from ..conf import conf
 from ..errors import QQLoginError, get_retry_after
 from ..exception_handler import exception_handler, get_code, to_api_error
-from ..language import choose_language
+from ..language import use_language
 from ..parsers import JSONOnlyNegotiation, StrictJSONParser
 from ..redaction import redact_request, suppress_error_log
 from ..validation import quote_next
@@ -48,13 +47,16 @@ class QQView(APIView):
 
     @sensitive_variables()  # also hides the variables of every function called from here: codes, tokens, passwords
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        with override(choose_language(request.META.get("HTTP_ACCEPT_LANGUAGE", ""))):
+        with use_language(request):
             response = super().dispatch(request, *args, **kwargs)
         for name, value in HEADERS.items():
             response.headers[name] = value
         if response.status_code >= 500:  # Django reports these with their request
             redact_request(request)
         return response
+
+    def perform_authentication(self, request: Request) -> None:
+        """Leave `request.user` to those who read it: here it is always anonymous."""
 
     def get_exception_handler(self) -> Any:
         return exception_handler
