@@ -18,7 +18,7 @@ from .models import OAuthQQUser, find_user
 from .qq import QQIdentity
 from .ratelimit import get_rate_limit
 
-MAX_ATTEMPTS = 5  # forms per flow, however many bind tokens it has
+MAX_FORMS = 5  # forms per flow, however many bind tokens it has
 DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rolled back and may be tried again
 
 
@@ -43,12 +43,12 @@ def bind(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> B
     user = find_user(identity.openid, _get_database())
     if user is None or not flow.store.is_repeated_binding(request.data, user.pk):
         raise QQLoginError("already_bound")
-    refuse_by_account(user, status=400)
+    refuse_staff_and_disabled(user, status=400)
     return Bound(user, is_repeat=True)
 
 
-def refuse_by_account(user: AbstractBaseUser, status: int | None = None) -> None:
-    """Raise account_refused for accounts that QQ must not open: disabled ones and staff."""
+def refuse_staff_and_disabled(user: AbstractBaseUser, status: int | None = None) -> None:
+    """Raise account_refused for accounts that QQ must not open. `status`: other than the 403 of the table."""
     if not user.is_active or getattr(user, "is_staff", False) or getattr(user, "is_superuser", False):
         raise QQLoginError("account_refused", status=status)
 
@@ -56,15 +56,15 @@ def refuse_by_account(user: AbstractBaseUser, status: int | None = None) -> None
 def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> AbstractBaseUser:
     # Count address and flow before the form is checked, so that simultaneous attempts are limited too.
     failure = get_rate_limit("qq_bind_failed").hit(request)
-    if flow.store.count_bind_attempt() > MAX_ATTEMPTS:
+    if flow.store.count_form() > MAX_FORMS:
         raise QQLoginError("bind_tries")
-    context = {"request": request, "view": view, "attempt": flow.id}
+    context = {"request": request, "view": view, "attempt": flow.id}  # the id of the login, not of this form
     serializer = conf.load(conf.ACCOUNT_SERIALIZER)(data=request.data, context=context)
     try:
         serializer.is_valid(raise_exception=True)
         user = _save_with_retry(serializer, flow, identity, request.data)
-    except (Throttled, AlreadyBound):  # a limit of the shop's own, or the same form sent twice: no failed try
-        flow.store.refund_bind_attempt()
+    except (Throttled, AlreadyBound):  # a limit of the shop's own, or another call was first: the form was not wrong
+        flow.store.refund_form()
         failure.refund()
         raise
     with suppress(CacheUnavailable):  # the openid is bound, so the shop's receivers must hear of it
@@ -89,7 +89,7 @@ def _save(serializer: BaseSerializer[Any], flow: Flow, identity: QQIdentity, for
     try:
         with transaction.atomic(database):
             user: AbstractBaseUser = serializer.save()
-            refuse_by_account(user, status=400)  # old pages show a message at this status only
+            refuse_staff_and_disabled(user, status=400)  # old pages show a message at this status only
             OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
             # Inside the transaction: if the process dies right after the commit, the repeat must find this note.
             flow.store.save_binding(form, user.pk)

@@ -1,4 +1,4 @@
-"""Every error the API answers: its code, its status, and its sentence for the user."""
+"""The errors that have a code: its status, and its sentence for the user."""
 
 import math
 

@@ -33,14 +33,14 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     model = get_user_model()
     database = database or model._base_manager.db
     user: AbstractBaseUser
-    for user in _Lookup(_compile_lookup(database), model, params=[openid], using=database):
+    for user in _Lookup(_compile_lookup(database), model, params=(openid,), using=database):
         # Compared again: MySQL ignores case in a column that we did not make. Popped: it is none of the user's data.
         if user.__dict__.pop("_bound_openid") == openid:
             return user
     return None
 
 
-class _Lookup(RawQuerySet):
+class _Lookup(RawQuerySet):  # type: ignore[type-arg]  # not generic when it runs
     """What `Manager.raw()` returns, but it works out once, not at each look-up, which column is which field.
 
     This saves 2 % of a login. Should Django no longer call the method, the look-up is slower, not wrong.

@@ -18,13 +18,13 @@ from .client_ip import get_client_ip, get_network
 from .errors import get_message
 
 # Calls per client address, unless REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] says otherwise. A school or an office
-# behind one address may need more.
+# behind one address may need more. The comments say which calls count; a call of another origin never does.
 RATES = {
-    "qq_start": "60/min",  # login/
-    "qq_callback": "30/min",
-    "qq_login": "60/min",  # GET users/: a page may repeat the call while QQ is slow
-    "qq_bind": "30/min",  # POST users/
-    "qq_bind_failed": "10/min",
+    "qq_start": "60/min",  # each navigation to login/
+    "qq_callback": "30/min",  # each navigation to callback/
+    "qq_login": "60/min",  # GET users/: refused codes and repeats (see single_flight.py); in direct mode each call
+    "qq_bind": "30/min",  # each POST users/
+    "qq_bind_failed": "10/min",  # forms that bound nothing
     "qq_sms_failed": "30/hour",  # wrong SMS codes, where contrib.meiduo compares them
 }
 

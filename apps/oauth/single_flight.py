@@ -61,7 +61,8 @@ def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit:
     """Return the identity that QQ gives for a flow's code.
 
     `code`: QQ's code if the page sent it itself (direct mode); None to take the one that callback/ kept.
-    `rate_limit` counts every call except the one that leads and the flow's first qq_busy. None: all are counted.
+    `rate_limit`: counts this call, unless it leads or is the flow's first that found no slot. None: the caller has
+    counted the call already.
     Raises QQLoginError, RateLimited and CacheUnavailable.
     """
     outcome = _SingleFlight(request, flow, rate_limit).resolve(code)
@@ -73,7 +74,7 @@ def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit:
 
 
 class _SingleFlight:
-    """One call of users/: it leads (asks QQ), follows (waits for the leader) or replays (QQ has answered)."""
+    """One call of users/: it leads (asks QQ), follows (waits for the leader) or replays (returns the saved outcome)."""
 
     def __init__(self, request: Request, flow: Flow, rate_limit: RateLimit | None) -> None:
         self.request = request
@@ -121,7 +122,7 @@ class _SingleFlight:
         return outcome
 
     def replay(self, refusal: QQBusy | QQCircuitOpen) -> Outcome:
-        """Return the outcome, for which QQ need not be called; raise QQLoginError if there is none yet."""
+        """Return the saved outcome, as QQ cannot be called now; raise qq_busy or qq_unavailable if there is none."""
         outcome = self.store.get_outcome()
         is_first_rejection = outcome is None and isinstance(refusal, QQBusy) and self.store.mark_rejected()
         if not is_first_rejection:

@@ -21,7 +21,7 @@ from ..qq import QQIdentity
 from ..validation import STATE, read_parameter
 from . import lifetimes
 from .cookies import drop_oldest_flows, get_cookie_name, get_flow_cookies, set_flow_cookie
-from .signing import hash_text, hash_with_each_key, sign, verify
+from .signing import hash_text, hash_with_each_secret_key, sign, verify
 from .store import FlowStore
 
 
@@ -94,7 +94,8 @@ def find_flow_by_state(request: Request) -> Flow:
     """
     state = read_parameter(request.query_params, "state", STATE)
     flow = Flow.find(request, get_flow_id(state))
-    # A cookie without a state belongs to a flow that is back from QQ already: only a repeat gets any further.
+    # A cookie without a state belongs to a flow that is back from QQ already. callback/ refuses it as state_used;
+    # direct mode accepts the same query again.
     if flow is None or (flow.state is not None and not constant_time_compare(flow.state, state)):
         raise QQLoginError("state_invalid")
     return flow
@@ -145,9 +146,9 @@ def _find_owner(request: Request, claims: dict[str, Any]) -> Flow:
 
 
 def _hash_client(request: HttpRequest | Request) -> list[str]:
-    """Return the client's address and browser, hashed with each key: all that ties a flow to a page without cookies."""
+    """Return the client's address and User-Agent, hashed with each SECRET_KEY. Only they replace a missing cookie."""
     client = f"{get_client_ip(request)}\n{request.META.get('HTTP_USER_AGENT', '')}"
-    return [hash[:32] for hash in hash_with_each_key("qq-login.client", client)]
+    return [hash[:32] for hash in hash_with_each_secret_key("qq-login.client", client)]
 
 
 def _get_cookie_life(state: str | None) -> int:

@@ -3,15 +3,15 @@
 STATE = 10 * 60  # QQ's own code lives no longer
 SEALED_CODE = 2 * 60  # enough for the page to load and call users/
 COOKIELESS_SEALED_CODE = 30  # without the cookie only address and User-Agent tie it to a browser
-BIND_TOKEN = 10 * 60  # enough to receive an SMS and fill in the form
+BIND_TOKEN = 10 * 60  # enough to receive an SMS and fill in the form; proofs of an SMS code live as long
 RETURNED_COOKIE = SEALED_CODE + BIND_TOKEN  # the flow cookie, once the browser is back from QQ
 REPEATED_FORM = 60  # a page may send the same form again if the answer was lost
 
 CLOCK_TOLERANCE = 60  # two servers' clocks may differ by this much
 CLOCK_ALARM = 5  # a larger difference is logged as an error
 
-# Cache entries outlive every cookie and token that refers to them. The longest case is direct mode: a cookie that is
-# renewed in its last minute.
+# Cache entries outlive every cookie and token that refers to them. The longest case is direct mode: the state is
+# redeemed at once, the answer is lost, and a repeat just before the cookie expires renews the cookie.
 REMEMBERED = STATE + RETURNED_COOKIE + 2 * CLOCK_TOLERANCE
 REMEMBERED_CODE = SEALED_CODE + 2 * CLOCK_TOLERANCE
 REMEMBERED_FORM = REPEATED_FORM + CLOCK_TOLERANCE

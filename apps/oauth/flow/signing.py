@@ -45,7 +45,7 @@ def verify(purpose: str, signed: str) -> tuple[dict[str, Any], int]:
     return payload, age
 
 
-def hash_with_each_key(purpose: str, text: str) -> list[str]:
+def hash_with_each_secret_key(purpose: str, text: str) -> list[str]:
     """Return the keyed hashes of a text, the newest key's first."""
     return [salted_hmac(purpose, text, secret=key, algorithm="sha256").hexdigest() for key in _get_keys()]
 

@@ -11,7 +11,7 @@ from django.utils.crypto import constant_time_compare
 from .. import cache
 from ..qq import QQIdentity
 from .lifetimes import REMEMBERED, REMEMBERED_CODE, REMEMBERED_FORM, REPEATED_FORM
-from .signing import hash_with_each_key
+from .signing import hash_with_each_secret_key
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CodeClaim(Enum):
 class FlowStore:
     """The memory of one flow, shared by all workers, so that each step happens once.
 
-    state       entered by               remembered
+    stage       entered by               remembered
     started     login/                   nothing: the state is in the cookie only
     returned    callback/                state redeemed; QQ's code, claimed for this flow
     asking      the first users/ call    the code is popped: that call leads, others follow
@@ -73,7 +73,7 @@ class FlowStore:
         """Claim QQ's code for this flow: a code goes to QQ once, whichever flow sends it."""
         # With every key: during a key rotation some servers know the old key only. Sorted, so that two flows at once
         # cannot each claim one of two entries.
-        for digest in sorted({*hash_with_each_key("qq-login.seen-code", code)}):
+        for digest in sorted({*hash_with_each_secret_key("qq-login.seen-code", code)}):
             key = f"qq-login:code:{digest}"
             if not cache.add(key, self.flow_id, REMEMBERED):
                 return CodeClaim.REPEATED if cache.get(key) == self.flow_id else CodeClaim.FOREIGN
@@ -112,10 +112,10 @@ class FlowStore:
 
     # answered -> bound
 
-    def count_bind_attempt(self) -> int:
+    def count_form(self) -> int:
         return cache.increment(self._key("bind-attempts"), REMEMBERED)
 
-    def refund_bind_attempt(self) -> None:
+    def refund_form(self) -> None:
         cache.decrement(self._key("bind-attempts"))
 
     def save_binding(self, form: Any, user_id: Any) -> None:
@@ -153,4 +153,4 @@ def _to_dict(outcome: Outcome) -> dict[str, str | None]:
 
 
 def _hash_form(form: Any) -> str:
-    return hash_with_each_key("qq-login.form", json.dumps(form, sort_keys=True))[0]
+    return hash_with_each_secret_key("qq-login.form", json.dumps(form, sort_keys=True))[0]

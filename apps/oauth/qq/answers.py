@@ -1,4 +1,4 @@
-"""A strict parser for QQ's answers. Its `read_json` also reads the bodies of requests."""
+"""A strict parser for QQ's answers. parsers.py uses `read_json` for the bodies sent to our own API."""
 
 import json
 import re

@@ -191,7 +191,9 @@ class Exchange:
             if exc.number != NO_UNIONID_RIGHT:
                 raise
             # Without the right to the unionid, QQ does not answer with the openid either.
-            identity = QQIdentity(openid=openid) if openid else self._request_me(access_token, retry=False)
+            identity = (
+                QQIdentity(openid=openid) if openid else self._request_me(access_token, retry=False)
+            )  # at most three requests
         if openid and openid != identity.openid:
             raise QQUnavailable("two different openids for one code")
         return identity

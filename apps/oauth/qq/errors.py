@@ -22,7 +22,7 @@ class QQBusy(QQError):
 
 
 class QQUnavailable(QQError):
-    """QQ gave no usable answer (time-out, server error, unreadable body): the user must log in again."""
+    """QQ gave no usable answer (time-out, server error, unreadable body). The code may be used up: log in again."""
 
 
 class QQCircuitOpen(QQUnavailable):

@@ -52,7 +52,7 @@ class Bulkhead:
         self._lock = threading.Lock()
         self._in_use: dict[Slot, None] = {}  # the oldest first
         self._mean_duration = 0.0  # seconds; a moving average
-        self._last_retry = 0.0  # when the caller rejected last should try again
+        self._last_retry = 0.0  # the time given to the most recently rejected caller
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
@@ -74,8 +74,8 @@ class Bulkhead:
     def schedule_retry(self) -> float:
         """Return the seconds after which a rejected caller should try again.
 
-        Each caller gets a later time than the one before, at the rate at which slots become free. No slot is held: in
-        the slow-QQ scenario of benchmarks/, that was not needed.
+        Each caller gets a later time than the one before, at the rate at which slots become free. The slot is not
+        reserved for the caller: the slow-QQ scenario of benchmarks/ showed no need to.
         """
         with self._lock:
             now = time.monotonic()
@@ -103,8 +103,8 @@ class CircuitBreaker:
     """Stops calls to a failing server: they would only wait, and add to its load.
 
     Closed: all attempts pass. FAILURE_THRESHOLD failures in a row within FAILURE_WINDOW open the circuit: none passes.
-    After RECOVERY_TIMEOUT it is half-open: one attempt, the probe, passes. Its success closes the circuit; otherwise
-    the next one may probe RECOVERY_TIMEOUT after it.
+    After RECOVERY_TIMEOUT it is half-open: one attempt, the probe, passes. Its success closes the circuit; if it
+    fails, the next probe is RECOVERY_TIMEOUT after its start.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class CircuitBreaker:
             now = time.monotonic()
             if now < self._open_until:
                 raise CircuitOpen
-            self._open_until = now + RECOVERY_TIMEOUT  # until the probe's result is known
+            self._open_until = now + RECOVERY_TIMEOUT  # stands if the probe fails
             return True
 
     def _record(self, attempt: Attempt) -> None:

@@ -15,6 +15,6 @@ class QQAuthorizationView(QQView):
     def get(self, request: Request) -> Response:
         """Return the address of login/, under each name that the shops' pages read."""
         path = quote_next(read_next(request.query_params, "next", "state"))
-        origin = urlsplit(conf.REDIRECT_URI)  # not the request's: behind a proxy that is not the public one
+        origin = urlsplit(conf.REDIRECT_URI)  # not the request's, which a proxy may have changed
         url = f"{origin.scheme}://{origin.netloc}{reverse('oauth:login')}?next={path}"
         return Response(dict.fromkeys(("login_url", "auth_url", "oauth_url", "url", "qq_login_url"), url))

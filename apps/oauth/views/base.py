@@ -56,7 +56,7 @@ class QQView(APIView):
         return response
 
     def perform_authentication(self, request: Request) -> None:
-        """Leave `request.user` to those who read it: here it is always anonymous."""
+        """Do nothing: DRF would make `request.user` at each call, and here it is always anonymous."""
 
     def get_exception_handler(self) -> Any:
         return exception_handler
@@ -73,7 +73,10 @@ class QQView(APIView):
 
 
 class NavigationView(QQView):
-    """An endpoint that the browser itself navigates to: its errors end on the shop's page, never in JSON."""
+    """An endpoint that the browser itself navigates to. It refuses prefetches and embedded requests.
+
+    Each `get()` catches API_ERRORS and answers with redirect_error_to_page: the user must not end on JSON.
+    """
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # Not a navigation of the user's: a prefetch, or an <img src> on any page.
@@ -97,7 +100,7 @@ class NotNavigated(Exception):
 
 
 def redirect_to_page(*, next: str | None, **params: str) -> HttpResponseRedirect:
-    """Send the browser to the shop's page with `params`, and `next` as its `state`."""
+    """Send the browser to the shop's page with `params`, and with `next` in `state`, where old pages expect it."""
     page, hash_sign, fragment = (conf.CALLBACK_PAGE or "/").partition("#")
     query = urlencode(params) + ("" if next is None else f"&state={quote_next(next)}")
     return HttpResponseRedirect(f"{page}{'&' if '?' in page else '?'}{query}{hash_sign}{fragment}")

@@ -39,7 +39,7 @@ def accept_code(request: Request, flow: Flow) -> HttpResponse:
     code = read_qq_code(request.query_params)
     if store.claim_code(code) is CodeClaim.FIRST:
         store.save_code(code)
-    else:  # another flow used it: the page learns so at users/, as it learns of every other refused code
+    else:  # another flow has used it: users/ says so, as it does of a code that QQ refuses
         store.save_outcome(Outcome(error="code_invalid"))
     if not conf.REQUIRE_COOKIE:
         store.save_next(flow.next)

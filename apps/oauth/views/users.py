@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ..audit import Event, audited, hash_openid
-from ..binding import bind, refuse_by_account
+from ..binding import bind, refuse_staff_and_disabled
 from ..conf import conf
 from ..errors import QQLoginError
 from ..flow.flow import Flow, find_flow_by_state, open_bind_token, open_sealed_code
@@ -46,7 +46,7 @@ class QQTokenView(QQView):
             else:
                 step.add(user_id=user.pk)
                 response = log_in(request, user, flow)
-            if flow.state is not None:
+            if flow.state is not None:  # direct mode: callback/ has not done it
                 flow.set_returned_cookie(response)
             return response
 
@@ -74,7 +74,7 @@ def read_sealed_code(request: Request, rate_limit: RateLimit) -> Flow:
 
 
 def read_direct_return(request: Request) -> tuple[Flow, str]:
-    """Return the flow and QQ's code where QQ returns to the page itself (direct mode) and the page forwards its query.
+    """Return the flow and QQ's code. In direct mode QQ returns to the page itself, which forwards the query to us.
 
     The page may repeat its call, but not with another query.
     """
@@ -89,13 +89,13 @@ def read_direct_return(request: Request) -> tuple[Flow, str]:
 
 def log_in(request: Request, user: AbstractBaseUser, flow: Flow, *signals: Signal, **extra: Any) -> Response:
     """Return the shop's own login answer, with `extra` added. `signals` are sent before qq_logged_in."""
-    refuse_by_account(user)
+    refuse_staff_and_disabled(user)
     payload: dict[str, Any] = conf.load(conf.LOGIN_PAYLOAD)(user, request)
     response = Response(payload | {"next": flow.next} | extra)
     for signal in (*signals, qq_logged_in):
         signal.send(sender=type(user), request=request, user=user, response=response)
     session = getattr(request._request, "session", None)
-    # Otherwise the shop's payload, or a receiver, has called Django's login(), which has sent this signal.
+    # Not if the shop's payload or a receiver has called Django's login(), which sends this signal itself.
     if session is None or not session.modified or session.get(SESSION_KEY) != str(user.pk):
         user_logged_in.send(sender=type(user), request=request._request, user=user)
     return response
