@@ -21,6 +21,7 @@ logger = logging.getLogger("meiduo.audit")
 
 LEVELS = {"ok": logging.INFO, "refused": logging.WARNING, "alarm": logging.ERROR}
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+META_KEY = "qq_login.request_id"  # with a dot, so that no header and no environment variable has this name
 
 
 class Event:
@@ -82,10 +83,12 @@ def record(request: HttpRequest | Request, event: str, outcome: str = "ok", **fi
 
 def get_request_id(request: HttpRequest | Request) -> str:
     """Return the id that all records of one request share: the proxy's X-Request-ID, or a random one."""
-    request_id: str | None = request.META.get("REQUEST_ID")
+    request_id: str | None = request.META.get("qq_login.request_id")
     if request_id is None:
         given = request.META.get("HTTP_X_REQUEST_ID", "") if api_settings.NUM_PROXIES else ""
-        request_id = request.META["REQUEST_ID"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = request.META["qq_login.request_id"] = (
+            given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        )
     return request_id
 
 

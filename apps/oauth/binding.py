@@ -14,9 +14,10 @@ from rest_framework.views import APIView
 from .conf import conf
 from .errors import CacheUnavailable, QQLoginError
 from .flow.flow import Flow
-from .models import OAuthQQUser, find_user
+from .models import OAuthQQUser
 from .qq import QQIdentity
 from .ratelimit import get_rate_limit
+from .user_lookup import find_user
 
 MAX_FORMS = 5  # forms per flow, however many bind tokens it has
 DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rolled back and may be tried again

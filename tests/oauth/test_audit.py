@@ -27,7 +27,7 @@ class Audit(logging.Handler):
         self.records.append(record)
 
     def receive(self, sender, request, event, fields, **kwargs):
-        assert request.META["REQUEST_ID"] == fields["request_id"]
+        assert request.META["qq_login.request_id"] == fields["request_id"]
         assert self.records[-1].getMessage() == event
         assert fields.items() <= vars(self.records[-1]).items()
         assert fields.keys() >= {"request_id", "address", "outcome"}

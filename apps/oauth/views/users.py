@@ -14,11 +14,11 @@ from ..conf import conf
 from ..errors import QQLoginError
 from ..flow.flow import Flow, find_flow_by_state, open_bind_token, open_sealed_code
 from ..flow.signing import hash_text
-from ..models import find_user
 from ..ratelimit import RateLimit, get_rate_limit
 from ..redaction import mask_mobile
 from ..signals import qq_bound, qq_logged_in
 from ..single_flight import resolve_identity
+from ..user_lookup import find_user
 from ..validation import CODE, read_bind_token, read_parameter, read_qq_code, refuse_other_origins
 from .base import QQView
 

@@ -45,7 +45,8 @@ from buyers.models import Buyer
 from django.core.management import call_command
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
-from apps.oauth.models import OAuthQQUser, find_user
+from apps.oauth.models import OAuthQQUser
+from apps.oauth.user_lookup import find_user
 
 connections["people"].cursor().execute(
     "CREATE TABLE tb_oauth_qq (id integer PRIMARY KEY, user_id integer NOT NULL, openid text COLLATE NOCASE NOT NULL,"
