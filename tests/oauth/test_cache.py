@@ -10,6 +10,7 @@ from django.test import Client
 from pymemcache.exceptions import MemcacheError
 from redis.exceptions import RedisError
 
+from apps.oauth import cache as oauth_cache
 from tests.conftest import MOBILE, PASSWORD, error_of, invalid_fields, page_query, token_requests
 from tests.tools import processes
 from tests.tools.requirements import requirement
@@ -102,3 +103,17 @@ def test_whole_login_and_limits_work_with_memcached_and_nothing_without(
     code, address = browser.arrive(), browser.sign_in()
     shop.CACHES = {"default": {**shop.CACHES["default"], "LOCATION": f"127.0.0.1:{processes.free_port()}"}}
     assert_nothing_works(browser, code, address, form)
+
+
+@pytest.mark.servers
+def test_one_of_many_callers_gets_a_value_on_memcached(memcached):
+    def pop(_):
+        try:
+            return oauth_cache.pop("qq-login:value")
+        finally:
+            cache.close()  # the thread's own connection
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(30):
+            oauth_cache.set("qq-login:value", "code", 60)
+            assert sorted(map(str, threads.map(pop, range(8)))) == ["None"] * 7 + ["code"]

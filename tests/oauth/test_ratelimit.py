@@ -52,6 +52,15 @@ def test_call_over_the_limit_is_refused_until_the_minute_ends(clock, browser, qq
     assert qq.requests("/oauth2.0/token") == []
 
 
+def test_later_calls_do_not_extend_the_window(clock, browser, set_rates):
+    set_rates(qq_start="2/min")
+    assert starts(browser, 1) == [False]
+    clock.shift(59)
+    assert starts(browser, 2) == [False, True]
+    clock.shift(1)
+    assert starts(browser, 1) == [False]
+
+
 @pytest.mark.parametrize(
     ("call", "headers"),
     grouped(
