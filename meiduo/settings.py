@@ -209,12 +209,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "meiduo.middleware.with_safe_headers",
+    "meiduo.middleware.add_safe_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "meiduo.middleware.in_the_shoppers_language",
-    "meiduo.middleware.short_utf8_bodies_only",
+    "meiduo.middleware.use_request_language",
+    "meiduo.middleware.refuse_unsupported_bodies",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
 ]
@@ -287,7 +287,7 @@ SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER
 
 if CORS_ALLOWED_ORIGINS:
     MIDDLEWARE.insert(
-        MIDDLEWARE.index("meiduo.middleware.in_the_shoppers_language"), "corsheaders.middleware.CorsMiddleware"
+        MIDDLEWARE.index("meiduo.middleware.use_request_language"), "corsheaders.middleware.CorsMiddleware"
     )
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Retry-After"]

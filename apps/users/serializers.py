@@ -72,7 +72,7 @@ class AccountSerializer(serializers.Serializer):
         if self.account is not None:
             locked = User.objects.select_for_update().filter(pk=self.account.pk).first()
             if locked is None or locked.token_generation != self.account.token_generation:
-                raise self.wrong_password()
+                raise self.make_password_error()
             return locked
         mobile, password = self.validated_data["mobile"], self.validated_data["password"]
         try:
@@ -89,9 +89,9 @@ class AccountSerializer(serializers.Serializer):
     def require_password_of(self, account, password):
         with password_attempt(self.context["request"], get_account_key(account)):
             if not account.check_password(password):
-                raise self.wrong_password()
+                raise self.make_password_error()
 
-    def wrong_password(self):
+    def make_password_error(self):
         return ValidationError({"password": [_("手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码。")]})
 
 
