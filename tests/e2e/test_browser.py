@@ -473,9 +473,9 @@ def test_busy_shop_shows_the_wait_and_is_retried_by_the_page(meet, narrow_shop):
     code, others_code = impatient.arrive(), other.arrive()
     narrow_shop.qq.behave(token={"fault": "slow", "seconds": 4, "times": 1})
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(other.collect, others_code)
+        pool.submit(other.redeem_code, others_code)
         processes.wait_until(narrow_shop.count_exchanges, "QQ is called")
-        processes.wait_until(lambda: int(impatient.collect(code).headers["Retry-After"]) >= 10, "the queue is long")
+        processes.wait_until(lambda: int(impatient.redeem_code(code).headers["Retry-After"]) >= 10, "the queue is long")
         page = patient.press_qq(next="/?busy")
         patient.sign_in(page)
         sees(page, "现在登录的人有点多")
@@ -505,7 +505,7 @@ def test_link_from_another_browser_logs_nobody_in_and_uses_nothing_up(shopper, l
     sees(page, "绑定手机号")
 
     page_address = page_address or attacker.visitor.get(callback).headers["Location"]
-    assert attacker.collect(shoppers.read_page(page_address)["code"]).status == 200
+    assert attacker.redeem_code(shoppers.read_page(page_address)["code"]).status == 200
 
 
 def test_no_page_is_wider_than_a_small_phone(meet):

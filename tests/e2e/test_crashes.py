@@ -180,7 +180,7 @@ def test_failure_after_the_commit_keeps_the_binding(site, shopper, form, bind_un
     assert status_and_code(shopper.bind({**form, "password": "another horse"})) == (400, "already_bound")
     assert status_and_code(site.new_shopper(shopper.person).bind(form)) == (400, "bind_token_invalid")
     assert assert_logged_in(site, shopper, form, shopper.bind(form)) == user_id
-    assert shopper.collect(shopper.arrive()).json()["user_id"] == user_id
+    assert shopper.redeem_code(shopper.arrive()).json()["user_id"] == user_id
 
 
 @requirement("1.5")
@@ -193,13 +193,13 @@ def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, 
     code, before = other.arrive(), site.count_exchanges()
     site.qq.behave(token={"fault": "hang", "times": 1})
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(other.collect, code)
+        call = pool.submit(other.redeem_code, code)
         processes.wait_until(lambda: site.count_exchanges() > before, "QQ is called")
         site.kill_worker(worker)
     assert_connection_closed(call)
-    assert [status_and_code(other.collect(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
+    assert [status_and_code(other.redeem_code(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
     assert site.count_exchanges() == before + 1
-    assert_names(200, BIND_TOKEN, other.collect(other.arrive()))
+    assert_names(200, BIND_TOKEN, other.redeem_code(other.arrive()))
 
 
 def test_nothing_is_used_up_while_the_database_is_down(site, shopper, form):
@@ -208,12 +208,12 @@ def test_nothing_is_used_up_while_the_database_is_down(site, shopper, form):
     site.database.close()
     try:
         assert_server_error(shopper.bind(form))
-        assert_server_error(arrived.collect(code))
+        assert_server_error(arrived.redeem_code(code))
         assert "code" in signed_in.come_back(callback)  # needs no database
         assert_pages_work(site, shopper)
     finally:
         site.start_database()
-    assert_names(200, BIND_TOKEN, arrived.collect(code))
+    assert_names(200, BIND_TOKEN, arrived.redeem_code(code))
     assert_logged_in(site, shopper, form, shopper.bind(form))
 
 
@@ -237,7 +237,7 @@ def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(sit
         assert read_page(newcomer.start()) == {"error": "cache_unavailable", "state": "/cart"}
         assert signed_in.come_back(callback)["error"] == "cache_unavailable"
         for answer in (
-            arrived.collect(code),
+            arrived.redeem_code(code),
             asking.visitor.get(sms_address),
             member.visitor.post(f"{site.shop.url}/authorizations/", password),
             asking.visitor.get(f"{site.shop.url}/image_codes/00000000-0000-4000-8000-000000000000/"),
@@ -275,7 +275,7 @@ def test_cache_lost_after_the_commit_keeps_the_binding(site, outage, shopper, fo
     (user_id,), _ = users_with(site, shopper, form)
     # The second one where the cache has forgotten the first answer.
     assert status_and_code(shopper.bind(form)) in [(200, None), (400, "already_bound")]
-    assert shopper.collect(shopper.arrive()).json()["user_id"] == user_id
+    assert shopper.redeem_code(shopper.arrive()).json()["user_id"] == user_id
 
 
 def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
@@ -285,13 +285,13 @@ def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
     code, members_code = arrived.arrive(), member.come_back(used_callback)["code"]
     sms_address = site.shop.sms_address(asking.visitor, new_mobile())
     form = filling_in.fill_in(new_mobile())
-    members_form = member.fill_in(new_mobile(), member.collect(members_code).json()["access_token"])
+    members_form = member.fill_in(new_mobile(), member.redeem_code(members_code).json()["access_token"])
     assert_logged_in(site, member, members_form, member.bind(members_form))
     exchanges = site.count_exchanges()
     with Redis.from_url(site.cache_url) as redis:
         redis.flushall()
 
-    assert status_and_code(arrived.collect(code)) == (400, "code_invalid")
+    assert status_and_code(arrived.redeem_code(code)) == (400, "code_invalid")
     assert site.count_exchanges() == exchanges
     assert_names(400, {"text", "message", "code"}, asking.visitor.get(sms_address))
     assert_names(400, NO_SMS_CODE, filling_in.bind(form))
@@ -300,10 +300,10 @@ def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
     for cookie in stolen_cookies:
         member.visitor.cookies.set_cookie(cookie)
     code = member.come_back(used_callback)["code"]
-    assert status_and_code(member.collect(code)) == (400, "qq_rejected")  # QQ accepts a code once
+    assert status_and_code(member.redeem_code(code)) == (400, "qq_rejected")  # QQ accepts a code once
 
     # The state is in the cookie and the openid in the bind token: both outlive the cache.
-    assert_names(200, BIND_TOKEN, signed_in.collect(signed_in.come_back(callback)["code"]))
+    assert_names(200, BIND_TOKEN, signed_in.redeem_code(signed_in.come_back(callback)["code"]))
     again = filling_in.bind({**form, "sms_code": filling_in.receive_sms_code(form["mobile"])})
     assert_logged_in(site, filling_in, form, again)
     for shopper in (arrived, asking):

@@ -90,12 +90,12 @@ def nginx_logs(folder):
 def test_login_works_and_leaves_no_secret_in_the_logs_of_nginx(shopper, shop, folder):
     address = shopper.sign_in()
     code = shopper.come_back(address)["code"]
-    bind_token = shopper.collect(code).json()["access_token"]
+    bind_token = shopper.redeem_code(code).json()["access_token"]
     form = shopper.fill_in(mobile := new_mobile(), bind_token)
     answer = shopper.bind(form)
     assert (answer.status, answer.json()["next"]) == (200, "/cart")
     assert {cookie.name[:7] for cookie in shopper.visitor.cookies} == {"__Host-"}
-    again = shopper.collect(shopper.arrive())
+    again = shopper.redeem_code(shopper.arrive())
     assert (again.status, again.json()["user_id"]) == (200, answer.json()["user_id"])
     shopper.visitor.get(f"{shop.url}/mobiles/%0a{mobile}/{mobile}/count/")
 
@@ -133,7 +133,7 @@ def test_browser_with_the_cookies_of_39_flows_can_log_in(shopper, shop):
     answer = shopper.visitor.get(start + "a" * 500, Cookie="; ".join(cookies))
     assert answer.status == 302
     assert len(str(answer.headers)) > 4096
-    assert shopper.collect(shopper.arrive()).status == 200
+    assert shopper.redeem_code(shopper.arrive()).status == 200
 
 
 def test_body_that_is_too_long_gets_the_shops_error(shop):

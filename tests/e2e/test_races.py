@@ -71,15 +71,15 @@ def shopper(shops, qq):
     return Shopper(shops, qq)
 
 
-def collect_six_times(shopper, code):
-    return each_at_once(partial(shopper.collect, code), (0, 1) * 3)
+def redeem_six_times(shopper, code):
+    return each_at_once(partial(shopper.redeem_code, code), (0, 1) * 3)
 
 
 @requirement("1.5")
 def test_six_calls_for_one_flow_share_one_exchange_with_qq(shopper, qq):
     code = shopper.arrive()
     qq.behave(token={"fault": "slow", "seconds": 1})
-    answers = collect_six_times(shopper, code)
+    answers = redeem_six_times(shopper, code)
     assert tally(answers) == {(200, None): 6}
     bodies = [answer.json() for answer in answers]
     bind_tokens = [body.pop("access_token") for body in bodies]
@@ -95,10 +95,10 @@ def test_six_calls_share_one_failure_of_qq_within_the_timeout(shopper, qq):
     code = shopper.arrive()
     qq.behave(token={"fault": "hang"})
     start = time.monotonic()
-    answers = collect_six_times(shopper, code)
+    answers = redeem_six_times(shopper, code)
     assert time.monotonic() - start < TIMEOUT + 1
     qq.behave(token=None)
-    answers.append(shopper.collect(code))  # the failure is remembered
+    answers.append(shopper.redeem_code(code))  # the failure is remembered
     assert tally(answers) == {(503, "qq_unavailable"): 7}
     assert token_requests(qq) == 1
 
@@ -111,7 +111,7 @@ def test_six_callbacks_with_one_state_let_one_pass(shopper):
     codes = [query["code"] for query in queries if "code" in query]
     assert len(codes) == 1
     assert [query for query in queries if "code" not in query] == [{"error": "state_used", "state": "/cart"}] * 5
-    assert shopper.collect(codes[0]).status == 200
+    assert shopper.redeem_code(codes[0]).status == 200
 
 
 # Binds ----------------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
         codes = a_few_at_a_time([shopper.arrive for shopper in shoppers])
         qq.behave(token={"fault": "hang"})
         before = token_requests(qq)
-        calls = [pool.submit(shopper.collect, code) for shopper, code in zip(shoppers, codes, strict=True)]
+        calls = [pool.submit(shopper.redeem_code, code) for shopper, code in zip(shoppers, codes, strict=True)]
         processes.wait_until(lambda: sum(call.done() for call in calls) == 100 - hanging, "the others are rejected")
         assert token_requests(qq) == before + hanging
 

@@ -226,7 +226,7 @@ def every_answer(client, browser):
         yield client.get("/user/", headers=headers)
     yield client.get("/user")
     yield client.post("/authorizations/", {"username": MOBILE, "password": PASSWORD}, as_json)
-    yield browser.collect(browser.arrive())
+    yield browser.redeem_code(browser.arrive())
 
 
 @requirement("9.10")

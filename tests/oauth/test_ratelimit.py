@@ -71,10 +71,10 @@ def test_calls_made_by_other_sites_are_refused_and_not_counted(browser, set_rate
 def test_first_call_of_a_sealed_code_is_not_counted_but_repeats_and_lost_codes_are(browser, qq, binding, set_rates):
     set_rates(qq_login="1/hour")
     codes = [browser.arrive(), browser.arrive()]
-    assert [browser.collect(code).status_code for code in (*codes, *codes)] == [200, 200, 200, 429]
+    assert [browser.redeem_code(code).status_code for code in (*codes, *codes)] == [200, 200, 200, 429]
     lost = browser.arrive()
     cache.clear()
-    assert [error_of(browser.collect(lost)) for _ in range(2)] == [(400, "code_invalid"), (429, "throttled")]
+    assert [error_of(browser.redeem_code(lost)) for _ in range(2)] == [(400, "code_invalid"), (429, "throttled")]
     assert token_requests(qq) == 2
 
 
