@@ -7,7 +7,7 @@ from .mobiles import validate_mobile, validate_not_mobile
 
 
 class User(AbstractUser):
-    """A shopper. Staff created on the command line may have no mobile number."""
+    """A user of the shop. Staff created on the command line may have no mobile number."""
 
     username = models.CharField(
         _("用户名"),

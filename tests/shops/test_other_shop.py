@@ -15,7 +15,7 @@ import standin
 from standin import QQ
 from tests.e2e import test_browser
 from tests.tools import processes
-from tests.tools.shoppers import new_person, read_page
+from tests.tools.remote_users import new_person, read_page
 
 SHOPS = processes.ROOT / "tests/shops"
 WSGI = "django.core.wsgi:get_wsgi_application()"

@@ -17,7 +17,7 @@ from tests.tools import processes
 PASSWORD = "correct horse"
 
 
-class Shopper:
+class RemoteUser:
     """A user with a browser of their own. Calls go to the shop's first process unless `shop` is given."""
 
     def __init__(self, shops, qq, person=None):
