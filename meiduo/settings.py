@@ -1,5 +1,4 @@
-"""
-The shop's settings.
+"""The shop's settings.
 
 Without any variable set, the shop runs for a developer: SQLite, local memory, and keys that it makes and keeps in
 `var/`. In production (DEBUG off, a client id, and QQ itself to call) it refuses to start on any of these.

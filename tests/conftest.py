@@ -154,7 +154,7 @@ def qq_server():
 @pytest.fixture
 def qq(qq_server):
     qq_server.reset()
-    forget_connections()  # with them, what earlier tests taught the circuit breaker
+    forget_connections()  # with them, the failures that earlier tests have left in the circuit breaker
     return qq_server
 
 

@@ -1,4 +1,4 @@
-"""What applies to every request and answer of the shop: encodings, sizes, hosts, origins, methods and headers."""
+"""Rules for every request and answer of the shop: encodings, sizes, hosts, origins, methods and headers."""
 
 import json
 import re

@@ -63,7 +63,7 @@ def memcached(shop, memcached_address):
 
 
 def start(_):
-    """Call login/ in a thread, from an address not used before; tell whether it was accepted."""
+    """Call login/ in a thread, from an address not used before; return whether it was accepted."""
     try:
         answer = Client().get("/oauth/qq/login/", REMOTE_ADDR="198.18.0.1")
         return "error=throttled" not in answer["Location"]

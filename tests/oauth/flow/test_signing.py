@@ -36,7 +36,7 @@ class SignedValues:
         }
 
     def accepts(self, purpose, value):
-        """Tell whether the shop accepts the value for the purpose."""
+        """Return whether the shop accepts the value for the purpose."""
         match purpose:
             case "flow cookie":
                 self.at_qq.add_cookies({self.cookie_name: value})

@@ -1,4 +1,4 @@
-"""What is stored about a login, where and for how long."""
+"""The stored data of a login: where and for how long."""
 
 import os
 import re

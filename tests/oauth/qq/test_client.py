@@ -1,4 +1,4 @@
-"""What OAuthQQ sends to QQ, and what it makes of the answers."""
+"""OAuthQQ's requests to QQ, and its reading of the answers."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What all views share: headers, methods, JSON or redirects, no prefetch, too many parameters, no open transaction."""
+"""Shared parts of the views: headers, methods, JSON or redirect, no prefetch, many parameters, no open transaction."""
 
 import json
 

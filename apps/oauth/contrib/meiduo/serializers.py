@@ -48,8 +48,7 @@ class PatternField(serializers.CharField):
 
 
 class AccountSerializer(serializers.Serializer[Any]):
-    """
-    Find the account by mobile and password, or create it. `save()` returns the user.
+    """Find the account by mobile and password, or create it. `save()` returns the user.
 
     SMS codes are text in a Redis that django_redis connects to; a subclass may set another connection or key. The user
     model needs a unique `mobile`. A new account gets the mobile as its username, as the tutorial's registration does.
