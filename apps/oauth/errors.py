@@ -49,7 +49,7 @@ class QQLoginError(APIException):
 
 
 class CacheUnavailable(QQLoginError):
-    """The cache is out of reach, so nothing can be remembered or counted: nobody passes."""
+    """The cache remembers or counts nothing: nobody passes."""
 
     def __init__(self) -> None:
         super().__init__("cache_unavailable")

@@ -121,7 +121,7 @@ def test_bind_succeeds_if_the_cache_fails_after_it(browser, shop, db, use_cache,
     assert (answer.status_code, users) == (200, [answer.json()["id"]])
     error, trace = (record for record in caplog.records if record.name.startswith("apps.oauth"))
     assert (error.levelname, trace.levelname) == ("ERROR", "DEBUG")
-    assert "redis.exceptions.RedisError" in error.getMessage()
+    assert error.getMessage() == "A cache call failed: redis.exceptions.RedisError"
     assert trace.exc_info[0] is RedisError
 
 

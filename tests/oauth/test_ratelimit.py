@@ -206,9 +206,11 @@ def test_refund_after_the_window_is_no_credit_for_the_next(clock, browser, form,
 
 @requirement("9.8")
 @pytest.mark.parametrize("backend", ["SwallowsErrors", "NeverCounts"])
-def test_cache_that_does_not_count_is_an_outage(browser, use_cache, backend):
+def test_cache_that_does_not_count_is_an_outage(browser, use_cache, caplog, backend):
     use_cache(f"{__name__}.{backend}")
     assert page_query(send(browser, "start"))["error"] == "cache_unavailable"
+    logged = [record.getMessage() for record in caplog.records if record.name == "apps.oauth.cache"]
+    assert logged == ["The cache does not count."]
 
 
 @pytest.mark.parametrize("backend", ["Reviving", "SwallowsErrorsOfRefunds"])
