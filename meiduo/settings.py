@@ -60,6 +60,8 @@ QQ_LOGIN_PAYLOAD = "apps.users.tokens.login_payload"
 
 # Production -----------------------------------------------------------------------------------------------------------
 
+# By the host, more strictly than apps.oauth does: no spelling of QQ's URL escapes the rules below. Not imported from
+# there: gunicorn's master reads this file too, and its workers would inherit old code when it reloads.
 calls_qq = urlsplit(OPTIONAL["QQ_API_URL"] or "https://graph.qq.com").hostname == "graph.qq.com"
 PRODUCTION = not DEBUG and "QQ_CLIENT_ID" in env and calls_qq
 HTTPS = PRODUCTION and urlsplit(QQ_REDIRECT_URI).scheme == "https"
