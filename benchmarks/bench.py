@@ -401,7 +401,7 @@ FILLED = {
         SET SESSION unique_checks = 0, foreign_key_checks = 0;
         INSERT INTO tb_users (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active,
                               date_joined, mobile, email_active, token_generation)
-        SELECT seq, '{password}', 0, CONCAT('shopper_', seq), '', '', '', 0, 1, NOW(), 13000000000 + seq, 0, 0
+        SELECT seq, '{password}', 0, CONCAT('sample_', seq), '', '', '', 0, 1, NOW(), 13000000000 + seq, 0, 0
         FROM seq_1_to_{users};
         INSERT INTO tb_oauth_qq (openid, user_id, create_time, update_time)
         SELECT UPPER(MD5(seq)), (seq - 1) % {users} + 1, NOW(), NOW() FROM seq_1_to_{bindings};
@@ -410,7 +410,7 @@ FILLED = {
     "tutorial": """
         INSERT INTO tb_users (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active,
                               date_joined, mobile)
-        SELECT seq, '{password}', 0, CONCAT('shopper_', seq), '', '', '', 0, 1, NOW(), 13000000000 + seq
+        SELECT seq, '{password}', 0, CONCAT('sample_', seq), '', '', '', 0, 1, NOW(), 13000000000 + seq
         FROM seq_1_to_{users};
         INSERT INTO tb_oauth_qq (openid, user_id, create_time, update_time)
         SELECT UPPER(MD5(seq)), seq, NOW(), NOW() FROM seq_1_to_{bindings};
@@ -419,7 +419,7 @@ FILLED = {
     "peer": """
         INSERT INTO auth_user (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active,
                                date_joined)
-        SELECT seq, '{password}', 0, CONCAT('shopper_', seq), '', '', '', 0, 1, NOW() FROM seq_1_to_{users};
+        SELECT seq, '{password}', 0, CONCAT('sample_', seq), '', '', '', 0, 1, NOW() FROM seq_1_to_{users};
         INSERT INTO social_auth_usersocialauth (id, user_id, provider, uid, extra_data, created, modified)
         SELECT seq, seq, 'qq', UPPER(MD5(seq)), '{{}}', NOW(), NOW() FROM seq_1_to_{bindings};
         ANALYZE TABLE auth_user, social_auth_usersocialauth;

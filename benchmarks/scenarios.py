@@ -22,7 +22,7 @@ from tests.tools.processes import Shop, Visitor
 Figures = dict[str, Any]
 
 RIVALS = ("before", "bare", "bare_redis", "tutorial", "peer")
-PROBE = "/usernames/shopper_1/count/"  # another page of the shop, which queries the database
+PROBE = "/usernames/sample_1/count/"  # another page of the shop, which queries the database
 LONGEST_FLOW = 75  # seconds: the longest Retry-After, and the calls before and after it
 SIZES = {"small": 10_000, "large": 10_000_000}
 MILESTONES = (0, 10_000, 25_000, 50_000, 100_000)

@@ -11,8 +11,7 @@ ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 
 
 class Env(environs.Env):
-    """
-    Read variables by their type: `env.bool("DEBUG", False)`. An empty variable counts as unset.
+    """Read variables by their type: `env.bool("DEBUG", False)`. An empty variable counts as unset.
 
     A value that cannot be read becomes None until `seal()` raises ImproperlyConfigured, which names all such
     variables but shows no value.

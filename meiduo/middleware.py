@@ -6,7 +6,7 @@ from django.conf import settings
 from django.utils.translation import get_language
 
 from apps.oauth.errors import BodyTooLarge, get_message
-from apps.oauth.exception_handler import json_error
+from apps.oauth.exception_handler import make_json_error
 from apps.oauth.language import use_language
 
 # A media type with simple parameters. The only charset is UTF-8.
@@ -25,7 +25,7 @@ HTML_POLICY = (
 OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
-def with_safe_headers(get_response):
+def add_safe_headers(get_response):
     """Add missing headers: a content security policy, no caching, no content sniffing."""
 
     def middleware(request):
@@ -45,7 +45,7 @@ def with_safe_headers(get_response):
     return middleware
 
 
-def in_the_shoppers_language(get_response):
+def use_request_language(get_response):
     """Use the language of the QQ login, which depends on Accept-Language alone."""
 
     def middleware(request):
@@ -57,25 +57,25 @@ def in_the_shoppers_language(get_response):
     return middleware
 
 
-def short_utf8_bodies_only(get_response):
+def refuse_unsupported_bodies(get_response):
     """Refuse a body that is longer than any of the shop's forms, or that may be encoded otherwise than in UTF-8."""
 
     def middleware(request):
         if request.META.get("CONTENT_TYPE") and not CONTENT_TYPE.fullmatch(request.META["CONTENT_TYPE"]):
-            return json_error(415, get_message("invalid"), "invalid")
+            return make_json_error(415, get_message("invalid"), "invalid")
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not re.fullmatch("[0-9]{1,9}", length) or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return json_error(413, str(BodyTooLarge().detail), "invalid")
+            return make_json_error(413, str(BodyTooLarge().detail), "invalid")
         return get_response(request)  # Django reads no body without a length, such as a chunked one
 
     return middleware
 
 
-def plain_content_types_only(application):
+def replace_bad_content_type(application):
     """Wrap a WSGI application: replace a Content-Type that would make Django fail.
 
     Django uses the charset while it creates the request, before any middleware: `charset=base64` would be a 500.
-    `short_utf8_bodies_only` refuses the replacement.
+    `refuse_unsupported_bodies` refuses the replacement.
     """
 
     def handle(environ, start_response):

@@ -1,5 +1,4 @@
-"""
-How gunicorn serves the shop: `gunicorn -c python:meiduo.server meiduo.wsgi`, with --bind and other options.
+"""gunicorn's configuration: `gunicorn -c python:meiduo.server meiduo.wsgi`, with --bind and other options.
 
 gunicorn's own defaults limit a request's line and headers, and drop headers with an underscore in their name, which
 Django could not tell from those with a hyphen.

@@ -1,5 +1,4 @@
-"""
-The shop's settings.
+"""The shop's settings.
 
 Without any variable set, the shop runs for a developer: SQLite, local memory, and keys that it makes and keeps in
 `var/`. In production (DEBUG off, a client id, and QQ itself to call) it refuses to start on any of these.
@@ -61,6 +60,8 @@ QQ_LOGIN_PAYLOAD = "apps.users.tokens.login_payload"
 
 # Production -----------------------------------------------------------------------------------------------------------
 
+# By the host, more strictly than apps.oauth does: no spelling of QQ's URL escapes the rules below. Not imported from
+# there: gunicorn's master reads this file too, and its workers would inherit old code when it reloads.
 calls_qq = urlsplit(OPTIONAL["QQ_API_URL"] or "https://graph.qq.com").hostname == "graph.qq.com"
 PRODUCTION = not DEBUG and "QQ_CLIENT_ID" in env and calls_qq
 HTTPS = PRODUCTION and urlsplit(QQ_REDIRECT_URI).scheme == "https"
@@ -209,12 +210,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "meiduo.middleware.with_safe_headers",
+    "meiduo.middleware.add_safe_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "meiduo.middleware.in_the_shoppers_language",
-    "meiduo.middleware.short_utf8_bodies_only",
+    "meiduo.middleware.use_request_language",
+    "meiduo.middleware.refuse_unsupported_bodies",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
 ]
@@ -287,7 +288,7 @@ SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER
 
 if CORS_ALLOWED_ORIGINS:
     MIDDLEWARE.insert(
-        MIDDLEWARE.index("meiduo.middleware.in_the_shoppers_language"), "corsheaders.middleware.CorsMiddleware"
+        MIDDLEWARE.index("meiduo.middleware.use_request_language"), "corsheaders.middleware.CorsMiddleware"
     )
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Retry-After"]

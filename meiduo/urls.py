@@ -5,7 +5,7 @@ from django.urls import include, path
 from django.utils.translation import gettext as _
 
 from apps.oauth.errors import get_message
-from apps.oauth.exception_handler import json_error
+from apps.oauth.exception_handler import make_json_error
 
 from . import unbind_on_reset  # noqa: F401  connects its receiver
 
@@ -18,18 +18,18 @@ if settings.ADMIN_PATH:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return json_error(400, get_message("invalid"), "invalid")
+    return make_json_error(400, get_message("invalid"), "invalid")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer a browser with a page, and a program with JSON."""
     if "text/html" in request.headers.get("Accept", ""):
         return HttpResponse((settings.WHITENOISE_ROOT / "404.html").read_bytes(), status=404)
-    return json_error(404, _("没有找到。"), "not_found")
+    return make_json_error(404, _("没有找到。"), "not_found")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return json_error(500, _("服务器出错了，请稍后再试。"), "server_error")
+    return make_json_error(500, _("服务器出错了，请稍后再试。"), "server_error")
 
 
 handler400, handler404, handler500 = bad_request, not_found, server_error

@@ -10,9 +10,9 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "meiduo.settings")
 application = get_wsgi_application()
 
-from meiduo.middleware import plain_content_types_only  # noqa: E402  it needs Django to be set up
+from meiduo.middleware import replace_bad_content_type  # noqa: E402  it needs Django to be set up
 
-application = plain_content_types_only(application)
+application = replace_bad_content_type(application)
 
 # gunicorn runs no system checks, so a wrong setting would only show at the first login. The checks report to stderr;
 # stdout would only get the line "no issues".

@@ -1,4 +1,4 @@
-"""The people who can sign in, and what QQ knows about them."""
+"""The people who can sign in, and QQ's data about them."""
 
 import hashlib
 import json

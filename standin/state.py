@@ -1,4 +1,4 @@
-"""What one stand-in remembers: its registered application, and the codes, tokens and requests since the last reset."""
+"""The memory of one stand-in: its registered application, and the codes, tokens and requests since the last reset."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -59,12 +59,12 @@ class Browser:
         """Log in at QQ and come back; return the sealed code on the page's address."""
         return self.come_back(self.sign_in(person, next))["code"]
 
-    def collect(self, code, **options):
+    def redeem_code(self, code, **options):
         """Make the page's call that trades the sealed code for a login or a bind token."""
         return self.get("/oauth/qq/users/", data={"code": code}, **options)
 
     def get_bind_token(self, person="小明"):
-        return self.collect(self.arrive(person)).json()["access_token"]
+        return self.redeem_code(self.arrive(person)).json()["access_token"]
 
     def bind(self, form, **options):
         return self.client.post("/oauth/qq/users/", form, **{"content_type": "application/json"} | options)
@@ -154,7 +154,7 @@ def qq_server():
 @pytest.fixture
 def qq(qq_server):
     qq_server.reset()
-    forget_connections()  # with them, what earlier tests taught the circuit breaker
+    forget_connections()  # with them, the failures that earlier tests have left in the circuit breaker
     return qq_server
 
 

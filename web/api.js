@@ -80,7 +80,7 @@ export function storedToken() {
   return localStorage.getItem("token");
 }
 
-/** Return the text of a failure for the shopper: the API's message, or a general one if it has none. */
+/** Return the text of a failure for the user: the API's message, or a general one if it has none. */
 export function describeFailure({ data, status, retryAfter }) {
   const message = data.message ?? (status === 0
     ? "网络好像断了，请检查后再试一次。No connection: please try again."

@@ -5,7 +5,7 @@ import { readMobile, readSMSCode, setUpSMS } from "./sms.js";
 // After these errors no further try with this bind token can succeed.
 const FINAL_CODES = ["bind_token_missing", "bind_token_invalid", "bind_tries", "already_bound"];
 
-// The sessionStorage key of the typed number. A phone may reload the page after the shopper has read the SMS.
+// The sessionStorage key of the typed number. A phone may reload the page after the user has read the SMS.
 export const MOBILE_KEY = "qq_mobile";
 
 const form = document.getElementById("bind-form");

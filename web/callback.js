@@ -108,7 +108,7 @@ function completeLogin(data) {
 
 async function restart() {
   show("leaving");
-  // In direct mode `state` is a random value, not a path: the shopper then returns to the front page.
+  // In direct mode `state` is a random value, not a path: the user then returns to the front page.
   const answer = await fetchLoginURL(query.get("state"));
   if (answer.ok) {
     forgetFlow();

@@ -61,7 +61,7 @@ async function requestSMS(form) {
 /** Disable the button for some seconds, or until another number is typed: the wait applies to one number. */
 function startCountdown(seconds) {
   stopCountdown();
-  // Compare with the clock: timers pause while the shopper is in another app reading the SMS.
+  // Compare with the clock: timers pause while the user is in another app reading the SMS.
   const end = Date.now() + seconds * 1000;
   const number = readMobile();
   const english = sendSMS.querySelector(".en");

@@ -45,7 +45,7 @@ class cache_guard:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None) -> None:
         if isinstance(exc, CACHE_ERRORS):
-            logger.error("The cache is out of reach: %s.%s", type(exc).__module__, type(exc).__qualname__)
+            logger.error("A cache call failed: %s.%s", type(exc).__module__, type(exc).__qualname__)
             logger.debug("The failing call:", exc_info=exc)
             raise CacheUnavailable from exc
 
@@ -91,7 +91,8 @@ def increment(key: str, seconds: float) -> int:
                     if count <= 1:  # refunded to zero, or created by Django's Redis cache without an expiry
                         cache.touch(key, seconds)
                     return max(count, 1)
-        raise ConnectionError("the cache does not count")  # the client hides its errors, so nothing is counted
+    logger.error("The cache does not count.")  # its client hides errors
+    raise CacheUnavailable
 
 
 def decrement(key: str) -> None:

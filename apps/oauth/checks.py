@@ -44,7 +44,10 @@ def is_saving_serializer(path: str) -> bool:
 
 
 def has_one_server(cache: Any) -> bool:
-    """Whether this is no Redis of several servers, by Django or django_redis, or their data is sharded."""
+    """Return whether the cache reads only from the server it writes to.
+
+    False for a Redis client with replicas; servers that share the keys (shards) are fine.
+    """
     client = cache if isinstance(cache, redis.RedisCache) else getattr(cache, "client", None)
     servers = getattr(client, "_servers" if client is cache else "_server", None)
     is_sharded = any(kind.__name__ == "ShardClient" for kind in type(client).__mro__)
@@ -61,7 +64,7 @@ def is_rate(scope: str, _: Any) -> bool:
 USE_REDIS = "Use Redis with maxmemory-policy noeviction."
 COUNT_PROXIES = "Set it to the number of proxies in front of the shop, 0 if there is none."
 # fmt: off
-OLD_NAMES = {  # what tutorial shops, and this app before, called its settings
+OLD_NAMES = {  # of tutorial shops, and of this app before its first release
     "QQ_APP_ID": "Rename it to QQ_CLIENT_ID.", "QQ_APP_KEY": "Rename it to QQ_CLIENT_SECRET.",
     "QQ_REDIRECT_URL": "Rename it to QQ_CALLBACK_PAGE if it is your page, as in most shops, else to QQ_REDIRECT_URI.",
     "QQ_MAX_CONNECTIONS": "Rename it to QQ_MAX_CONCURRENCY.",
@@ -123,11 +126,12 @@ RULES = [
          "Send the page's calls with credentials (withCredentials), or serve page and API from one origin."),
     Rule(CACHE, "E014", bool, "cannot be imported.", "Install the package that its BACKEND needs."),
     Rule(CACHE, "E011", lambda cache: not isinstance(cache, dummy.DummyCache),
-         "keeps nothing, so a used login works again.", USE_REDIS),
+         "keeps nothing, so logins fail and no limit counts.", USE_REDIS),
     Rule(CACHE, "E012", lambda cache: not isinstance(cache, UNSAFE_CACHES) or not conf.in_production,
-         "is not shared by all processes or not atomic, so a used login may work again.", USE_REDIS),
+         "is not shared by all processes or not atomic, so logins fail and limits do not hold.", USE_REDIS),
     Rule(CACHE, "W003", lambda cache: not isinstance(cache, UNSAFE_CACHES) or cache._max_entries >= 10**5,
-         "evicts used logins when it holds {._max_entries}.", f"{USE_REDIS} While developing: MAX_ENTRIES = 100000."),
+         "evicts entries when it holds {._max_entries}: logins fail, limits restart, used SMS codes may work again.",
+         f"{USE_REDIS} While developing: MAX_ENTRIES = 100000."),
     Rule(CACHE, "W009", has_one_server, "reads from replicas: these may lag behind, and logins fail.",
          'Name in LOCATION only the server that is written to; with Sentinel, as ["redis://…?is_master=1"].'),
     *(Rule(f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["{scope}"]', "E013", partial(is_rate, scope),

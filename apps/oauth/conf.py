@@ -37,7 +37,7 @@ class Conf:
     REDIRECT_URI = Setting("")  # registered with QQ: our callback/, or in direct mode the shop's page
     CALLBACK_PAGE = Setting("")  # the shop's page that gets ?code= or ?error=
     ACCOUNT_SERIALIZER = Setting("")  # dotted path: takes mobile, password, sms_code; save() returns the user
-    LOGIN_PAYLOAD = Setting("")  # dotted path: (user, request) -> the dict that a login answers
+    LOGIN_PAYLOAD = Setting("")  # dotted path: (user, request) -> the dict that a login returns
     API_URL = Setting(API_URL)
     TIMEOUT: Setting[float] = Setting(5.0)  # seconds for a whole exchange with QQ
     MAX_CONCURRENCY = Setting(48)  # calls to QQ at once in a process: three quarters of 64 threads

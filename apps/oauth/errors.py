@@ -39,7 +39,7 @@ class QQLoginError(APIException):
         """Name the error.
 
         `status`: an HTTP status other than the table's. `wait`: seconds until the same call is worth another try.
-        `reason`: what the audit log says in place of the code.
+        `reason`: the audit log's text in place of the code.
         """
         super().__init__(get_message(code), code)
         self.code = code
@@ -49,7 +49,7 @@ class QQLoginError(APIException):
 
 
 class CacheUnavailable(QQLoginError):
-    """The cache is out of reach, so nothing can be remembered or counted: nobody passes."""
+    """The cache remembers or counts nothing: nobody passes."""
 
     def __init__(self) -> None:
         super().__init__("cache_unavailable")

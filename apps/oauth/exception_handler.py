@@ -76,7 +76,7 @@ def get_fields(error: APIException) -> dict[str, Any]:
     return error.detail if isinstance(error.detail, dict) else {api_settings.NON_FIELD_ERRORS_KEY: error.detail}
 
 
-def json_error(status: int, message: str, code: str) -> JsonResponse:
+def make_json_error(status: int, message: str, code: str) -> JsonResponse:
     """Return the error body outside a DRF view, as from middleware."""
     return JsonResponse({"message": message, "code": code}, status=status, json_dumps_params={"ensure_ascii": False})
 

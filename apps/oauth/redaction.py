@@ -1,4 +1,4 @@
-"""Remove secrets and personal data from whatever is logged, reported or shown."""
+"""Remove secrets and personal data from logs, reports and pages."""
 
 import re
 from typing import Any

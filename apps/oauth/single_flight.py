@@ -84,7 +84,7 @@ class _SingleFlight:
         self.client = make_client()
 
     def resolve(self, code: str | None) -> Outcome:
-        """Return what QQ said about the flow, asking it if no call has."""
+        """Return QQ's answer about the flow; ask QQ if no call has."""
         try:
             # Take the slot before the code: a popped code cannot be put back.
             with self.client.exchange() as exchange:

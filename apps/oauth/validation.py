@@ -1,4 +1,4 @@
-"""The rules of what comes in: `next`, query parameters, the bind token, the origin of a call."""
+"""Validation of input: `next`, query parameters, the bind token, the origin of a call."""
 
 import re
 import unicodedata

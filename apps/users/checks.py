@@ -5,7 +5,7 @@ from django.utils.module_loading import import_string
 
 @register
 def check_sms_backend(app_configs, **kwargs):
-    """users.E001: SMS_BACKEND is unusable. Reported at start-up, before a shopper waits for a code."""
+    """users.E001: SMS_BACKEND is unusable. Reported at start-up, before a user waits for a code."""
     try:
         usable = callable(import_string(settings.SMS_BACKEND))
     except ImportError:

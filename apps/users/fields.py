@@ -8,6 +8,9 @@ from rest_framework import serializers
 from .mobiles import is_mobile
 from .models import User
 
+LONGEST_PASSWORD = 128  # characters: hashing a longer text would waste CPU time
+IMAGE_CODE_WRONG = _("图形验证码错误或已过期。")
+
 
 class TextField(serializers.CharField):
     """Text, stored exactly as it was sent."""
@@ -51,7 +54,7 @@ class SMSCodeField(TextField):
 
 class ImageTextField(TextField):
     missing = _("请输入图形验证码。")
-    malformed = _("图形验证码错误或已过期。")
+    malformed = IMAGE_CODE_WRONG
 
     def is_well_formed(self, text):
         return len(text) <= 16
@@ -62,7 +65,7 @@ class PasswordField(TextField):
     malformed = _("密码长度应为 8 到 128 个字符。")
 
     def is_well_formed(self, text):
-        return 8 <= len(text) <= 128  # hashing a longer text would waste CPU time
+        return 8 <= len(text) <= LONGEST_PASSWORD
 
 
 class NewUsernameField(TextField):

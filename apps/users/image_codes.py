@@ -15,7 +15,7 @@ from .development import append_line
 # Without characters that look alike when distorted: 0 O Q D, 1 I L, 2 Z, 5 S, 6 G, 8 B, U V.
 ALPHABET = "ACEFHJKMNPRTWXY3479"
 LENGTH = 4
-LIFETIME = 300  # seconds: a shopper may leave the form open for a while before typing the four characters
+LIFETIME = 300  # seconds: a user may leave the form open for a while before typing the four characters
 
 
 def draw(image_code_id: UUID) -> bytes:

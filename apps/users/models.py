@@ -5,13 +5,15 @@ from django.utils.translation import gettext_lazy as _
 
 from .mobiles import validate_mobile, validate_not_mobile
 
+LONGEST_USERNAME = 150  # characters, as in Django's own model
+
 
 class User(AbstractUser):
-    """A shopper. Staff created on the command line may have no mobile number."""
+    """A user of the shop. Staff created on the command line may have no mobile number."""
 
     username = models.CharField(
         _("用户名"),
-        max_length=150,
+        max_length=LONGEST_USERNAME,
         unique=True,
         validators=[UnicodeUsernameValidator(), validate_not_mobile],
         error_messages={"unique": _("该用户名已被使用。")},

@@ -20,7 +20,7 @@ class Proof:
     def redeem(self):
         """Use the code up. Raises ValidationError if another form has used it meanwhile."""
         if not sms.claim_code(self.code_id, self.claimant):
-            raise wrong_sms_code()
+            raise make_sms_code_error()
 
 
 def prove_mobile(request, form, claimant=None):
@@ -32,9 +32,9 @@ def prove_mobile(request, form, claimant=None):
     with SMS_CHECK_FAILED.count_failures(request):
         code_id = sms.find_code(form["mobile"], form["sms_code"], claimant)
         if code_id is None:
-            raise wrong_sms_code()
+            raise make_sms_code_error()
     return Proof(code_id, claimant)
 
 
-def wrong_sms_code():
+def make_sms_code_error():
     return ValidationError({"sms_code": [_("短信验证码错误或已过期。")]})

@@ -13,15 +13,24 @@ from apps.oauth.redaction import mask_mobile
 
 from . import sms
 from .backends import find_account, get_account_key
-from .fields import ImageTextField, MobileField, NewUsernameField, PasswordField, SMSCodeField, TextField
+from .fields import (
+    IMAGE_CODE_WRONG,
+    LONGEST_PASSWORD,
+    ImageTextField,
+    MobileField,
+    NewUsernameField,
+    PasswordField,
+    SMSCodeField,
+    TextField,
+)
 from .limits import LOGIN_FAILED
 from .mobiles import validate_not_mobile
-from .models import User
+from .models import LONGEST_USERNAME, User
 from .proofs import prove_mobile
 from .signals import password_was_reset
 from .tokens import LOGIN_ENDED
 
-LONGEST_PASSWORD = 128  # characters; no account has a longer one, so a longer one is not worth hashing
+AGREEMENT_MISSING = _("请阅读并同意用户协议。")
 
 
 def require_good_password(password):
@@ -54,14 +63,14 @@ class AccountSerializer(serializers.Serializer):
             # If this process dies between the two steps, the attempt may redeem its code again; no other attempt can.
             prove_mobile(request, attrs, claimant=attempt).redeem()
             sms.remember_proof(attrs["mobile"], attempt)
-        self.account = User.objects.filter(mobile=attrs["mobile"]).first()
-        if self.account is None:
+        account = find_account(attrs["mobile"])
+        if account is None:
             require_good_password(attrs["password"])
         else:
-            self.require_password_of(self.account, attrs["password"])
+            self.require_password_of(account, attrs["password"])
         if proof is not None:
             proof.redeem()
-        return attrs
+        return {**attrs, "account": account}
 
     def save(self):
         """Return the account. Raises ValidationError if its password has changed since `validate`, or is not this one.
@@ -69,18 +78,18 @@ class AccountSerializer(serializers.Serializer):
         Call it in a transaction. The account stays locked until that ends, so a password reset waits and then finds
         what was bound.
         """
-        if self.account is not None:
-            locked = User.objects.select_for_update().filter(pk=self.account.pk).first()
-            if locked is None or locked.token_generation != self.account.token_generation:
-                raise self.wrong_password()
+        mobile, password, account = (self.validated_data[name] for name in ("mobile", "password", "account"))
+        if account is not None:
+            locked = User.objects.select_for_update().filter(pk=account.pk).first()
+            if locked is None or locked.token_generation != account.token_generation:
+                raise self.make_password_error()
             return locked
-        mobile, password = self.validated_data["mobile"], self.validated_data["password"]
         try:
             with transaction.atomic():
                 # The username is random: others see it, and it must not reveal the number.
                 return User.objects.create_user(f"user_{secrets.token_hex(8)}", mobile=mobile, password=password)
         except IntegrityError:
-            account = User.objects.filter(mobile=mobile).first()
+            account = find_account(mobile)
             if account is None:
                 raise
             self.require_password_of(account, password)
@@ -89,9 +98,9 @@ class AccountSerializer(serializers.Serializer):
     def require_password_of(self, account, password):
         with password_attempt(self.context["request"], get_account_key(account)):
             if not account.check_password(password):
-                raise self.wrong_password()
+                raise self.make_password_error()
 
-    def wrong_password(self):
+    def make_password_error(self):
         return ValidationError({"password": [_("手机号或密码不正确。忘记密码的话，可以用短信验证码重设密码。")]})
 
 
@@ -101,13 +110,11 @@ class RegistrationSerializer(serializers.Serializer):
     password2 = TextField(missing=_("请再次输入密码。"))
     mobile = MobileField()
     sms_code = SMSCodeField()
-    allow = serializers.BooleanField(
-        error_messages=dict.fromkeys(("required", "null", "invalid"), _("请阅读并同意用户协议。"))
-    )
+    allow = serializers.BooleanField(error_messages=dict.fromkeys(("required", "null", "invalid"), AGREEMENT_MISSING))
 
     def validate_allow(self, allow):
         if not allow:
-            raise ValidationError(_("请阅读并同意用户协议。"))
+            raise ValidationError(AGREEMENT_MISSING)
         return allow
 
     def validate(self, attrs):
@@ -145,7 +152,8 @@ class LoginSerializer(serializers.Serializer):
         request, name, password = self.context["request"], attrs["username"], attrs["password"]
         refused = ValidationError(_("账号或密码不正确。"))
         with LOGIN_FAILED.count_failures(request):
-            if len(name) > 150 or len(password) > LONGEST_PASSWORD:
+            # No account has a longer name or password: a longer one is not worth hashing.
+            if len(name) > LONGEST_USERNAME or len(password) > LONGEST_PASSWORD:
                 raise refused
             with password_attempt(request, get_account_key(find_account(name), name)):
                 user = authenticate(request, username=name, password=password)
@@ -164,22 +172,23 @@ class PasswordResetSerializer(serializers.Serializer):
     def validate(self, attrs):
         proof = prove_mobile(self.context["request"], attrs)
         require_good_password(attrs["password"])
-        self.account = User.objects.filter(mobile=attrs["mobile"]).first()
-        if self.account is None:
+        account = find_account(attrs["mobile"])
+        if account is None:
             raise ValidationError({"mobile": [_("该手机号还没有账号。请用 QQ 登录并绑定这个手机号，账号会自动创建。")]})
-        if not self.account.is_active or self.account.is_staff or self.account.is_superuser:
+        if not account.is_active or account.is_staff or account.is_superuser:
             # An SMS can be intercepted, so it is too weak a proof for staff.
             raise ValidationError({"mobile": [_("该账号不能用短信重设密码，请联系客服。")]})
         proof.redeem()
-        return attrs
+        return {**attrs, "account": account}
 
     def save(self):
-        self.account.set_password(self.validated_data["password"])
+        account = self.validated_data["account"]
+        account.set_password(self.validated_data["password"])
         with transaction.atomic():
-            self.account.save(update_fields=["password"])
-            password_was_reset.send(sender=User, request=self.context["request"], user=self.account)
-        unlock(get_account_key(self.account))  # a stranger's wrong guesses must not keep the owner out
-        return self.account
+            account.save(update_fields=["password"])
+            password_was_reset.send(sender=User, request=self.context["request"], user=account)
+        unlock(get_account_key(account))  # a stranger's wrong guesses must not keep the owner out
+        return account
 
 
 class PasswordChangeSerializer(serializers.Serializer):
@@ -214,12 +223,12 @@ class SMSRequestSerializer(serializers.Serializer):
     mobile = MobileField()
     text = ImageTextField()
     image_code_id = serializers.UUIDField(
-        error_messages=dict.fromkeys(("required", "null", "invalid"), _("图形验证码错误或已过期。"))
+        error_messages=dict.fromkeys(("required", "null", "invalid"), IMAGE_CODE_WRONG)
     )
 
 
 class UsernameSerializer(serializers.Serializer):
-    username = TextField(max_length=150)
+    username = TextField(max_length=LONGEST_USERNAME)
 
 
 class MobileSerializer(serializers.Serializer):

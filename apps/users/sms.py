@@ -17,7 +17,6 @@ from rest_framework.exceptions import APIException
 
 from apps.oauth import cache
 from apps.oauth.audit import record
-from apps.oauth.flow.lifetimes import BIND_TOKEN
 from apps.oauth.ratelimit import RateLimit, RateLimited, hit_all
 
 from .events import Event
@@ -25,7 +24,7 @@ from .limits import DAY, HOUR, MINUTE
 
 LIFETIME = 300  # seconds: a message may take minutes to arrive
 MAX_TRIES = 5  # wrong guesses at one code, of a million possible codes
-PROOF_LIFETIME = BIND_TOKEN  # seconds: as long as the form of one login is valid
+PROOF_LIFETIME = 600  # seconds: the form of a QQ login is valid as long, and a mistyped password costs no new SMS
 
 ADDRESS_HOUR = RateLimit("sms_address_hour", 20, HOUR)
 ADDRESS_DAY = RateLimit("sms_address_day", 100, DAY)

@@ -35,7 +35,7 @@ class LoginToken(Token):
 
     def get_token_backend(self):
         options = settings.SIMPLE_JWT
-        return signing_keys(options["ALGORITHM"], options["SIGNING_KEY"], options["LEEWAY"])
+        return get_signing_keys(options["ALGORITHM"], options["SIGNING_KEY"], options["LEEWAY"])
 
     def verify(self):
         if settings.JWT_OLD_TOKENS:
@@ -65,7 +65,7 @@ class SigningKeys(TokenBackend):
 
 
 @cache
-def signing_keys(algorithm, key, leeway):
+def get_signing_keys(algorithm, key, leeway):
     # Cached, because preparing a key takes long.
     return SigningKeys(algorithm, key, leeway=leeway)
 

@@ -11,6 +11,7 @@ from apps.oauth.redaction import mask_mobile
 
 from . import image_codes, sms
 from .events import Event
+from .fields import IMAGE_CODE_WRONG
 from .limits import COUNT, IMAGE_CODE, IMAGE_CODE_TRIED, LOGIN
 from .mobiles import is_mobile
 from .models import User
@@ -144,6 +145,6 @@ class SMSCodeView(PublicView):
             answer = validate(SMSRequestSerializer, form, request).validated_data
             # Checked before an SMS is counted: a caller who cannot read the image uses up no SMS of the number.
             if not image_codes.check(answer["image_code_id"], answer["text"]):
-                raise ValidationError({"text": [_("图形验证码错误或已过期。")]})
+                raise ValidationError({"text": [IMAGE_CODE_WRONG]})
             sms.send_code(request, mobile)
         return Response({"message": "OK"})

@@ -16,10 +16,10 @@ from playwright.sync_api import expect, sync_playwright
 
 import standin
 from standin import QQ
-from tests.tools import processes, shoppers
+from tests.tools import processes, remote_users
 from tests.tools.processes import Visitor
+from tests.tools.remote_users import PASSWORD
 from tests.tools.requirements import requirement
-from tests.tools.shoppers import PASSWORD
 
 pytestmark = pytest.mark.browser
 
@@ -104,12 +104,12 @@ def split_shop(tmp_path_factory):
 # Users ----------------------------------------------------------------------------------------------------------------
 
 
-class Shopper:
+class BrowserUser:
     """A user with a Chromium profile, a QQ account and a phone."""
 
     def __init__(self, place, context, person=None, mobile=None):
         self.place, self.context = place, context
-        self.person, self.mobile = person or shoppers.new_person(), mobile or shoppers.new_mobile()
+        self.person, self.mobile = person or remote_users.new_person(), mobile or remote_users.new_mobile()
         self.requests = []
         context.on("request", lambda sent: self.requests.append(sent))  # Playwright accepts no built-in method
 
@@ -195,12 +195,12 @@ def sees(page, heading):
 
 def without_browser(place, person=None):
     """Return a user who makes the calls of the pages over plain HTTP."""
-    return shoppers.Shopper([place.shop], place.qq, person)
+    return remote_users.RemoteUser([place.shop], place.qq, person)
 
 
-def bind_elsewhere(shopper):
-    other = without_browser(shopper.place, shopper.person)
-    assert other.bind(other.fill_in(shopper.mobile)).status == 200
+def bind_elsewhere(user):
+    other = without_browser(user.place, user.person)
+    assert other.bind(other.fill_in(user.mobile)).status == 200
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def meet(chromium, shop):
     """A function that makes a user with a new browser profile. The test fails if a page writes an unexpected error."""
     contexts, complaints = [], []
 
-    def meet_shopper(place=shop, person=None, mobile=None, **options):
+    def meet_user(place=shop, person=None, mobile=None, **options):
         if not contexts:
             place.qq.reset()
         if place.pages == place.shop.url:  # on another origin, Chromium would send a preflight for this header
@@ -225,9 +225,9 @@ def meet(chromium, shop):
         contexts.append(context := chromium.new_context(locale="zh-CN", **options))
         context.on("console", lambda line: complaints.append(f"{line.type}: {line.text} ({line.location['url']})"))
         context.on("weberror", lambda error: complaints.append(f"uncaught: {error.error}"))
-        return Shopper(place, context, person, mobile)
+        return BrowserUser(place, context, person, mobile)
 
-    yield meet_shopper
+    yield meet_user
     for context in contexts:
         for page in context.pages:
             page.evaluate("0")  # earlier console messages have then been delivered
@@ -236,31 +236,31 @@ def meet(chromium, shop):
 
 
 @pytest.fixture
-def shopper(meet):
+def user(meet):
     return meet()
 
 
 @pytest.fixture
-def member(shopper):
+def member(user):
     """A user whose QQ is bound."""
-    bind_elsewhere(shopper)
-    shopper.place.qq.reset()
-    return shopper
+    bind_elsewhere(user)
+    user.place.qq.reset()
+    return user
 
 
 @requirement("1.6", "1.10", "4.5")
 @pytest.mark.parametrize("place", ["shop", "split_shop", "direct_shop"])
 def test_first_login_binds_and_second_login_skips_the_form(request, meet, place):
     place = request.getfixturevalue(place)
-    shopper = meet(place)
-    page = shopper.arrive(next="/?from=购物车&a=1#top")
-    assert "code=" in shopper.sent("/oauth_callback.html")[-1].url
+    user = meet(place)
+    page = user.arrive(next="/?from=购物车&a=1#top")
+    assert "code=" in user.sent("/oauth_callback.html")[-1].url
     expect(page).to_have_url(f"{place.pages}/oauth_callback.html")  # the page has removed the code from its address
-    shopper.bind(page, "/?from=%E8%B4%AD%E7%89%A9%E8%BD%A6&a=1#top")
+    user.bind(page, "/?from=%E8%B4%AD%E7%89%A9%E8%BD%A6&a=1#top")
     authorization = f"JWT {page.evaluate('localStorage.token')}"
     profile = Visitor().get(f"{place.shop.url}/user/", Authorization=authorization).json()
 
-    again = meet(place, person=shopper.person, mobile=shopper.mobile)
+    again = meet(place, person=user.person, mobile=user.mobile)
     page = again.press_qq(next="/?second")
     again.sign_in(page)
     again.is_logged_in(page, "/?second")
@@ -269,11 +269,11 @@ def test_first_login_binds_and_second_login_skips_the_form(request, meet, place)
 
 
 @requirement("2.3")
-def test_two_tabs_end_at_their_own_targets(shopper):
-    friend = Shopper(shopper.place, shopper.context)
-    page, friends_page = shopper.arrive(next="/?tab=1"), friend.arrive(next="/?tab=2")
+def test_two_tabs_end_at_their_own_targets(user):
+    friend = BrowserUser(user.place, user.context)
+    page, friends_page = user.arrive(next="/?tab=1"), friend.arrive(next="/?tab=2")
     friend.bind(friends_page, "/?tab=2")
-    shopper.bind(page, "/?tab=1")
+    user.bind(page, "/?tab=1")
 
 
 def test_ten_tabs_finish_and_an_eleventh_drops_the_oldest(member):
@@ -291,8 +291,8 @@ def test_ten_tabs_finish_and_an_eleventh_drops_the_oldest(member):
     member.is_logged_in(oldest, "/")  # `next` was in the dropped cookie
 
 
-def test_whole_login_works_by_keyboard(shopper):
-    page = shopper.open("/login.html?next=/?keys")
+def test_whole_login_works_by_keyboard(user):
+    page = user.open("/login.html?next=/?keys")
     keyboard = page.keyboard
 
     def tab_to(element):
@@ -308,25 +308,25 @@ def test_whole_login_works_by_keyboard(shopper):
     keyboard.press("Enter")
     sees(page, "QQ 登录")
     tab_to(page.get_by_label("或者任何人"))
-    keyboard.type(shopper.person)
+    keyboard.type(user.person)
     keyboard.press("Enter")
 
     sees(page, "绑定手机号")
     expect(page.locator("#bind-heading")).to_be_focused()  # read aloud, and one Tab from the first field
-    next_field("#mobile", shopper.mobile)
-    next_field("#image-code", shopper.read_picture(page))
+    next_field("#mobile", user.mobile)
+    next_field("#image-code", user.read_picture(page))
     keyboard.press("Enter")
     expect(page.locator("#sms-code")).to_be_focused()
-    keyboard.type(shopper.read_sms(page))
+    keyboard.type(user.read_sms(page))
     next_field("#password", PASSWORD)  # the SMS button counts down and is skipped
     keyboard.press("Enter")
-    shopper.is_logged_in(page, "/?keys")
+    user.is_logged_in(page, "/?keys")
 
 
-def test_wrong_sms_code_is_shown_at_its_field_and_the_input_is_kept(shopper):
-    page = shopper.arrive(next="/?kept")
-    sms_code = shopper.receive_sms(page)
-    shopper.fill_in(page, sms_code="000000" if sms_code != "000000" else "111111")
+def test_wrong_sms_code_is_shown_at_its_field_and_the_input_is_kept(user):
+    page = user.arrive(next="/?kept")
+    sms_code = user.receive_sms(page)
+    user.fill_in(page, sms_code="000000" if sms_code != "000000" else "111111")
     typed = page.locator("#bind-form").evaluate("form => JSON.stringify([...new FormData(form)])")
     button(page, "绑定并登录").click()
     field = page.locator("#sms-code")
@@ -338,15 +338,15 @@ def test_wrong_sms_code_is_shown_at_its_field_and_the_input_is_kept(shopper):
 
     field.fill(sms_code)
     button(page, "绑定并登录").dblclick()
-    shopper.is_logged_in(page, "/?kept")
-    sent = shopper.sent("/oauth/qq/users/", "POST")
-    assert (len(sent), shopper.place.count_exchanges()) == (2, 1)  # the double click sent one
+    user.is_logged_in(page, "/?kept")
+    sent = user.sent("/oauth/qq/users/", "POST")
+    assert (len(sent), user.place.count_exchanges()) == (2, 1)  # the double click sent one
 
 
-def test_refused_sms_request_is_explained_and_can_be_corrected(shopper):
-    page = shopper.arrive()
-    shopper.place.shop.receive_sms_code(Visitor(), shopper.mobile)
-    page.locator("#mobile").fill(shopper.mobile)
+def test_refused_sms_request_is_explained_and_can_be_corrected(user):
+    page = user.arrive()
+    user.place.shop.receive_sms_code(Visitor(), user.mobile)
+    page.locator("#mobile").fill(user.mobile)
     field, picture, send = (page.locator(f"#{id}") for id in ("image-code", "image-code-picture", "send-sms"))
     before = picture.get_attribute("src")
     field.fill("0000")  # no picture contains a 0
@@ -355,7 +355,7 @@ def test_refused_sms_request_is_explained_and_can_be_corrected(shopper):
     expect(picture).not_to_have_attribute("src", before)
     expect(field).to_have_value("")
 
-    field.fill(shopper.read_picture(page))
+    field.fill(user.read_picture(page))
     send.click()
     message = page.locator("#form-message")
     expect(message).to_contain_text(re.compile(r"操作太频繁，请稍后再试。.*请等 \d+ 秒", re.DOTALL))
@@ -363,89 +363,89 @@ def test_refused_sms_request_is_explained_and_can_be_corrected(shopper):
     expect(send).to_have_text(re.compile(r"\d+ 秒后重发\s*again in \d+ s"))
     expect(send).to_be_disabled()
 
-    shopper.mobile = shoppers.new_mobile()
-    page.locator("#mobile").fill(shopper.mobile)
+    user.mobile = remote_users.new_mobile()
+    page.locator("#mobile").fill(user.mobile)
     expect(send).to_have_text(re.compile("获取短信"))
-    shopper.bind(page, "/")
+    user.bind(page, "/")
 
 
-def test_forgotten_password_is_reset_by_sms(shopper):
-    other = without_browser(shopper.place)
-    assert other.bind(other.fill_in(mobile := shoppers.new_mobile())).status == 200
-    with closing(sqlite3.connect(shopper.place.shop.var / "db.sqlite3")) as database, database:
+def test_forgotten_password_is_reset_by_sms(user):
+    other = without_browser(user.place)
+    assert other.bind(other.fill_in(mobile := remote_users.new_mobile())).status == 200
+    with closing(sqlite3.connect(user.place.shop.var / "db.sqlite3")) as database, database:
         change = "UPDATE tb_users SET password = '!', mobile = ? WHERE mobile = ?"
-        assert database.execute(change, (shopper.mobile, mobile)).rowcount == 1
+        assert database.execute(change, (user.mobile, mobile)).rowcount == 1
 
-    form = shopper.arrive(next="/?bound")
-    with shopper.context.expect_page() as opened:
+    form = user.arrive(next="/?bound")
+    with user.context.expect_page() as opened:
         form.get_by_role("link", name="忘记了这个账号的密码").click()
     page = opened.value
     sees(page, "重设密码")
-    shopper.fill_in(page, shopper.receive_sms(page))
+    user.fill_in(page, user.receive_sms(page))
     page.locator("#password").fill("12345678")
     button(page, "保存并登录").click()
     expect(page.locator("#password")).to_have_accessible_description(re.compile("这个密码太常见了"))
     page.locator("#password").fill(PASSWORD)
     button(page, "保存并登录").click()
-    shopper.is_logged_in(page, "/")
-    assert len(shopper.sent("/password/", "POST")) == 2
+    user.is_logged_in(page, "/")
+    assert len(user.sent("/password/", "POST")) == 2
 
-    page = shopper.open("/login.html?next=/?known")
+    page = user.open("/login.html?next=/?known")
     page.get_by_role("link", name="忘记密码").click()
     sees(page, "重设密码")
     page.get_by_role("link", name="返回登录").click()
-    page.locator("#username").fill(shopper.mobile)
+    page.locator("#username").fill(user.mobile)
     page.locator("#password").fill(PASSWORD)
     page.locator("#login-submit").click()
-    shopper.is_logged_in(page, "/?known")
+    user.is_logged_in(page, "/?known")
 
 
 @pytest.mark.parametrize(("is_bound", "heading"), [(False, "试的次数太多了"), (True, "这个 QQ 已经绑定好了")])
-def test_refused_bind_hides_the_form_and_a_new_login_works(shopper, is_bound, heading):
-    page = shopper.arrive(next="/?again")
+def test_refused_bind_hides_the_form_and_a_new_login_works(user, is_bound, heading):
+    page = user.arrive(next="/?again")
     if is_bound:
-        bind_elsewhere(shopper)
-    shopper.fill_in(page, sms_code="000000")
+        bind_elsewhere(user)
+    user.fill_in(page, sms_code="000000")
     for _ in range(1 if is_bound else 6):
         with page.expect_response(lambda response: response.request.method == "POST"):
             button(page, "绑定并登录").click()
     expect(page.locator("#bind-form")).to_be_hidden()
-    shopper.sign_in_again(page, heading)
-    (shopper.is_logged_in if is_bound else shopper.bind)(page, "/?again")
+    user.sign_in_again(page, heading)
+    (user.is_logged_in if is_bound else user.bind)(page, "/?again")
 
 
 def test_cancelled_and_failed_logins_on_a_phone_can_be_retried(meet):
-    shopper = meet(**PHONE)
-    page = shopper.press_qq(next="/?phone")
+    user = meet(**PHONE)
+    page = user.press_qq(next="/?phone")
     button(page, "取消").click()
-    expect(page).to_have_url(f"{shopper.place.pages}/oauth_callback.html")
-    assert shopper.place.count_exchanges() == 0
-    shopper.place.qq.behave(token={"fault": "502", "times": 1})
-    shopper.sign_in_again(page, "您取消了 QQ 登录")
-    shopper.sign_in_again(page, "QQ 暂时没有回应")
-    shopper.bind(page, "/?phone")
-    assert shopper.place.count_exchanges() == 2
+    expect(page).to_have_url(f"{user.place.pages}/oauth_callback.html")
+    assert user.place.count_exchanges() == 0
+    user.place.qq.behave(token={"fault": "502", "times": 1})
+    user.sign_in_again(page, "您取消了 QQ 登录")
+    user.sign_in_again(page, "QQ 暂时没有回应")
+    user.bind(page, "/?phone")
+    assert user.place.count_exchanges() == 2
 
 
-def test_reload_back_and_forward_keep_the_form_without_another_call_to_qq(shopper):
-    shopper.place.qq.behave(token={"fault": "slow", "seconds": 2})
-    page = shopper.press_qq(next="/?reload")
-    shopper.sign_in(page)
+def test_reload_back_and_forward_keep_the_form_without_another_call_to_qq(user):
+    user.place.qq.behave(token={"fault": "slow", "seconds": 2})
+    page = user.press_qq(next="/?reload")
+    user.sign_in(page)
     sees(page, "正在登录")
-    processes.wait_until(shopper.place.count_exchanges, "QQ is called")
+    processes.wait_until(user.place.count_exchanges, "QQ is called")
     page.reload()  # during the call to QQ: it waits for the same answer
     sees(page, "绑定手机号")
-    page.locator("#mobile").fill(shopper.mobile)
+    page.locator("#mobile").fill(user.mobile)
     page.reload()
     sees(page, "绑定手机号")
-    expect(page.locator("#mobile")).to_have_value(shopper.mobile)
-    assert len(shopper.sent("/oauth/qq/users/")) == 3
+    expect(page.locator("#mobile")).to_have_value(user.mobile)
+    assert len(user.sent("/oauth/qq/users/")) == 3
     page.go_back()
     sees(page, "QQ 登录")
     page.go_forward()
     sees(page, "绑定手机号")
-    assert shopper.place.count_exchanges() == 1
-    shopper.bind(page, "/?reload")
+    assert user.place.count_exchanges() == 1
+    user.bind(page, "/?reload")
 
 
 def test_back_after_the_login_skips_the_callback_page_and_uses_nothing_up(member):
@@ -473,9 +473,9 @@ def test_busy_shop_shows_the_wait_and_is_retried_by_the_page(meet, narrow_shop):
     code, others_code = impatient.arrive(), other.arrive()
     narrow_shop.qq.behave(token={"fault": "slow", "seconds": 4, "times": 1})
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(other.collect, others_code)
+        pool.submit(other.redeem_code, others_code)
         processes.wait_until(narrow_shop.count_exchanges, "QQ is called")
-        processes.wait_until(lambda: int(impatient.collect(code).headers["Retry-After"]) >= 10, "the queue is long")
+        processes.wait_until(lambda: int(impatient.redeem_code(code).headers["Retry-After"]) >= 10, "the queue is long")
         page = patient.press_qq(next="/?busy")
         patient.sign_in(page)
         sees(page, "现在登录的人有点多")
@@ -491,55 +491,55 @@ def test_busy_shop_shows_the_wait_and_is_retried_by_the_page(meet, narrow_shop):
 
 @requirement("1.1")
 @pytest.mark.parametrize("link", ["callback", "page"])
-def test_link_from_another_browser_logs_nobody_in_and_uses_nothing_up(shopper, link):
-    place, attacker = shopper.place, without_browser(shopper.place, "骗子")
+def test_link_from_another_browser_logs_nobody_in_and_uses_nothing_up(user, link):
+    place, attacker = user.place, without_browser(user.place, "骗子")
     callback = attacker.sign_in()
     page_address = None if link == "callback" else attacker.visitor.get(callback).headers["Location"]
 
-    page = shopper.context.new_page()
+    page = user.context.new_page()
     page.goto(page_address or callback)
     sees(page, "这次登录没有完成")
     expect(page.get_by_text("请在这个浏览器里再点一次 QQ 登录")).to_be_visible()
     assert (place.count_exchanges(), page.evaluate("localStorage.length")) == (0, 0)
-    shopper.sign_in_again(page, "这次登录没有完成")
+    user.sign_in_again(page, "这次登录没有完成")
     sees(page, "绑定手机号")
 
     page_address = page_address or attacker.visitor.get(callback).headers["Location"]
-    assert attacker.collect(shoppers.read_page(page_address)["code"]).status == 200
+    assert attacker.redeem_code(remote_users.read_page(page_address)["code"]).status == 200
 
 
 def test_no_page_is_wider_than_a_small_phone(meet):
-    shopper = meet(**PHONE)
-    page, empty_field = shopper.context.new_page(), "请填写这一项"
+    user = meet(**PHONE)
+    page, empty_field = user.context.new_page(), "请填写这一项"
 
     def fits(text):
         expect(page.get_by_text(text).filter(visible=True).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") == 360, page.url
 
-    page.goto(f"{shopper.place.pages}/")
+    page.goto(f"{user.place.pages}/")
     fits("欢迎来到美多商城")
     for path, submit in ("login", "登录 Log in"), ("reset", "保存并登录"):
-        page.goto(f"{shopper.place.pages}/{path}.html")
+        page.goto(f"{user.place.pages}/{path}.html")
         button(page, submit).first.click()
         fits(empty_field)
-    page.goto(f"{shopper.place.pages}/oauth_callback.html")
+    page.goto(f"{user.place.pages}/oauth_callback.html")
     fits("这里没有要完成的登录")
     faces = page.evaluate("import('./faces.js').then(({faces}) => Object.entries(faces).filter(([, f]) => f.step))")
     assert len(faces) > 15
     for code, face in faces:
-        page.goto(f"{shopper.place.pages}/oauth_callback.html?error={code}&state=/cart")
+        page.goto(f"{user.place.pages}/oauth_callback.html?error={code}&state=/cart")
         fits(face["heading"][0])
 
-    page = shopper.arrive(next="/?narrow")
+    page = user.arrive(next="/?narrow")
     button(page, "绑定并登录").click()
     fits(empty_field)
-    shopper.receive_sms(page)
-    shopper.fill_in(page, sms_code="12345")
+    user.receive_sms(page)
+    user.fill_in(page, sms_code="12345")
     button(page, "显示密码").click()
     button(page, "绑定并登录").click()
     expect(page.locator("#sms-code-error")).not_to_be_empty()
     fits("绑定手机号")
-    page.locator("#sms-code").fill(shopper.read_sms(page))
+    page.locator("#sms-code").fill(user.read_sms(page))
     button(page, "绑定并登录").click()
-    shopper.is_logged_in(page, "/?narrow")
+    user.is_logged_in(page, "/?narrow")
     fits("您好")

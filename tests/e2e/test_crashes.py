@@ -12,9 +12,9 @@ import pytest
 from redis import Redis
 
 from tests.e2e.stops import ANSWERING, COMMITTED, SETTINGS, USER_WRITTEN, Stop
-from tests.tools import processes, shoppers
+from tests.tools import processes, remote_users
+from tests.tools.remote_users import PASSWORD, RemoteUser, new_mobile, query_database, read_page, status_and_code
 from tests.tools.requirements import requirement
-from tests.tools.shoppers import PASSWORD, Shopper, new_mobile, query_database, read_page, status_and_code
 
 pytestmark = pytest.mark.servers
 
@@ -33,10 +33,10 @@ class Site:
         self.start_database()
         self.start_cache()
         environ = {"DATABASE_URL": self.database_url, "CACHE_URL": self.cache_url, "DJANGO_SETTINGS_MODULE": SETTINGS}
-        self.shop, self.qq = stack.enter_context(shoppers.shop_and_qq(self.var, QQ_TIMEOUT="2", **environ))
+        self.shop, self.qq = stack.enter_context(remote_users.shop_and_qq(self.var, QQ_TIMEOUT="2", **environ))
 
-    def new_shopper(self, person=None):
-        return Shopper([self.shop], self.qq, person)
+    def new_user(self, person=None):
+        return RemoteUser([self.shop], self.qq, person)
 
     def count_exchanges(self):
         return len(self.qq.requests("/oauth2.0/token"))
@@ -87,27 +87,27 @@ def running_site(tmp_path_factory):
 def site(running_site):
     running_site.qq.reset()
     yield running_site
-    assert shoppers.find_inconsistencies(running_site.database_url) == {}
+    assert remote_users.find_inconsistencies(running_site.database_url) == {}
 
 
 @pytest.fixture
-def shopper(site):
-    return site.new_shopper()
+def user(site):
+    return site.new_user()
 
 
 @pytest.fixture
-def form(shopper):
-    return shopper.fill_in(new_mobile())
+def form(user):
+    return user.fill_in(new_mobile())
 
 
 @pytest.fixture
-def bind_until(site, shopper, form):
+def bind_until(site, user, form):
     """Send the form and hold the call at a moment while the block runs, which gets the stop and the future answer."""
 
     @contextmanager
     def bind_until(moment):
         with ThreadPoolExecutor(1) as pool, Stop(site.var, moment) as stop:
-            sent = pool.submit(shopper.bind, form)
+            sent = pool.submit(user.bind, form)
             stop.wait()
             yield stop, sent
 
@@ -119,26 +119,26 @@ def assert_connection_closed(call):
         call.result()
 
 
-def users_with(site, shopper, form):
-    """Return the users who have the form's mobile, and those the shopper's openid is bound to."""
+def users_with(site, user, form):
+    """Return the users who have the form's mobile, and those that the openid is bound to."""
     has_mobile = "SELECT id FROM tb_users WHERE mobile = %s", form["mobile"]
-    is_bound_to = "SELECT user_id FROM tb_oauth_qq WHERE openid = %s", site.qq.openid(shopper.person)
+    is_bound_to = "SELECT user_id FROM tb_oauth_qq WHERE openid = %s", site.qq.openid(user.person)
     return query_database(site.database_url, *has_mobile), query_database(site.database_url, *is_bound_to)
 
 
-def assert_logged_in(site, shopper, form, answer):
-    """The answer is a login of the one user with the form's mobile and the shopper's openid; return that user."""
+def assert_logged_in(site, user, form, answer):
+    """The answer is a login of the one user with the mobile and the openid; return that user."""
     assert status_and_code(answer) == (200, None)
     user_id = answer.json()["user_id"]
-    assert users_with(site, shopper, form) == ([user_id], [user_id])
-    me = shopper.visitor.get(f"{site.shop.url}/user/", Authorization=f"JWT {answer.json()['token']}")
+    assert users_with(site, user, form) == ([user_id], [user_id])
+    me = user.visitor.get(f"{site.shop.url}/user/", Authorization=f"JWT {answer.json()['token']}")
     assert (me.status, me.json()["id"]) == (200, user_id)
     return user_id
 
 
-def assert_can_bind(site, shopper):
-    form = shopper.fill_in(new_mobile())
-    assert_logged_in(site, shopper, form, shopper.bind(form))
+def assert_can_bind(site, user):
+    form = user.fill_in(new_mobile())
+    assert_logged_in(site, user, form, user.bind(form))
 
 
 def assert_names(status, names, answer):
@@ -151,36 +151,36 @@ def assert_server_error(answer):
     assert answer.json()["message"]
 
 
-def assert_pages_work(site, shopper):
-    assert [shopper.visitor.get(f"{site.shop.url}{path}").status for path in PAGES] == [200] * len(PAGES)
+def assert_pages_work(site, user):
+    assert [user.visitor.get(f"{site.shop.url}{path}").status for path in PAGES] == [200] * len(PAGES)
 
 
 @pytest.mark.parametrize("failure", ["kill_worker", "restart_database", "crash_database"])
-def test_failure_before_the_binding_is_written_leaves_nothing(site, shopper, form, bind_until, failure):
+def test_failure_before_the_binding_is_written_leaves_nothing(site, user, form, bind_until, failure):
     with bind_until(USER_WRITTEN) as (stop, sent):
         getattr(site, failure)(stop.wait())
     if failure == "kill_worker":
         assert_connection_closed(sent)
     else:
         assert_server_error(sent.result())
-    assert users_with(site, shopper, form) == ([], [])
-    assert_logged_in(site, shopper, form, shopper.bind(form))
+    assert users_with(site, user, form) == ([], [])
+    assert_logged_in(site, user, form, user.bind(form))
 
 
 @pytest.mark.parametrize("moment", [COMMITTED, ANSWERING])
 @pytest.mark.parametrize("failure", ["kill_worker", "crash_database"])
-def test_failure_after_the_commit_keeps_the_binding(site, shopper, form, bind_until, moment, failure):
+def test_failure_after_the_commit_keeps_the_binding(site, user, form, bind_until, moment, failure):
     with bind_until(moment) as (stop, sent):
         getattr(site, failure)(stop.wait())
     if failure == "kill_worker":
         assert_connection_closed(sent)
     else:
         sent.result()  # a login or an error: the shop may or may not need the database for its answer
-    (user_id,), _ = users_with(site, shopper, form)
-    assert status_and_code(shopper.bind({**form, "password": "another horse"})) == (400, "already_bound")
-    assert status_and_code(site.new_shopper(shopper.person).bind(form)) == (400, "bind_token_invalid")
-    assert assert_logged_in(site, shopper, form, shopper.bind(form)) == user_id
-    assert shopper.collect(shopper.arrive()).json()["user_id"] == user_id
+    (user_id,), _ = users_with(site, user, form)
+    assert status_and_code(user.bind({**form, "password": "another horse"})) == (400, "already_bound")
+    assert status_and_code(site.new_user(user.person).bind(form)) == (400, "bind_token_invalid")
+    assert assert_logged_in(site, user, form, user.bind(form)) == user_id
+    assert user.redeem_code(user.arrive()).json()["user_id"] == user_id
 
 
 @requirement("1.5")
@@ -189,32 +189,32 @@ def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, 
         worker = stop.wait()
     assert sent.result().status == 200
 
-    other = site.new_shopper()
+    other = site.new_user()
     code, before = other.arrive(), site.count_exchanges()
     site.qq.behave(token={"fault": "hang", "times": 1})
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(other.collect, code)
+        call = pool.submit(other.redeem_code, code)
         processes.wait_until(lambda: site.count_exchanges() > before, "QQ is called")
         site.kill_worker(worker)
     assert_connection_closed(call)
-    assert [status_and_code(other.collect(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
+    assert [status_and_code(other.redeem_code(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
     assert site.count_exchanges() == before + 1
-    assert_names(200, BIND_TOKEN, other.collect(other.arrive()))
+    assert_names(200, BIND_TOKEN, other.redeem_code(other.arrive()))
 
 
-def test_nothing_is_used_up_while_the_database_is_down(site, shopper, form):
-    arrived, signed_in = site.new_shopper(), site.new_shopper()
+def test_nothing_is_used_up_while_the_database_is_down(site, user, form):
+    arrived, signed_in = site.new_user(), site.new_user()
     code, callback = arrived.arrive(), signed_in.sign_in()
     site.database.close()
     try:
-        assert_server_error(shopper.bind(form))
-        assert_server_error(arrived.collect(code))
+        assert_server_error(user.bind(form))
+        assert_server_error(arrived.redeem_code(code))
         assert "code" in signed_in.come_back(callback)  # needs no database
-        assert_pages_work(site, shopper)
+        assert_pages_work(site, user)
     finally:
         site.start_database()
-    assert_names(200, BIND_TOKEN, arrived.collect(code))
-    assert_logged_in(site, shopper, form, shopper.bind(form))
+    assert_names(200, BIND_TOKEN, arrived.redeem_code(code))
+    assert_logged_in(site, user, form, user.bind(form))
 
 
 @pytest.fixture(params=["cache_stopped", "cache_read_only"])
@@ -224,7 +224,7 @@ def outage(site, request):
 
 @requirement("9.8")
 def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(site, outage):
-    newcomer, signed_in, arrived, asking, filling_in, member = everybody = [site.new_shopper() for _ in range(6)]
+    newcomer, signed_in, arrived, asking, filling_in, member = everybody = [site.new_user() for _ in range(6)]
     callback, code = signed_in.sign_in(), arrived.arrive()
     sms_address = site.shop.sms_address(asking.visitor, new_mobile())
     form = filling_in.fill_in(new_mobile())
@@ -237,7 +237,7 @@ def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(sit
         assert read_page(newcomer.start()) == {"error": "cache_unavailable", "state": "/cart"}
         assert signed_in.come_back(callback)["error"] == "cache_unavailable"
         for answer in (
-            arrived.collect(code),
+            arrived.redeem_code(code),
             asking.visitor.get(sms_address),
             member.visitor.post(f"{site.shop.url}/authorizations/", password),
             asking.visitor.get(f"{site.shop.url}/image_codes/00000000-0000-4000-8000-000000000000/"),
@@ -251,47 +251,47 @@ def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(sit
     assert (site.count_exchanges(), (site.var / "sms.log").read_text()) == before
     assert users_with(site, filling_in, form) == ([], [])
 
-    for shopper in everybody[:-1]:
-        assert_can_bind(site, shopper)
+    for user in everybody[:-1]:
+        assert_can_bind(site, user)
     assert member.visitor.post(f"{site.shop.url}/authorizations/", password).status == 200
 
 
-def test_cache_lost_before_the_binding_is_written_rolls_the_bind_back(site, outage, shopper, form, bind_until):
+def test_cache_lost_before_the_binding_is_written_rolls_the_bind_back(site, outage, user, form, bind_until):
     with bind_until(USER_WRITTEN) as (stop, sent), outage():
         stop.let_go()
         assert status_and_code(sent.result()) == CACHE_UNAVAILABLE
-    assert users_with(site, shopper, form) == ([], [])
-    again = shopper.bind(form)
+    assert users_with(site, user, form) == ([], [])
+    again = user.bind(form)
     if status_and_code(again) == (400, "invalid"):  # the cache lost the SMS code; the openid is in the bind token
         assert_names(400, NO_SMS_CODE, again)
-        again = shopper.bind({**form, "sms_code": shopper.receive_sms_code(form["mobile"])})
-    assert_logged_in(site, shopper, form, again)
+        again = user.bind({**form, "sms_code": user.receive_sms_code(form["mobile"])})
+    assert_logged_in(site, user, form, again)
 
 
-def test_cache_lost_after_the_commit_keeps_the_binding(site, outage, shopper, form, bind_until):
+def test_cache_lost_after_the_commit_keeps_the_binding(site, outage, user, form, bind_until):
     with bind_until(COMMITTED) as (stop, sent), outage():
         stop.let_go()
         assert status_and_code(sent.result()) in [(200, None), CACHE_UNAVAILABLE]
-    (user_id,), _ = users_with(site, shopper, form)
+    (user_id,), _ = users_with(site, user, form)
     # The second one where the cache has forgotten the first answer.
-    assert status_and_code(shopper.bind(form)) in [(200, None), (400, "already_bound")]
-    assert shopper.collect(shopper.arrive()).json()["user_id"] == user_id
+    assert status_and_code(user.bind(form)) in [(200, None), (400, "already_bound")]
+    assert user.redeem_code(user.arrive()).json()["user_id"] == user_id
 
 
 def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
-    signed_in, arrived, asking, filling_in, member = (site.new_shopper() for _ in range(5))
+    signed_in, arrived, asking, filling_in, member = (site.new_user() for _ in range(5))
     callback, used_callback = signed_in.sign_in(), member.sign_in()
     stolen_cookies = list(member.visitor.cookies)
     code, members_code = arrived.arrive(), member.come_back(used_callback)["code"]
     sms_address = site.shop.sms_address(asking.visitor, new_mobile())
     form = filling_in.fill_in(new_mobile())
-    members_form = member.fill_in(new_mobile(), member.collect(members_code).json()["access_token"])
+    members_form = member.fill_in(new_mobile(), member.redeem_code(members_code).json()["access_token"])
     assert_logged_in(site, member, members_form, member.bind(members_form))
     exchanges = site.count_exchanges()
     with Redis.from_url(site.cache_url) as redis:
         redis.flushall()
 
-    assert status_and_code(arrived.collect(code)) == (400, "code_invalid")
+    assert status_and_code(arrived.redeem_code(code)) == (400, "code_invalid")
     assert site.count_exchanges() == exchanges
     assert_names(400, {"text", "message", "code"}, asking.visitor.get(sms_address))
     assert_names(400, NO_SMS_CODE, filling_in.bind(form))
@@ -300,11 +300,11 @@ def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
     for cookie in stolen_cookies:
         member.visitor.cookies.set_cookie(cookie)
     code = member.come_back(used_callback)["code"]
-    assert status_and_code(member.collect(code)) == (400, "qq_rejected")  # QQ accepts a code once
+    assert status_and_code(member.redeem_code(code)) == (400, "qq_rejected")  # QQ accepts a code once
 
     # The state is in the cookie and the openid in the bind token: both outlive the cache.
-    assert_names(200, BIND_TOKEN, signed_in.collect(signed_in.come_back(callback)["code"]))
+    assert_names(200, BIND_TOKEN, signed_in.redeem_code(signed_in.come_back(callback)["code"]))
     again = filling_in.bind({**form, "sms_code": filling_in.receive_sms_code(form["mobile"])})
     assert_logged_in(site, filling_in, form, again)
-    for shopper in (arrived, asking):
-        assert_can_bind(site, shopper)
+    for user in (arrived, asking):
+        assert_can_bind(site, user)

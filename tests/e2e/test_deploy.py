@@ -15,7 +15,7 @@ import standin
 from tests.meiduo.test_settings import PRODUCTION
 from tests.tools import processes
 from tests.tools.processes import HOST, ROOT, Visitor
-from tests.tools.shoppers import Shopper, at_once, new_mobile, query_database
+from tests.tools.remote_users import RemoteUser, at_once, new_mobile, query_database
 
 pytestmark = [pytest.mark.servers, pytest.mark.skipif(not processes.find("nginx"), reason="no nginx")]
 
@@ -79,25 +79,25 @@ def shop(folder):
 
 
 @pytest.fixture
-def shopper(shop):
-    return Shopper([processes.Shop(shop.url, shop.var, shop.gunicorn.process)], shop.qq)
+def user(shop):
+    return RemoteUser([processes.Shop(shop.url, shop.var, shop.gunicorn.process)], shop.qq)
 
 
 def nginx_logs(folder):
     return "".join(path.read_text() for path in (folder / "nginx").glob("*.log"))
 
 
-def test_login_works_and_leaves_no_secret_in_the_logs_of_nginx(shopper, shop, folder):
-    address = shopper.sign_in()
-    code = shopper.come_back(address)["code"]
-    bind_token = shopper.collect(code).json()["access_token"]
-    form = shopper.fill_in(mobile := new_mobile(), bind_token)
-    answer = shopper.bind(form)
+def test_login_works_and_leaves_no_secret_in_the_logs_of_nginx(user, shop, folder):
+    address = user.sign_in()
+    code = user.come_back(address)["code"]
+    bind_token = user.redeem_code(code).json()["access_token"]
+    form = user.fill_in(mobile := new_mobile(), bind_token)
+    answer = user.bind(form)
     assert (answer.status, answer.json()["next"]) == (200, "/cart")
-    assert {cookie.name[:7] for cookie in shopper.visitor.cookies} == {"__Host-"}
-    again = shopper.collect(shopper.arrive())
+    assert {cookie.name[:7] for cookie in user.visitor.cookies} == {"__Host-"}
+    again = user.redeem_code(user.arrive())
     assert (again.status, again.json()["user_id"]) == (200, answer.json()["user_id"])
-    shopper.visitor.get(f"{shop.url}/mobiles/%0a{mobile}/{mobile}/count/")
+    user.visitor.get(f"{shop.url}/mobiles/%0a{mobile}/{mobile}/count/")
 
     processes.wait_until(lambda: '"GET /mobiles/\\x0A***" 404 ' in nginx_logs(folder), "nginx has written its log")
     written = nginx_logs(folder)
@@ -124,16 +124,16 @@ def test_http_is_redirected_to_https(shop):
     assert (answer.status, answer.headers["Location"]) == (301, f"https://{HOST}/login.html?next=/cart")
 
 
-def test_browser_with_the_cookies_of_39_flows_can_log_in(shopper, shop):
+def test_browser_with_the_cookies_of_39_flows_can_log_in(user, shop):
     start = f"{shop.url}/oauth/qq/login/?next=/"
     cookies = [f"__Host-qq_flow_{number:012x}=malformed" for number in range(10)]
     for visitor in [Visitor() for _ in range(29)]:
         assert visitor.get(start).status == 302
         cookies += [f"{cookie.name}={cookie.value}" for cookie in visitor.cookies]
-    answer = shopper.visitor.get(start + "a" * 500, Cookie="; ".join(cookies))
+    answer = user.visitor.get(start + "a" * 500, Cookie="; ".join(cookies))
     assert answer.status == 302
     assert len(str(answer.headers)) > 4096
-    assert shopper.collect(shopper.arrive()).status == 200
+    assert user.redeem_code(user.arrive()).status == 200
 
 
 def test_body_that_is_too_long_gets_the_shops_error(shop):

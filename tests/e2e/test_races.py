@@ -16,10 +16,9 @@ from tests.conftest import token_requests
 from tests.e2e.stops import SETTINGS, noted_binds
 from tests.tools import processes
 from tests.tools.processes import Visitor, random_address
-from tests.tools.requirements import requirement
-from tests.tools.shoppers import (
+from tests.tools.remote_users import (
     PASSWORD,
-    Shopper,
+    RemoteUser,
     a_few_at_a_time,
     database_of_the_tests,
     each_at_once,
@@ -30,6 +29,7 @@ from tests.tools.shoppers import (
     shop_and_qq,
     tally,
 )
+from tests.tools.requirements import requirement
 
 pytestmark = pytest.mark.servers
 
@@ -67,51 +67,51 @@ def qq(two_processes):
 
 
 @pytest.fixture
-def shopper(shops, qq):
-    return Shopper(shops, qq)
+def remote_user(shops, qq):
+    return RemoteUser(shops, qq)
 
 
-def collect_six_times(shopper, code):
-    return each_at_once(partial(shopper.collect, code), (0, 1) * 3)
+def redeem_six_times(remote_user, code):
+    return each_at_once(partial(remote_user.redeem_code, code), (0, 1) * 3)
 
 
 @requirement("1.5")
-def test_six_calls_for_one_flow_share_one_exchange_with_qq(shopper, qq):
-    code = shopper.arrive()
+def test_six_calls_for_one_flow_share_one_exchange_with_qq(remote_user, qq):
+    code = remote_user.arrive()
     qq.behave(token={"fault": "slow", "seconds": 1})
-    answers = collect_six_times(shopper, code)
+    answers = redeem_six_times(remote_user, code)
     assert tally(answers) == {(200, None): 6}
     bodies = [answer.json() for answer in answers]
     bind_tokens = [body.pop("access_token") for body in bodies]
     assert bodies == [{"next": "/cart"}] * 6
     payloads = [URLSafeTimedSerializer("any key").loads_unsafe(bind_token)[1] for bind_token in bind_tokens]
     assert payloads == [payloads[0]] * 6  # the tokens differ only in the second they were signed
-    assert payloads[0]["openid"] == qq.openid(shopper.person)
+    assert payloads[0]["openid"] == qq.openid(remote_user.person)
     assert token_requests(qq) == 1
 
 
 @requirement("1.5")
-def test_six_calls_share_one_failure_of_qq_within_the_timeout(shopper, qq):
-    code = shopper.arrive()
+def test_six_calls_share_one_failure_of_qq_within_the_timeout(remote_user, qq):
+    code = remote_user.arrive()
     qq.behave(token={"fault": "hang"})
     start = time.monotonic()
-    answers = collect_six_times(shopper, code)
+    answers = redeem_six_times(remote_user, code)
     assert time.monotonic() - start < TIMEOUT + 1
     qq.behave(token=None)
-    answers.append(shopper.collect(code))  # the failure is remembered
+    answers.append(remote_user.redeem_code(code))  # the failure is remembered
     assert tally(answers) == {(503, "qq_unavailable"): 7}
     assert token_requests(qq) == 1
 
 
 @requirement("1.4")
-def test_six_callbacks_with_one_state_let_one_pass(shopper):
-    callback = shopper.sign_in()
-    other = callback.replace(shopper.shops[0].url, shopper.shops[1].url)
-    queries = each_at_once(shopper.come_back, (callback, other) * 3)
+def test_six_callbacks_with_one_state_let_one_pass(remote_user):
+    callback = remote_user.sign_in()
+    other = callback.replace(remote_user.shops[0].url, remote_user.shops[1].url)
+    queries = each_at_once(remote_user.come_back, (callback, other) * 3)
     codes = [query["code"] for query in queries if "code" in query]
     assert len(codes) == 1
     assert [query for query in queries if "code" not in query] == [{"error": "state_used", "state": "/cart"}] * 5
-    assert shopper.collect(codes[0]).status == 200
+    assert remote_user.redeem_code(codes[0]).status == 200
 
 
 # Binds ----------------------------------------------------------------------------------------------------------------
@@ -119,13 +119,13 @@ def test_six_callbacks_with_one_state_let_one_pass(shopper):
 
 @pytest.fixture
 def bind_at_once(shops, environ):
-    """Send each shopper's form at the same moment, to the two processes in turn; check and then empty the database.
+    """Send each user's form at the same moment, to the two processes in turn; check and then empty the database.
 
     Returns the answers, the one user, the user of the one binding and its openid.
     """
 
-    def bind_at_once(shoppers, forms):
-        answers = each_at_once(Shopper.bind, shoppers, forms, (0, 1) * (len(forms) // 2))
+    def bind_at_once(remote_users, forms):
+        answers = each_at_once(RemoteUser.bind, remote_users, forms, (0, 1) * (len(forms) // 2))
         user, binding = get_user_model().objects.get(), OAuthQQUser.objects.get()
         assert binding.user_id == user.pk
         assert {answer.json()["user_id"] for answer in answers if answer.status == 200} <= {user.pk}
@@ -146,40 +146,40 @@ def only_winner(answers):
 @requirement("7.5")
 def test_one_openid_with_50_mobiles_at_once_is_bound_once(shops, qq, bind_at_once):
     person = new_person()
-    shoppers = [Shopper(shops, qq, person) for _ in range(WIDE)]
-    bind_tokens = a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
+    remote_users = [RemoteUser(shops, qq, person) for _ in range(WIDE)]
+    bind_tokens = a_few_at_a_time([remote_user.get_bind_token for remote_user in remote_users])
     for _ in range(ROUNDS):
-        fillings = zip(shoppers, bind_tokens, strict=True)
-        forms = a_few_at_a_time([partial(shopper.fill_in, new_mobile(), token) for shopper, token in fillings])
-        answers, user, openid = bind_at_once(shoppers, forms)
+        fillings = zip(remote_users, bind_tokens, strict=True)
+        forms = a_few_at_a_time([partial(remote_user.fill_in, new_mobile(), token) for remote_user, token in fillings])
+        answers, user, openid = bind_at_once(remote_users, forms)
         assert tally(answers) == {(200, None): 1, (400, "already_bound"): WIDE - 1}
         assert (openid, user.mobile) == (qq.openid(person), forms[only_winner(answers)]["mobile"])
 
 
 @requirement("7.5")
 def test_one_mobile_with_50_openids_at_once_is_bound_to_one(shops, qq, bind_at_once):
-    shoppers = [Shopper(shops, qq) for _ in range(WIDE)]
-    bind_tokens = a_few_at_a_time([shopper.get_bind_token for shopper in shoppers])
+    remote_users = [RemoteUser(shops, qq) for _ in range(WIDE)]
+    bind_tokens = a_few_at_a_time([remote_user.get_bind_token for remote_user in remote_users])
     for _ in range(ROUNDS):
-        form = shoppers[0].fill_in(new_mobile(), bind_tokens[0])
-        answers, user, openid = bind_at_once(shoppers, [{**form, "access_token": token} for token in bind_tokens])
+        form = remote_users[0].fill_in(new_mobile(), bind_tokens[0])
+        answers, user, openid = bind_at_once(remote_users, [{**form, "access_token": token} for token in bind_tokens])
         # The SMS code is good for one of them. For the others it is used up, or the number was tried too often.
         assert tally(answers).keys() <= {(200, None), (400, "invalid"), (429, "throttled")}
-        assert (openid, user.mobile) == (qq.openid(shoppers[only_winner(answers)].person), form["mobile"])
+        assert (openid, user.mobile) == (qq.openid(remote_users[only_winner(answers)].person), form["mobile"])
 
 
 @requirement("7.5")
-def test_one_form_sent_20_times_at_once_binds_once(shopper, qq, bind_at_once):
-    var = shopper.shops[0].var
-    bind_token = shopper.get_bind_token()
+def test_one_form_sent_20_times_at_once_binds_once(remote_user, qq, bind_at_once):
+    var = remote_user.shops[0].var
+    bind_token = remote_user.get_bind_token()
     for _ in range(ROUNDS):
         before = len(noted_binds(var))
-        form = shopper.fill_in(new_mobile(), bind_token)
-        answers, user, openid = bind_at_once([shopper] * 20, [form] * 20)
+        form = remote_user.fill_in(new_mobile(), bind_token)
+        answers, user, openid = bind_at_once([remote_user] * 20, [form] * 20)
         # A repeat gets the same login, or an error if it arrived before the first one was done.
         errors = {(400, "already_bound"), (400, "bind_tries"), (400, "invalid"), (429, "throttled")}
         assert {(200, None)} <= tally(answers).keys() <= {(200, None), *errors}
-        assert (openid, user.mobile) == (qq.openid(shopper.person), form["mobile"])
+        assert (openid, user.mobile) == (qq.openid(remote_user.person), form["mobile"])
         assert noted_binds(var)[before:] == [user.pk]
 
 
@@ -193,14 +193,16 @@ def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
         pool = stack.enter_context(ThreadPoolExecutor(100))  # closed last, after the shop and its QQ have ended
         settings = {**environ, "threads": 64, "QQ_TIMEOUT": "60", "QQ_MAX_CONCURRENCY": str(hanging)}
         shop, qq = stack.enter_context(shop_and_qq(tmp_path, **settings))
-        member = Shopper([shop], qq)
+        member = RemoteUser([shop], qq)
         form = member.fill_in(new_mobile())
         token = member.bind(form).json()["token"]
-        shoppers = [Shopper([shop], qq) for _ in range(100)]
-        codes = a_few_at_a_time([shopper.arrive for shopper in shoppers])
+        remote_users = [RemoteUser([shop], qq) for _ in range(100)]
+        codes = a_few_at_a_time([remote_user.arrive for remote_user in remote_users])
         qq.behave(token={"fault": "hang"})
         before = token_requests(qq)
-        calls = [pool.submit(shopper.collect, code) for shopper, code in zip(shoppers, codes, strict=True)]
+        calls = [
+            pool.submit(remote_user.redeem_code, code) for remote_user, code in zip(remote_users, codes, strict=True)
+        ]
         processes.wait_until(lambda: sum(call.done() for call in calls) == 100 - hanging, "the others are rejected")
         assert token_requests(qq) == before + hanging
 
@@ -209,7 +211,7 @@ def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
         assert visitor.get(f"{shop.url}/user/", Authorization=f"JWT {token}").status == 200
         password = {"username": form["mobile"], "password": PASSWORD}
         assert visitor.post(f"{shop.url}/authorizations/", password).status == 200
-        newcomer = Shopper([shop], qq)
+        newcomer = RemoteUser([shop], qq)
         assert newcomer.start().startswith(qq.url)
         assert newcomer.receive_sms_code(new_mobile())
 
@@ -252,10 +254,10 @@ def test_60_of_100_starts_from_one_address_pass(shops, qq):
 
 @requirement("11 callback")
 def test_30_of_50_callbacks_from_one_address_pass(shops, qq):
-    address, shoppers = random_address(), [Shopper(shops, qq) for _ in range(WIDE)]
-    callbacks = a_few_at_a_time([shopper.sign_in for shopper in shoppers])
+    address, remote_users = random_address(), [RemoteUser(shops, qq) for _ in range(WIDE)]
+    callbacks = a_few_at_a_time([remote_user.sign_in for remote_user in remote_users])
     callbacks[::2] = [callback.replace(shops[0].url, shops[1].url) for callback in callbacks[::2]]
-    answers = each_at_once(lambda s, callback: s.visitor.get(callback, **forged(address)), shoppers, callbacks)
+    answers = each_at_once(lambda s, callback: s.visitor.get(callback, **forged(address)), remote_users, callbacks)
     errors = Counter(read_page(answer.headers["Location"]).get("error") for answer in answers)
     assert errors == {None: 30, "throttled": 20}
 
@@ -271,14 +273,14 @@ def test_10_of_100_wrong_passwords_from_one_address_pass(shops):
 
 
 @requirement("9.7", "11 bind, failed")
-def test_5_of_100_wrong_forms_of_one_flow_pass_from_whatever_address(shopper):
+def test_5_of_100_wrong_forms_of_one_flow_pass_from_whatever_address(remote_user):
     form = {
         "mobile": new_mobile(),
         "password": PASSWORD,
         "sms_code": "000000",
-        "access_token": shopper.get_bind_token(),
+        "access_token": remote_user.get_bind_token(),
     }
-    answers = each_at_once(lambda shop: shopper.bind(form, shop, X_Forwarded_For=random_address()), (0, 1) * WIDE)
+    answers = each_at_once(lambda shop: remote_user.bind(form, shop, X_Forwarded_For=random_address()), (0, 1) * WIDE)
     assert tally(answers) == {(400, "invalid"): 5, (400, "bind_tries"): 95}
 
 

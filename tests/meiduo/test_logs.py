@@ -158,7 +158,7 @@ def broken(*args, **kwargs):
 
 def log_in_by_qq(browser, phone):
     code = browser.arrive()
-    return browser.collect(code), [code]
+    return browser.redeem_code(code), [code]
 
 
 def bind(browser, phone):

@@ -1,4 +1,4 @@
-"""What applies to every request and answer of the shop: encodings, sizes, hosts, origins, methods and headers."""
+"""Rules for every request and answer of the shop: encodings, sizes, hosts, origins, methods and headers."""
 
 import json
 import re
@@ -226,7 +226,7 @@ def every_answer(client, browser):
         yield client.get("/user/", headers=headers)
     yield client.get("/user")
     yield client.post("/authorizations/", {"username": MOBILE, "password": PASSWORD}, as_json)
-    yield browser.collect(browser.arrive())
+    yield browser.redeem_code(browser.arrive())
 
 
 @requirement("9.10")

@@ -55,7 +55,7 @@ def audit(connect):
 @requirement("5.8", "10.4")
 def test_every_step_of_a_first_and_a_second_login_is_recorded(audit, browser, form, django_user_model):
     browser.bind(form)
-    browser.collect(browser.arrive())
+    browser.redeem_code(browser.arrive())
     user = django_user_model.objects.get()
     openid = audit.last("bind_token")["openid"]
     assert re.fullmatch(HASH, openid)
@@ -77,7 +77,7 @@ def test_every_step_of_a_first_and_a_second_login_is_recorded(audit, browser, fo
 def test_refusal_is_recorded_as_a_warning_with_its_reason(audit, browser, other_browser, form, shop, django_user_model):
     browser.get("/oauth/qq/callback/?code=C")
     assert audit.last("callback") == {"outcome": "refused", "reason": "state_missing"}
-    browser.collect("made.up.code")
+    browser.redeem_code("made.up.code")
     assert audit.last("login") == {"outcome": "refused", "reason": "code_invalid"}
     other_browser.start()
     other_browser.bind(form)
@@ -93,7 +93,7 @@ def test_refusal_is_recorded_as_a_warning_with_its_reason(audit, browser, other_
     browser.bind(form | {"password": "another horse"})
     assert audit.last("bind")["reason"] == "already_bound"
     django_user_model.objects.update(is_active=False)
-    browser.collect(browser.arrive())
+    browser.redeem_code(browser.arrive())
     named = {"openid": bound["openid"], "user_id": bound["user_id"]}
     assert audit.last("login") == {"outcome": "refused", "reason": "account_refused"} | named
     shop.QQ_CLIENT_ID = ""
@@ -128,20 +128,20 @@ def test_text_that_is_not_a_mobile_number_is_not_recorded(audit, browser, form):
 def test_missing_cookie_and_wrong_cookie_have_different_reasons(audit, browser, other_browser, qq):
     code, bind_token = browser.arrive(), browser.get_bind_token()
     without_cookie = Browser(qq)
-    assert without_cookie.collect(code).json()["code"] == "code_invalid"
+    assert without_cookie.redeem_code(code).json()["code"] == "code_invalid"
     assert audit.last("login")["reason"] == "no_cookie"
     assert without_cookie.bind({"access_token": bind_token}).json()["code"] == "bind_token_invalid"
     assert audit.last("bind")["reason"] == "no_cookie"
     other_browser.arrive()
-    other_browser.collect(code)
+    other_browser.redeem_code(code)
     assert audit.last("login")["reason"] == "code_invalid"
 
 
 @requirement("10.4")
 def test_limit_is_recorded_by_its_name_with_the_same_request(audit, browser, set_rates):
     set_rates(qq_login="1/hour")
-    browser.collect("a")
-    browser.collect("a")
+    browser.redeem_code("a")
+    browser.redeem_code("a")
     assert audit.last("limit") == {"outcome": "refused", "limit": "qq_login"}
     assert audit.last("login") == {"outcome": "refused", "reason": "throttled"}
     assert len({fields["request_id"] for _, fields in audit.events[-2:]}) == 1
@@ -176,7 +176,7 @@ def test_failing_receiver_does_not_fail_the_login(browser, binding, connect):
         raise RuntimeError("a receiver of the shop")
 
     connect(fail, qq_audited)
-    assert browser.collect(browser.arrive()).status_code == 200
+    assert browser.redeem_code(browser.arrive()).status_code == 200
 
 
 def test_other_calls_are_not_recorded(audit, browser):

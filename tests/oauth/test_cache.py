@@ -28,7 +28,7 @@ class Unreachable(LocMemCache):
 def assert_nothing_works(browser, code, address, form):
     assert page_query(browser.get("/oauth/qq/login/?next=/cart")) == UNAVAILABLE
     assert browser.come_back(address) == UNAVAILABLE
-    for answer in (browser.collect(code), browser.bind(form)):
+    for answer in (browser.redeem_code(code), browser.bind(form)):
         assert error_of(answer) == (503, "cache_unavailable")
 
 
@@ -64,7 +64,7 @@ def memcached(shop, memcached_address):
 
 
 def start(_):
-    """Call login/ in a thread, from an address not used before; tell whether it was accepted."""
+    """Call login/ in a thread, from an address not used before; return whether it was accepted."""
     try:
         answer = Client().get("/oauth/qq/login/", REMOTE_ADDR="198.18.0.1")
         return "error=throttled" not in answer["Location"]
@@ -81,14 +81,14 @@ def test_whole_login_and_limits_work_with_memcached_and_nothing_without(
     address = browser.sign_in()
     code = browser.come_back(address)["code"]
     assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
-    form = {"mobile": MOBILE, "password": PASSWORD, "access_token": browser.collect(code).json()["access_token"]}
+    form = {"mobile": MOBILE, "password": PASSWORD, "access_token": browser.redeem_code(code).json()["access_token"]}
     assert invalid_fields(browser.bind({**form, "sms_code": "000000"})) == ["sms_code"]
     form["sms_code"] = phone.receive_code()
     user_id = browser.bind(form).json()["user_id"]
     assert browser.bind(form).json()["user_id"] == user_id  # the repeat
     assert error_of(browser.bind({**form, "password": "another horse"})) == (400, "already_bound")
     assert phone.ask_for_code().status_code == 429
-    assert browser.collect(browser.arrive()).json()["user_id"] == user_id
+    assert browser.redeem_code(browser.arrive()).json()["user_id"] == user_id
     assert token_requests(qq) == 2
 
     wrong = {"username": "li4", "password": PASSWORD}

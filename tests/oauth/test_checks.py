@@ -145,7 +145,7 @@ def test_messages_name_setting_value_and_fix(https):
         """\
 E008 QQ_LOGIN_PAYLOAD cannot be imported: No module named 'nowhere'.
 Set it to the dotted path of a function (user, request) -> dict.
-W003 CACHES["default"] evicts used logins when it holds 300.
+W003 CACHES["default"] evicts entries when it holds 300: logins fail, limits restart, used SMS codes may work again.
 Use Redis with maxmemory-policy noeviction. While developing: MAX_ENTRIES = 100000.
 E013 REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["qq_callback"] is not a rate: '30'.
 Remove it, or write it as in "30/min"; None removes the limit.

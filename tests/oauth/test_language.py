@@ -10,7 +10,7 @@ from apps.oauth.language import translate
 from tests.tools.processes import ROOT
 
 CHINESE = {"code": "bind_token_missing", "message": "缺少绑定凭证，请再点一次 QQ 登录。"}
-ENGLISH = CHINESE | {"message": "The proof of your QQ login is missing. Please press QQ login once more."}
+ENGLISH = CHINESE | {"message": "The proof of your QQ login is missing. Please click QQ login once more."}
 
 
 @pytest.mark.parametrize(

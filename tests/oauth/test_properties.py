@@ -243,7 +243,7 @@ class SignedValue:
         if name != "flow cookie":
             self.value = self.browser.come_back(self.address)["code"]
         if name == "bind token":
-            self.value = self.browser.collect(self.value).json()["access_token"]
+            self.value = self.browser.redeem_code(self.value).json()["access_token"]
 
     def send(self, value):
         """Send the value from a new address; return the error's code."""

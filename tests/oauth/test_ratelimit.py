@@ -80,10 +80,10 @@ def test_calls_made_by_other_sites_are_refused_and_not_counted(browser, set_rate
 def test_first_call_of_a_sealed_code_is_not_counted_but_repeats_and_lost_codes_are(browser, qq, binding, set_rates):
     set_rates(qq_login="1/hour")
     codes = [browser.arrive(), browser.arrive()]
-    assert [browser.collect(code).status_code for code in (*codes, *codes)] == [200, 200, 200, 429]
+    assert [browser.redeem_code(code).status_code for code in (*codes, *codes)] == [200, 200, 200, 429]
     lost = browser.arrive()
     cache.clear()
-    assert [error_of(browser.collect(lost)) for _ in range(2)] == [(400, "code_invalid"), (429, "throttled")]
+    assert [error_of(browser.redeem_code(lost)) for _ in range(2)] == [(400, "code_invalid"), (429, "throttled")]
     assert token_requests(qq) == 2
 
 
@@ -215,9 +215,11 @@ def test_refund_after_the_window_is_no_credit_for_the_next(clock, browser, form,
 
 @requirement("9.8")
 @pytest.mark.parametrize("backend", ["SwallowsErrors", "NeverCounts"])
-def test_cache_that_does_not_count_is_an_outage(browser, use_cache, backend):
+def test_cache_that_does_not_count_is_an_outage(browser, use_cache, caplog, backend):
     use_cache(f"{__name__}.{backend}")
     assert page_query(send(browser, "start"))["error"] == "cache_unavailable"
+    logged = [record.getMessage() for record in caplog.records if record.name == "apps.oauth.cache"]
+    assert logged == ["The cache does not count."]
 
 
 @pytest.mark.parametrize("backend", ["Reviving", "SwallowsErrorsOfRefunds"])

@@ -52,7 +52,7 @@ def test_report_of_a_failed_login_contains_no_secret(browser, binding, reports, 
     added_by_servers = {"RAW_URI": path, "REQUEST_URI": path}  # by gunicorn and uWSGI
     referer = f"http://testserver/oauth_callback.html?code={code}"
     headers = {"referer": referer, "authorization": "JWT e30.e30.AAAA"}
-    response = browser.collect(code, headers=headers, **added_by_servers)
+    response = browser.redeem_code(code, headers=headers, **added_by_servers)
     assert response.status_code == 500
     (report,) = reports()
     useful = ["Bug", "broken_payload", "/oauth/qq/users/"]
@@ -95,10 +95,10 @@ def test_expected_503_is_not_reported(browser, other_browser, reports, shop, qq)
     shop.QQ_TIMEOUT = 1.5
     qq.behave(token={"fault": "slow", "seconds": 3})
     code, slow = browser.arrive(), other_browser.arrive()
-    thread = Thread(target=other_browser.collect, args=[slow])  # times out before it needs the database
+    thread = Thread(target=other_browser.redeem_code, args=[slow])  # times out before it needs the database
     thread.start()
     while not token_requests(qq):
         time.sleep(0.01)
-    assert error_of(browser.collect(code)) == (503, "qq_busy")
+    assert error_of(browser.redeem_code(code)) == (503, "qq_busy")
     assert reports() == []
     thread.join()

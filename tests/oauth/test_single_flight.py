@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 DJANGOS_REDIS = "django.core.cache.backends.redis.RedisCache"
 
 
-def collect(browser, code):
+def redeem_code(browser, code):
     """Make the page's call in a thread, with the cookies of `browser`."""
     client = Client()
     client.cookies = browser.client.cookies
@@ -50,7 +50,7 @@ def test_simultaneous_calls_of_one_flow_share_one_request_to_qq(qq, shop, accoun
     qq.behave(token={"fault": "slow", "seconds": 0.5})
     flow = arrived(qq)
     with ThreadPoolExecutor(6) as threads:
-        answers = list(threads.map(lambda _: collect(*flow), range(6)))
+        answers = list(threads.map(lambda _: redeem_code(*flow), range(6)))
     assert [answer.json()["user_id"] for answer in answers] == [account.pk] * 6
     assert token_requests(qq) == 1
 
@@ -58,17 +58,17 @@ def test_simultaneous_calls_of_one_flow_share_one_request_to_qq(qq, shop, accoun
 def test_call_over_the_limit_is_rejected_and_may_be_repeated(qq, shop, account, binding):
     shop.QQ_MAX_CONCURRENCY = 1
     done, slow, rejected = arrived(qq), arrived(qq), arrived(qq)
-    assert collect(*done).status_code == 200
+    assert redeem_code(*done).status_code == 200
     qq.behave(token={"fault": "slow", "seconds": 0.7, "times": 1})
     with ThreadPoolExecutor(1) as thread:
-        call = thread.submit(collect, *slow)
+        call = thread.submit(redeem_code, *slow)
         wait_for_token_requests(qq, 2)
-        assert retry_after(collect(*rejected)) == 1
-        assert collect(*done).json()["user_id"] == account.pk  # a repeat needs no slot
+        assert retry_after(redeem_code(*rejected)) == 1
+        assert redeem_code(*done).json()["user_id"] == account.pk  # a repeat needs no slot
         assert not call.done()
         assert token_requests(qq) == 2
         assert call.result().status_code == 200
-    assert collect(*rejected).status_code == 200
+    assert redeem_code(*rejected).status_code == 200
 
 
 @pytest.mark.parametrize(("with_cookie", "longest"), [(True, 50), (False, 20)])
@@ -82,11 +82,11 @@ def test_retry_after_grows_with_a_slow_call_but_never_past_the_sealed_codes_life
     if not with_cookie:
         browser.client.cookies.clear()
     with ThreadPoolExecutor(1) as thread:
-        call = thread.submit(collect, *slow)
+        call = thread.submit(redeem_code, *slow)
         wait_for_token_requests(qq, 1)
         waits = []
         while waits.count(longest) < 5:
-            waits.append(retry_after(collect(browser, code)))
+            waits.append(retry_after(redeem_code(browser, code)))
         assert not call.done()
     assert max(waits) == longest
 
@@ -97,11 +97,11 @@ def test_waiting_calls_of_one_flow_leave_slots_to_others(qq, shop, binding):
     qq.behave(token={"fault": "slow", "seconds": 1, "times": 1})
     flow, other = arrived(qq), arrived(qq)
     with ThreadPoolExecutor(6) as threads:
-        calls = [threads.submit(collect, *flow) for _ in range(6)]
+        calls = [threads.submit(redeem_code, *flow) for _ in range(6)]
         wait_for_token_requests(qq, 1)
         while sum(call.done() for call in calls) < 3:
             time.sleep(0.01)
-        assert collect(*other).status_code == 200
+        assert redeem_code(*other).status_code == 200
         answers = [call.result() for call in calls if call.done()]
         assert [retry_after(answer) for answer in answers] == [1, 1, 1]
         assert sum(call.result().status_code == 200 for call in calls) == 3
@@ -123,6 +123,6 @@ def test_flow_of_a_worker_that_died_ends_after_one_timeout(qq, shop, db, use_cac
     browser, code = arrived(qq)
     start = time.monotonic()
     for error in ("cache_unavailable", "qq_unavailable", "qq_unavailable"):
-        assert error_of(browser.collect(code)) == (503, error)
+        assert error_of(browser.redeem_code(code)) == (503, error)
     assert time.monotonic() - start < 2 * (0.1 + 1)  # only the first repeat waits: the time-out and a second
     assert token_requests(qq) == 1

@@ -15,7 +15,7 @@ import standin
 from standin import QQ
 from tests.e2e import test_browser
 from tests.tools import processes
-from tests.tools.shoppers import new_person, read_page
+from tests.tools.remote_users import new_person, read_page
 
 SHOPS = processes.ROOT / "tests/shops"
 WSGI = "django.core.wsgi:get_wsgi_application()"
@@ -40,7 +40,7 @@ class OtherShop(NamedTuple):
     qq: QQ
     var: Path
 
-    def collect(self, visitor, person, **headers):
+    def redeem_code(self, visitor, person, **headers):
         """Sign in at QQ and make the call of the shop's page."""
         at_qq = visitor.get(f"{self.url}/qq/login/?next=/basket").headers["Location"]
         callback = self.qq.sign_in(at_qq, person)
@@ -49,7 +49,7 @@ class OtherShop(NamedTuple):
 
     def bind(self, visitor, person, email, email_code=None):
         """Sign in and send the form; return the answer."""
-        form = {"email": email, "access_token": self.collect(visitor, person)["access_token"]}
+        form = {"email": email, "access_token": self.redeem_code(visitor, person)["access_token"]}
         return visitor.post(
             f"{self.url}/qq/users/", form | {"email_code": email_code or self.receive_code(visitor, email)}
         )
@@ -96,7 +96,7 @@ def email():
 
 
 def test_user_without_a_mobile_binds_and_then_logs_in(other_shop, visitor, person, email):
-    first = other_shop.collect(visitor, person)
+    first = other_shop.redeem_code(visitor, person)
     assert first == {"access_token": first["access_token"], "next": "/basket"}
     assert other_shop.logged_in(visitor) is None
 
@@ -107,7 +107,7 @@ def test_user_without_a_mobile_binds_and_then_logs_in(other_shop, visitor, perso
     assert other_shop.logged_in(visitor) == email
 
     again = processes.Visitor()
-    assert other_shop.collect(again, person) == {name: user[name] for name in ("user_id", "username", "next")}
+    assert other_shop.redeem_code(again, person) == {name: user[name] for name in ("user_id", "username", "next")}
     assert other_shop.logged_in(again) == email
 
 
@@ -115,7 +115,7 @@ def test_another_qq_replaces_the_logged_in_user(other_shop, visitor, person, ema
     for name, address in ((person, email), (new_person(), f"2{email}")):
         assert other_shop.bind(visitor, name, address).status == 200
         assert other_shop.logged_in(visitor) == address
-    assert other_shop.collect(visitor, person)["username"] == email
+    assert other_shop.redeem_code(visitor, person)["username"] == email
     assert other_shop.logged_in(visitor) == email
 
 
@@ -159,7 +159,7 @@ def test_pages_bind_at_the_first_login_and_skip_the_form_at_the_second(other_sho
 
 @pytest.mark.parametrize("authorization", ["Token long-gone", "Token", "JWT a.b.c", "Bearer \xff"])
 def test_invalid_authorization_header_does_not_prevent_the_login(other_shop, visitor, person, authorization):
-    assert "access_token" in other_shop.collect(visitor, person, Authorization=authorization)
+    assert "access_token" in other_shop.redeem_code(visitor, person, Authorization=authorization)
 
 
 @pytest.mark.parametrize("language", [None, "de", "en"])

@@ -106,7 +106,7 @@ def add_old_data(database, qq):
         connection.executemany(binding, [(qq.openid(BOUND_BEFORE),)] * 2)  # the old code could bind twice
 
 
-class Shopper:
+class BrowserUser:
     """A user with a Chromium profile and something in the cart, who signs in with QQ."""
 
     def __init__(self, shop, context, person):
@@ -152,33 +152,33 @@ def sign_in(chromium, shop):
     with ExitStack() as contexts:
 
         def sign_in(person):
-            return Shopper(shop, contexts.enter_context(chromium.new_context(locale="zh-CN")), person)
+            return BrowserUser(shop, contexts.enter_context(chromium.new_context(locale="zh-CN")), person)
 
         yield sign_in
 
 
 def test_first_login_binds_the_account_and_second_login_skips_the_form(sign_in):
-    shopper = sign_in("张三")
-    shopper.bind(ZHANG3, "another horse")
-    expect(shopper.page.locator("#error_sms_code")).to_have_text("手机号或密码不正确。")
-    assert shopper.has_cart_cookie()
-    shopper.bind(ZHANG3)
-    shopper.is_logged_in(1, "zhang3", ZHANG3)
+    user = sign_in("张三")
+    user.bind(ZHANG3, "another horse")
+    expect(user.page.locator("#error_sms_code")).to_have_text("手机号或密码不正确。")
+    assert user.has_cart_cookie()
+    user.bind(ZHANG3)
+    user.is_logged_in(1, "zhang3", ZHANG3)
 
     again = sign_in("张三")
     again.is_logged_in(1, "zhang3", ZHANG3)
-    assert "POST" in shopper.calls
+    assert "POST" in user.calls
     assert "POST" not in again.calls
 
 
 def test_new_number_gets_an_account_named_after_it_and_an_old_binding_still_logs_in(sign_in):
-    shopper = sign_in("王五")
-    shopper.bind("13700000000")
-    shopper.is_logged_in(3, "13700000000", "13700000000")
+    user = sign_in("王五")
+    user.bind("13700000000")
+    user.is_logged_in(3, "13700000000", "13700000000")
 
-    shopper = sign_in(BOUND_BEFORE)
-    shopper.is_logged_in(2, LI4, LI4)
-    assert "POST" not in shopper.calls
+    user = sign_in(BOUND_BEFORE)
+    user.is_logged_in(2, LI4, LI4)
+    assert "POST" not in user.calls
 
 
 @pytest.mark.parametrize("time", ["______8", "________", "_________8", "__________8"])
@@ -202,9 +202,9 @@ def contents_of(database):
 
 
 def test_migrating_back_restores_the_tables_and_keeps_new_bindings(shop, sign_in, tmp_path):
-    shopper = sign_in("赵六")
-    shopper.bind("13600000000")
-    expect(shopper.page.locator("#mobile")).to_have_text("13600000000")
+    user = sign_in("赵六")
+    user.bind("13600000000")
+    expect(user.page.locator("#mobile")).to_have_text("13600000000")
 
     database = str(copy(shop.var / "db.sqlite3", tmp_path))
     assert contents_of(database) != contents_of(shop.var / "before.sqlite3")

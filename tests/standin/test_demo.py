@@ -1,4 +1,4 @@
-"""The demonstration: what it serves, and that both its servers end together."""
+"""The demonstration: its pages, and that both its servers end together."""
 
 import os
 import signal

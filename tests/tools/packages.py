@@ -1,4 +1,4 @@
-"""Installs what `make test` needs: Python packages into .venv and, as root on Debian, system packages.
+"""Installs the packages of `make test`: Python packages into .venv and, as root on Debian, system packages.
 
 Nothing that starts a service is installed. Standard library only: this runs before anything else is installed.
 """

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 README = TESTS / "README.md"
 START, END = "<!-- table of requirements: start -->", "<!-- table of requirements: end -->"
 
-# What each requirement protects against or, from "11 …" on, which limit holds.
+# The threat that each requirement protects against or, from "11 …" on, the limit that holds.
 REQUIREMENTS = {
     "1.1": "a login started in one browser is finished in another",
     "1.2": "a valid `state` that belongs to another browser",

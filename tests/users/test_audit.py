@@ -1,4 +1,4 @@
-"""The audit events of the shop's accounts: what each call records, and that no secret is recorded."""
+"""The audit events of the shop's accounts: the record of each call, and that no secret is recorded."""
 
 import logging
 import re

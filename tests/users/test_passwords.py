@@ -82,7 +82,7 @@ def test_reset_unbinds_all_qqs_where_the_setting_says_so(browser, client, bindin
     assert post(client, "/password/", reset | {"sms_code": other_code(reset["sms_code"])}).status_code == 400
     assert OAuthQQUser.objects.count() == 2
     assert post(client, "/password/", reset).status_code == 200
-    answer = browser.collect(browser.arrive()).json()
+    answer = browser.redeem_code(browser.arrive()).json()
     assert answer.keys() == ({"access_token", "next"} if unbinds else {"token", "user_id", "username", "next"})
     assert OAuthQQUser.objects.count() == (0 if unbinds else 2)
 

@@ -114,7 +114,10 @@ def open_sealed_code(request: Request, sealed_code: str) -> Flow:
 
 
 def open_bind_token(request: Request, bind_token: str) -> tuple[Flow, QQIdentity]:
-    """Return what a bind token proves. Raises QQLoginError if it is malformed, expired or another browser's."""
+    """Return the flow and the identity of a bind token.
+
+    Raises QQLoginError if it is malformed, expired or another browser's.
+    """
     try:
         claims, age = verify("bind", bind_token)
         if age > lifetimes.BIND_TOKEN:

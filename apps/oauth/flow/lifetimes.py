@@ -3,7 +3,7 @@
 STATE = 10 * 60  # QQ's own code lives no longer
 SEALED_CODE = 2 * 60  # enough for the page to load and call users/
 COOKIELESS_SEALED_CODE = 30  # without the cookie only address and User-Agent tie it to a browser
-BIND_TOKEN = 10 * 60  # enough to receive an SMS and fill in the form; proofs of an SMS code live as long
+BIND_TOKEN = 10 * 60  # enough to receive an SMS and fill in the form
 RETURNED_COOKIE = SEALED_CODE + BIND_TOKEN  # the flow cookie, once the browser is back from QQ
 REPEATED_FORM = 60  # a page may send the same form again if the answer was lost
 

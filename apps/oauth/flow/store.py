@@ -1,4 +1,4 @@
-"""What the cache remembers of a flow, one named method for each thing."""
+"""The cache entries of a flow, one named method each."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from .signing import hash_with_each_secret_key
 
 @dataclass(frozen=True)
 class Outcome:
-    """What QQ said about a flow: who the user is, or else the code of our error."""
+    """QQ's answer about a flow: the identity, or the code of our error."""
 
     identity: QQIdentity | None = None
     error: str | None = None

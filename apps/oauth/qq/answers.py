@@ -5,7 +5,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .errors import QQUnavailable, error_for
+from .errors import QQUnavailable, make_error
 
 TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,512}")
 OPENID = re.compile(r"[0-9A-Fa-f]{32}")
@@ -27,14 +27,14 @@ def parse_answer(text: str) -> dict[str, Any]:
         if callback or text.startswith("{"):
             answer = read_json(callback[1] if callback else text)
         else:
-            answer = unique_keys(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
+            answer = refuse_duplicate_keys(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
     except (ValueError, RecursionError):
         raise QQUnavailable("an unreadable answer") from None
     if "error" in answer:
         number = str(answer["error"])
         if not _ERROR_NUMBER.fullmatch(number):
             raise QQUnavailable("an error without a number")
-        raise error_for(int(number))
+        raise make_error(int(number))
     return dict(answer)
 
 
@@ -48,14 +48,14 @@ def get_field(answer: dict[str, Any], name: str, pattern: re.Pattern[str]) -> st
 
 def read_json(text: str) -> Any:
     """Parse JSON, but raise ValueError where parsers differ: duplicate keys, NaN, Infinity. Raises RecursionError."""
-    return json.loads(text, object_pairs_hook=unique_keys, parse_constant=_reject_constant)
+    return json.loads(text, object_pairs_hook=refuse_duplicate_keys, parse_constant=_reject_constant)
 
 
 def _reject_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs as a dict; raises ValueError for a duplicate key, as parsers differ on which value counts."""
     answer = dict(pairs)
     if len(answer) != len(pairs):

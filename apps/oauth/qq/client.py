@@ -32,7 +32,7 @@ class QQIdentity:
 
 
 class _Upstream:
-    """What the calls of this process to one address share."""
+    """State shared by this process's calls to one address."""
 
     def __init__(self, api_url: str, max_concurrency: int) -> None:
         self.pool = ConnectionPool(api_url)

@@ -65,7 +65,7 @@ MISCONFIGURED = {
 }
 
 
-def error_for(number: int) -> QQError:
+def make_error(number: int) -> QQError:
     """Return the error that one of QQ's numbers stands for."""
     error_class = QQRejected if number in REJECTED else QQMisconfigured if number in MISCONFIGURED else QQUnavailable
     return error_class(f"QQ answered with error {number}", number)

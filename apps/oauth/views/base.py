@@ -1,4 +1,4 @@
-"""What all endpoints share: headers, language, errors, and the redirect to the shop's page."""
+"""Shared parts of all endpoints: headers, language, errors, and the redirect to the shop's page."""
 
 from typing import Any
 from urllib.parse import urlencode

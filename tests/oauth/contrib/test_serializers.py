@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from apps.oauth.account_lock import unlock
 from apps.oauth.contrib.meiduo import AccountSerializer
-from apps.oauth.contrib.meiduo.serializers import DELETE_IF_EQUAL, keyed_digest
+from apps.oauth.contrib.meiduo.serializers import DELETE_IF_EQUAL, make_keyed_digest
 from apps.oauth.ratelimit import RateLimited
 from apps.users.models import User
 from tests.conftest import MOBILE, PASSWORD, Browser
@@ -284,7 +284,7 @@ def test_locked_account_gets_429_which_is_no_failed_try_of_the_login(codes, bind
     for _ in range(3):
         refused = bind()
         assert (refused.status_code, refused["Retry-After"], refused.json()["code"]) == (429, "60", "throttled")
-    unlock(keyed_digest(account.pk, account.password))
+    unlock(make_keyed_digest(account.pk, account.password))
     assert bind().status_code == 200
 
 

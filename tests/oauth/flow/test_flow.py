@@ -66,7 +66,7 @@ def test_every_part_of_the_cookie_is_compared(browser, forged):
     if "key" not in forged:
         assert browser.come_back(address) == INVALID
     if "state" not in forged:
-        assert error_of(browser.collect(code)) == (400, "code_invalid")
+        assert error_of(browser.redeem_code(code)) == (400, "code_invalid")
 
 
 def test_cookie_that_is_too_long_is_not_read(browser):
@@ -93,7 +93,7 @@ def test_values_expire_and_clocks_may_differ_by_a_minute(clock, browser, value, 
             case "sealed code":
                 code = browser.arrive()
                 clock.shift(seconds)
-                outcome = browser.collect(code).json().get("code")
+                outcome = browser.redeem_code(code).json().get("code")
             case "bind token":  # accepted: only the rest of the form is refused
                 form = {"access_token": browser.get_bind_token()}
                 clock.shift(seconds)

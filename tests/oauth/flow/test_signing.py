@@ -36,13 +36,13 @@ class SignedValues:
         }
 
     def accepts(self, purpose, value):
-        """Tell whether the shop accepts the value for the purpose."""
+        """Return whether the shop accepts the value for the purpose."""
         match purpose:
             case "flow cookie":
                 self.at_qq.add_cookies({self.cookie_name: value})
                 return "code" in self.at_qq.come_back(self.address)
             case "sealed code":
-                return self.at_page.collect(value).status_code == 200
+                return self.at_page.redeem_code(value).status_code == 200
             case "bind token":  # then the rest of the form is refused
                 return self.at_form.bind({"access_token": value}).json()["code"] == "invalid"
             case "login token":
@@ -115,5 +115,5 @@ def test_after_a_breach_nothing_old_is_accepted_and_users_log_in_again(qq, accou
     browser = Browser(qq)
     login = {"username": "zhang3", "password": PASSWORD}
     by_password = browser.client.post("/authorizations/", login, content_type="application/json").json()
-    answers = [browser.collect(browser.arrive()).json(), by_password]
+    answers = [browser.redeem_code(browser.arrive()).json(), by_password]
     assert all(signed.accepts("login token", answer["token"]) for answer in answers)

@@ -1,4 +1,4 @@
-"""What is stored about a login, where and for how long."""
+"""The stored data of a login: where and for how long."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def database():
 def test_codes_and_tokens_are_not_kept_after_the_exchange(browser, shop, form, qq, unionid):
     shop.QQ_UNIONID = unionid
     assert browser.bind(form).status_code == 200
-    browser.collect(browser.arrive())
+    browser.redeem_code(browser.arrive())
     codes = [request["query"]["code"] for request in qq.requests("/oauth2.0/token")]
     tokens = [request["query"]["access_token"] for request in qq.requests("/oauth2.0/me")]
     assert (len(codes), len(tokens)) == (2, unionid)
@@ -40,7 +40,7 @@ def test_code_is_kept_for_four_minutes_and_once_used_remembered_by_a_keyed_hash(
     (end,) = (end for value, end in cache_entries().values() if code.encode() in value)
     assert end <= 4 * 60
     assert code not in database()
-    browser.collect(sealed)
+    browser.redeem_code(sealed)
     (key,) = (key for key in cache_entries() if "qq-login:code:" in key)
     assert re.fullmatch("[0-9a-f]{64}", key.rpartition(":")[2])
 
@@ -49,7 +49,7 @@ def test_code_is_kept_for_four_minutes_and_once_used_remembered_by_a_keyed_hash(
 def test_every_cache_entry_ends(browser, form):
     browser.bind(form | {"password": ""})
     browser.bind(form)
-    browser.collect(browser.arrive())
+    browser.redeem_code(browser.arrive())
     browser.bind({})
     entries = cache_entries()
     assert len(entries) > 10
@@ -63,7 +63,7 @@ def test_every_cache_entry_ends(browser, form):
 def test_failed_login_stores_no_row(browser, form, qq):
     before = database()
     qq.behave(token={"fault": "error", "number": 100020, "times": 1})
-    browser.collect(browser.arrive())
+    browser.redeem_code(browser.arrive())
     browser.bind(form | {"password": ""})
     assert database() == before
 

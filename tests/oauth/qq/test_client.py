@@ -1,4 +1,4 @@
-"""What OAuthQQ sends to QQ, and what it makes of the answers."""
+"""OAuthQQ's requests to QQ, and its reading of the answers."""
 
 import json
 import logging
@@ -233,13 +233,13 @@ def test_open_circuit_answers_at_once_and_leaves_the_code_good(browser, other_br
     code = browser.arrive()
     qq.behave(token={"fault": "502"})
     for _ in range(5):
-        assert other_browser.collect(other_browser.arrive()).json()["code"] == "qq_unavailable"
+        assert other_browser.redeem_code(other_browser.arrive()).json()["code"] == "qq_unavailable"
     qq.behave(token=None)
-    response = browser.collect(code)
+    response = browser.redeem_code(code)
     assert (response.status_code, response.json()["code"]) == (503, "qq_unavailable")
     assert paths(qq) == [TOKEN] * 5
     clock.shift(30)
-    assert browser.collect(code).json()["user_id"] == binding.user_id
+    assert browser.redeem_code(code).json()["user_id"] == binding.user_id
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking a process with threads is the case

@@ -1,4 +1,4 @@
-"""What all views share: headers, methods, JSON or redirects, no prefetch, too many parameters, no open transaction."""
+"""Shared parts of the views: headers, methods, JSON or redirect, no prefetch, many parameters, no open transaction."""
 
 import json
 
@@ -24,8 +24,8 @@ def test_every_answer_has_the_security_headers(browser, binding):
         browser.get("/oauth/qq/login/"),
         browser.get(address),
         browser.get(address),
-        browser.collect(browser.arrive()),
-        browser.collect("malformed"),
+        browser.redeem_code(browser.arrive()),
+        browser.redeem_code("malformed"),
         browser.bind({}),
         *(browser.client.put(f"/oauth/qq/{path}/") for path in ("authorization", "login", "callback", "users")),
     ]
@@ -85,7 +85,7 @@ def test_calls_with_a_thousand_parameters_are_refused_and_counted(clock, browser
 @pytest.mark.parametrize("accept", ["text/html", "application/xml;q=0.9", "x", ""])
 @requirement("5.7")
 def test_accept_and_authorization_headers_do_not_matter(browser, binding, accept):
-    response = browser.collect(browser.arrive(), headers={"accept": accept, "authorization": "JWT expired"})
+    response = browser.redeem_code(browser.arrive(), headers={"accept": accept, "authorization": "JWT expired"})
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
 
 
@@ -100,7 +100,7 @@ def test_no_transaction_is_open_while_qq_is_asked(browser, binding, connect, mon
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     depths = []
     connect(lambda **_: depths.append(len(connection.atomic_blocks)), qq_logged_in)
-    assert browser.collect(browser.arrive()).status_code == 200
+    assert browser.redeem_code(browser.arrive()).status_code == 200
     assert depths == [len(connection.atomic_blocks)]
 
 

@@ -61,7 +61,7 @@ def test_new_user_gets_an_account_from_these_fields_only_and_is_logged_in(browse
     binding = OAuthQQUser.objects.get()
     assert (binding.user_id, binding.openid, binding.unionid) == (user.pk, qq.openid("小明"), None)
     assert str(binding) == f"{qq.openid('小明')[:6]}…"
-    assert other_browser.collect(other_browser.arrive()).json()["user_id"] == user.pk
+    assert other_browser.redeem_code(other_browser.arrive()).json()["user_id"] == user.pk
 
 
 @requirement("7.4")
@@ -179,7 +179,7 @@ def test_number_in_place_of_a_text_is_refused(browser, form):
 @requirement("11 bind, failed", "4.2")
 def test_five_failed_tries_end_the_flow_with_all_its_bind_tokens(clock, browser, form, users):
     sealed = browser.arrive("小红")
-    *tokens, last = [browser.collect(sealed).json()["access_token"] for _ in range(6)]
+    *tokens, last = [browser.redeem_code(sealed).json()["access_token"] for _ in range(6)]
     for bind_token in tokens:
         assert invalid_fields(browser.bind(form | {"access_token": bind_token, "password": ""})) == ["password"]
     clock.shift(599)

@@ -48,7 +48,7 @@ def test_code_without_a_state_is_refused(browser, shop, qq):
     sealed = browser.arrive()
     shop.QQ_REDIRECT_URI = PAGE
     for each in (code, sealed):
-        assert error_of(browser.collect(each)) == (400, "state_missing")
+        assert error_of(browser.redeem_code(each)) == (400, "state_missing")
     assert token_requests(qq) == 0
 
 

@@ -39,4 +39,4 @@ def test_each_tab_returns_to_its_own_target(browser, binding):
     addresses = {next: browser.sign_in(next=next) for next in ("/one", "/two")}
     for next in ("/two", "/one"):
         page = browser.come_back(addresses[next])
-        assert (page["state"], browser.collect(page["code"]).json()["next"]) == (next, next)
+        assert (page["state"], browser.redeem_code(page["code"]).json()["next"]) == (next, next)

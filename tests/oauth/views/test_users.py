@@ -25,7 +25,7 @@ def test_login_is_one_query_and_one_request_to_qq(browser, qq, account, binding,
 
 
 def test_unknown_openid_gets_a_bind_token(browser):
-    response = browser.collect(browser.arrive())
+    response = browser.redeem_code(browser.arrive())
     body = response.json()
     assert body.pop("access_token")
     assert (response.status_code, body) == (200, {"next": "/cart"})
@@ -35,7 +35,7 @@ def test_unknown_openid_gets_a_bind_token(browser):
 def test_extra_column_in_the_users_table_does_not_matter(browser, binding, account):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE tb_users ADD COLUMN is_authenticated integer NOT NULL DEFAULT 0")
-    assert browser.collect(browser.arrive()).json()["user_id"] == account.pk
+    assert browser.redeem_code(browser.arrive()).json()["user_id"] == account.pk
 
 
 @pytest.mark.usefixtures("binding")
@@ -43,7 +43,7 @@ def test_extra_column_in_the_users_table_does_not_matter(browser, binding, accou
 def test_repeat_gets_an_equal_answer_without_asking_qq(browser, qq, fault, status):
     qq.behave(token=fault)
     code = browser.arrive()
-    first, second = browser.collect(code), browser.collect(code)
+    first, second = browser.redeem_code(code), browser.redeem_code(code)
     assert first.status_code == second.status_code == status
     assert first.json() | {"token": ""} == second.json() | {"token": ""}
     assert token_requests(qq) == 1
@@ -51,11 +51,11 @@ def test_repeat_gets_an_equal_answer_without_asking_qq(browser, qq, fault, statu
 
 def test_repeat_is_answered_while_the_circuit_is_open(browser, qq, account, binding):
     code = browser.arrive()
-    assert browser.collect(code).status_code == 200
+    assert browser.redeem_code(code).status_code == 200
     qq.behave(token={"fault": "502"})
     for _ in range(6):  # the sixth one is not sent
-        assert error_of(browser.collect(browser.arrive())) == (503, "qq_unavailable")
-    assert browser.collect(code).json()["user_id"] == account.pk
+        assert error_of(browser.redeem_code(browser.arrive())) == (503, "qq_unavailable")
+    assert browser.redeem_code(code).json()["user_id"] == account.pk
     assert token_requests(qq) == 6
 
 
@@ -87,10 +87,10 @@ def test_qqs_own_values_in_place_of_a_sealed_code_identify_nobody(browser, qq, b
 
 def test_sealed_code_is_refused_in_another_browser(browser, other_browser, qq):
     code = browser.arrive()
-    assert error_of(other_browser.collect(code)) == (400, "code_invalid")
+    assert error_of(other_browser.redeem_code(code)) == (400, "code_invalid")
     other_browser.arrive()
-    assert error_of(other_browser.collect(code)) == (400, "code_invalid")
-    assert browser.collect(code).status_code == 200
+    assert error_of(other_browser.redeem_code(code)) == (400, "code_invalid")
+    assert browser.redeem_code(code).status_code == 200
     assert token_requests(qq) == 1
 
 
@@ -98,7 +98,7 @@ def replay(browser, address, person="小红"):
     """Bring the code of `address` back in a new flow; return the answer to its page."""
     state = query_of(browser.sign_in(person))["state"]
     code = query_of(address)["code"]
-    return browser.collect(browser.come_back(f"/oauth/qq/callback/?code={code}&state={state}")["code"])
+    return browser.redeem_code(browser.come_back(f"/oauth/qq/callback/?code={code}&state={state}")["code"])
 
 
 @requirement("1.5")
@@ -106,7 +106,7 @@ def test_code_goes_to_qq_once_whichever_flow_brings_it(clock, browser, other_bro
     address = browser.sign_in()
     # A thief who is faster than the owner gets in: neither we nor QQ can tell.
     assert replay(other_browser, address).json().keys() == {"access_token", "next"}
-    assert error_of(browser.collect(browser.come_back(address)["code"])) == (400, "code_invalid")
+    assert error_of(browser.redeem_code(browser.come_back(address)["code"])) == (400, "code_invalid")
     for seconds in (0, 600, 119):  # QQ accepts a code for ten minutes, and two of our servers differ by two
         clock.shift(seconds)
         assert error_of(replay(other_browser, address)) == (400, "code_invalid")
@@ -120,16 +120,16 @@ def test_code_goes_to_qq_once_while_keys_are_rotated(browser, other_browser, qq,
     address, state = browser.sign_in(), query_of(other_browser.start())["state"]
     first, second = keys if new_key_first else reversed(keys)  # of two servers
     shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = first
-    assert browser.collect(browser.come_back(address)["code"]).status_code == 200
+    assert browser.redeem_code(browser.come_back(address)["code"]).status_code == 200
     shop.SECRET_KEY, shop.SECRET_KEY_FALLBACKS = second
     page = other_browser.come_back(f"/oauth/qq/callback/?code={query_of(address)['code']}&state={state}")
-    assert error_of(other_browser.collect(page["code"])) == (400, "code_invalid")
+    assert error_of(other_browser.redeem_code(page["code"])) == (400, "code_invalid")
     assert token_requests(qq) == 1
 
 
 def test_key_listed_twice_does_not_matter(browser, shop, binding):
     shop.SECRET_KEY_FALLBACKS = [shop.SECRET_KEY]
-    assert browser.collect(browser.arrive()).status_code == 200
+    assert browser.redeem_code(browser.arrive()).status_code == 200
 
 
 FAILURES = [
@@ -152,7 +152,7 @@ def test_failure_of_qq_is_logged_recorded_and_answered_without_qqs_text(
     qq.behave(**{"token": fault} if fault else foreign)
     code, events = browser.arrive(), []
     connect(lambda event, fields, **_: events.append((event, fields)), qq_audited)
-    response = browser.collect(code)
+    response = browser.redeem_code(code)
     assert error_of(response) == (400 if error == "qq_rejected" else 503, error)
     assert "illegal" not in response.content.decode()
     *_, last = (record for record in caplog.records if record.name.startswith("apps.oauth"))
@@ -168,13 +168,13 @@ def test_failure_of_qq_is_logged_recorded_and_answered_without_qqs_text(
 @pytest.mark.parametrize("fields", [{"is_active": False}, {"is_staff": True}, {"is_superuser": True}])
 def test_disabled_or_staff_account_is_refused(browser, binding, django_user_model, fields):
     django_user_model.objects.update(**fields)
-    assert error_of(browser.collect(browser.arrive())) == (403, "account_refused")
+    assert error_of(browser.redeem_code(browser.arrive())) == (403, "account_refused")
 
 
 @requirement("5.5", "7.6", "10.9")
 def test_deleted_account_deletes_its_binding(browser, account, binding):
     account.delete()
-    assert "access_token" in browser.collect(browser.arrive()).json()
+    assert "access_token" in browser.redeem_code(browser.arrive()).json()
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_signals_are_sent_before_the_answer(browser, shop_with_sessions, account
     connect(merge_cart, qq_logged_in, qq_bound)
     connect(lambda sender, request, **_: calls.append((sender, type(request).__name__)), user_logged_in)
     browser.add_cookies({"cart": "3 pears"})
-    response = browser.collect(browser.arrive())
+    response = browser.redeem_code(browser.arrive())
     assert calls == [(type(account), "3 pears", account.pk), (type(account), "WSGIRequest")]
     assert response.cookies["cart"]["max-age"] == 0
 
@@ -209,7 +209,7 @@ def test_login_with_a_session_is_signalled_once(browser, shop_with_sessions, acc
     users = []
     connect(lambda user, **_: users.append(user.pk), user_logged_in)
     for logins in (1, 2):  # the second one in the session of the first
-        browser.collect(browser.arrive())
+        browser.redeem_code(browser.arrive())
         assert users == [account.pk] * logins
         assert browser.client.session[SESSION_KEY] == str(account.pk)
 

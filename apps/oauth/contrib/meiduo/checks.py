@@ -24,7 +24,7 @@ def check_serializer(serializer: Any) -> Iterator[Error]:
     alias, key, user = serializer.connection, serializer.key, get_user_model()._meta
     try:
         conf.load("django_redis.get_redis_connection")(alias)
-    except Exception as exc:  # a cache backend may raise anything, with a password in its text
+    except Exception as exc:  # the constructor of any backend may raise anything, with a password in the text
         problem = f"QQ_ACCOUNT_SERIALIZER has no django_redis connection {alias!r}: {type(exc).__name__}."
         hint = f"Install django-redis, and add the Redis with the SMS codes to CACHES as {alias!r}, or subclass it."
         yield Error(problem, hint, id="oauth.E016")

@@ -1,4 +1,4 @@
-"""What a login answers, for QQ_LOGIN_PAYLOAD: the token of the shop's own JWT package, and who has logged in."""
+"""Bodies of a login's answer, for QQ_LOGIN_PAYLOAD: the token of the shop's own JWT package, and the user."""
 
 from inspect import signature
 from typing import Any

@@ -48,8 +48,7 @@ class PatternField(serializers.CharField):
 
 
 class AccountSerializer(serializers.Serializer[Any]):
-    """
-    Find the account by mobile and password, or create it. `save()` returns the user.
+    """Find the account by mobile and password, or create it. `save()` returns the user.
 
     SMS codes are text in a Redis that django_redis connects to; a subclass may set another connection or key. The user
     model needs a unique `mobile`. A new account gets the mobile as its username, as the tutorial's registration does.
@@ -90,7 +89,7 @@ class AccountSerializer(serializers.Serializer[Any]):
         if account is not None:
             locked = self.users.select_for_update().filter(pk=account.pk, mobile=mobile).first()
             if locked is None:
-                raise _wrong_password()
+                raise _make_password_error()
             if locked.password != account.password:
                 self.check_password(locked, password)
             return locked
@@ -137,13 +136,13 @@ class AccountSerializer(serializers.Serializer[Any]):
         """
         redis = import_string("django_redis.get_redis_connection")(self.connection)
         key = self.key.format(mobile=mobile)
-        claim, claimant = f"qq-login:sms-claim:{keyed_digest(mobile, code)}", self.context["attempt"]
+        claim, claimant = f"qq-login:sms-claim:{make_keyed_digest(mobile, code)}", self.context["attempt"]
         stored = redis.get(key)
         if stored is None:
             return bool(cache.get(claim) == claimant)
         sent = force_str(stored, errors="replace")
         # Counted before the comparison, so that simultaneous guesses are limited too, and for each code separately.
-        guesses = cache.increment(f"qq-login:sms-guesses:{keyed_digest(mobile, sent)}", GUESSES_KEPT)
+        guesses = cache.increment(f"qq-login:sms-guesses:{make_keyed_digest(mobile, sent)}", GUESSES_KEPT)
         if guesses > MAX_GUESSES or not constant_time_compare(sent, code):
             return False
         if not cache.add(claim, claimant, CLAIM_KEPT) and cache.get(claim) != claimant:
@@ -154,15 +153,15 @@ class AccountSerializer(serializers.Serializer[Any]):
     def check_password(self, account: Any, password: str) -> None:
         """Raise ValidationError unless it is the account's password, and RateLimited while the account is locked."""
         # The hash is part of the key: a new password is not locked.
-        with password_attempt(self.context["request"], keyed_digest(account.pk, account.password)):
+        with password_attempt(self.context["request"], make_keyed_digest(account.pk, account.password)):
             if not account.check_password(password):
-                raise _wrong_password()
+                raise _make_password_error()
 
 
-def keyed_digest(*parts: Any) -> str:
+def make_keyed_digest(*parts: Any) -> str:
     """Return a name for secrets in the cache, from which they cannot be guessed without SECRET_KEY."""
     return salted_hmac("qq-login.contrib.meiduo", repr(parts), algorithm="sha256").hexdigest()
 
 
-def _wrong_password() -> ValidationError:
+def _make_password_error() -> ValidationError:
     return ValidationError({"password": [translate(_("手机号或密码不正确。"))]})

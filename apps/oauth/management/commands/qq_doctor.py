@@ -118,7 +118,7 @@ def use_cache() -> Iterator[CheckMessage]:
     try:
         counts = cache.add(key, 1, 60) and not cache.add(key, 1, 60) and cache.incr(key) == 2
         problem = "" if counts and pop(key) == 2 and cache.get(key) is None else "it does not add, count or delete"
-    except Exception as exc:  # whatever the client raises; the text may hold the URL with its password
+    except Exception as exc:  # any backend may be here, with errors of its own; their text may hold the password
         problem = type(exc).__name__
     client: Any = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
     if problem:
@@ -136,7 +136,7 @@ def run_redis_script() -> Iterator[CheckMessage]:
     if any(base.__module__.startswith(CONTRIB) for base in serializer.__mro__):
         try:
             conf.load("django_redis.get_redis_connection")(serializer.connection).eval("return 1", 0)
-        except Exception as exc:  # whatever the client raises; the text may hold the URL with its password
+        except CACHE_ERRORS as exc:  # not their text, which may hold the password
             problem = f"The Redis with the SMS codes, {serializer.connection!r}, runs no scripts: {type(exc).__name__}."
             yield Error(problem, "Check whether it runs, and allow its user EVAL and EVALSHA.")
 

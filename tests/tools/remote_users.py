@@ -17,7 +17,7 @@ from tests.tools import processes
 PASSWORD = "correct horse"
 
 
-class Shopper:
+class RemoteUser:
     """A user with a browser of their own. Calls go to the shop's first process unless `shop` is given."""
 
     def __init__(self, shops, qq, person=None):
@@ -43,11 +43,11 @@ class Shopper:
         """Log in up to the shop's page; return its code."""
         return self.come_back(self.sign_in())["code"]
 
-    def collect(self, code, shop=0, **headers):
+    def redeem_code(self, code, shop=0, **headers):
         return self.visitor.get(f"{self.shops[shop].url}/oauth/qq/users/?code={code}", **headers)
 
     def get_bind_token(self):
-        return self.collect(self.arrive()).json()["access_token"]
+        return self.redeem_code(self.arrive()).json()["access_token"]
 
     def receive_sms_code(self, mobile):
         return self.shops[0].receive_sms_code(self.visitor, mobile)
