@@ -289,17 +289,22 @@ class Bench:
 
     def run_program(self, program: str, contestant: Contestant = OURS) -> str:
         """Run a short program with a shop's settings on the server's core; return its output."""
-        done = subprocess.run(
+        with self.start_program(program, contestant) as process:
+            output, _ = process.communicate()
+        assert process.returncode == 0, output
+        return output
+
+    def start_program(self, program: str, contestant: Contestant) -> subprocess.Popen[str]:
+        """Start a program like run_program does. It reads from a pipe and ends with it."""
+        return subprocess.Popen(
             [contestant.python(), "-c", f"import django; django.setup(); {program}"],
             cwd=self.get_source(contestant),
             env=self.environ(contestant, 1, "one", contestant.database),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,  # errors go to the terminal
             encoding="utf-8",
-            check=True,
             preexec_fn=lambda: os.sched_setaffinity(0, SERVER_CORES),
         )
-        return done.stdout
 
     @contextmanager
     def serve(

@@ -94,12 +94,15 @@ def goals(results: Figures) -> str:
                 if title := saturated["titles"].get(name):
                     what = f"CPU of a login, {title} ÷ ours; trusted: {STORES[store]}"
                     row(what, at_least, aim, ratios(saturated, store, name), "×", more=True)
-        for name, title, at_least, aim in (("bare", "the bare limit", 5, 3), ("before", "the build before", 1.1, 1)):
-            if name in saturated["titles"]:
-                paired = [ratio for store in STORES for ratio in ratios(saturated, store, "ours", name)]
-                row(f"CPU of a login, ours ÷ {title}", at_least, aim, paired, "×")
+        if "bare" in saturated["titles"]:
+            paired = [ratio for store in STORES for ratio in ratios(saturated, store, "ours", "bare")]
+            row("CPU of a login, ours ÷ the bare limit", 5, 3, paired, "×")
         calls = [each[store]["ours"]["calls_to_qq"] for each in saturated["rounds"] for store in STORES]
         row("calls to QQ, a login", 1, 1, calls)
+    if in_batches := results.get("turns"):
+        row(
+            "CPU of a login, ours ÷ the build before, in turns", 1.1, 1, statistics.quantiles(in_turns(in_batches)), "×"
+        )
     if latency := results.get("latency"):
         half = [each for each in latency["rows"] if (each["title"], each["delay"]) == ("ours", 0.05)]
         row("added to QQ's 50 ms, half load, p50", 4, 3, [each["added_p50_ms"] for each in half], " ms")
@@ -335,9 +338,37 @@ def profile(figures: Figures) -> str:
     return f"{parts}\n\nThe whole, to the build before: {spread(paired, '×')}."
 
 
+def turns(figures: Figures) -> str:
+    ours, before = ([each[name] for each in figures["rounds"]] for name in ("ours", "before"))
+    low, middle, high = statistics.quantiles(in_turns(figures))
+    return (
+        f"A login took {number(statistics.median(ours))} µs of CPU, in the build before"
+        f" {number(statistics.median(before))} µs. The median ratio of {len(ours)} pairs of batches is"
+        f" {number(middle)}×; half of them are between {number(low)}× and {number(high)}×."
+    )
+
+
+def in_turns(figures: Figures) -> list[float]:
+    return [each["ours"] / each["before"] for each in figures["rounds"]]
+
+
 SECTIONS: dict[str, Callable[[Figures], str]] = {
     each.__name__: each
-    for each in (saturated, ceiling, clients, latency, slow, failing, profile, workers, bind, queries, memory, growth)
+    for each in (
+        saturated,
+        ceiling,
+        clients,
+        latency,
+        slow,
+        failing,
+        profile,
+        turns,
+        workers,
+        bind,
+        queries,
+        memory,
+        growth,
+    )
 }
 TITLES = {
     "saturated": "One core, QQ answering at once",
@@ -347,6 +378,7 @@ TITLES = {
     "slow": "QQ is slow: 2 s",
     "failing": "QQ fails for a minute",
     "profile": "Where the time goes",
+    "turns": "The build before, in turns",
     "workers": "Workers",
     "bind": "First logins",
     "queries": "Queries of a login",

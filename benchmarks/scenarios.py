@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from benchmarks import measure
@@ -366,7 +367,42 @@ def profile(bench: Bench) -> Figures:
     return {"rounds": rounds}
 
 
+def turns(bench: Bench) -> Figures:
+    """A login beside the build before, in short batches that take turns: a noisy machine disturbs both alike."""
+    program = f"import runpy; runpy.run_path({str(Path(__file__).with_name('turns.py'))!r})['answer']({PERSONS})"
+    rounds = []
+    for contestant in (OURS, BEFORE):
+        bench.prepare_database(contestant)
+    with ExitStack() as stack:
+        programs = {each.name: stack.enter_context(bench.start_program(program, each)) for each in (OURS, BEFORE)}
+        for batch in range(12 if bench.quick else 240):
+            figures = {}
+            for name, process in random.sample(list(programs.items()), 2):
+                assert process.stdin
+                assert process.stdout
+                process.stdin.write(f"{batch}\n")
+                process.stdin.flush()
+                # The other lines are the shop's audit log.
+                figures[name] = float(next(line for line in process.stdout if line.startswith("µs")).split()[1])
+            rounds.append(figures)
+    return {"rounds": rounds[len(rounds) // 10 :]}  # warm by then
+
+
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     each.__name__: each
-    for each in (ceiling, queries, saturated, clients, latency, slow, failing, profile, workers, bind, memory, growth)
+    for each in (
+        ceiling,
+        queries,
+        saturated,
+        clients,
+        latency,
+        slow,
+        failing,
+        profile,
+        turns,
+        workers,
+        bind,
+        memory,
+        growth,
+    )
 }
