@@ -48,8 +48,12 @@ def change(settings, changes):
 @pytest.fixture
 def plugged_in(shop, db):
     """A shop with page and API of one origin, in order except for the stand-in and its host without a domain."""
-    change(shop, {"QQ_REDIRECT_URI": ONE_URI, "QQ_CALLBACK_PAGE": ONE_PAGE, "SECRET_KEY": "abcdefghij" * 5})
+    put_in_order(shop)
     return shop
+
+
+def put_in_order(shop):
+    change(shop, {"QQ_REDIRECT_URI": ONE_URI, "QQ_CALLBACK_PAGE": ONE_PAGE, "SECRET_KEY": "abcdefghij" * 5})
 
 
 @pytest.fixture
