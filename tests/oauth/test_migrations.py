@@ -282,13 +282,33 @@ def test_resolve_removes_all_rows_but_one_and_saves_them(conflicting, tmp_path, 
     assert conflicting.rows() == left
 
 
-def test_resolve_by_id_leaves_other_openids_alone_and_chooses_a_file_name(conflicting, tmp_path, monkeypatch):
+def test_resolve_without_a_file_needs_a_private_folder(conflicting, tmp_path, monkeypatch, settings):
     monkeypatch.chdir(tmp_path)
+    before = conflicting.everything()
+    for nowhere in (None, ""):
+        settings.VAR_DIR = nowhere
+        with pytest.raises(CommandError, match="Nothing was removed: add --to FILE"):
+            conflicting.resolve("--keep=latest")
+        assert "Rows that would be removed: 3." in conflicting.resolve("--keep=latest", "--dry-run")
+    del settings.VAR_DIR
+    with pytest.raises(CommandError, match="Nothing was removed: add --to FILE"):
+        conflicting.resolve("--keep=latest")
+    assert conflicting.everything() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resolve_by_id_leaves_other_openids_alone_and_names_a_file(conflicting, tmp_path, monkeypatch, settings):
+    settings.VAR_DIR, elsewhere = tmp_path / "var", tmp_path / "checkout"
+    settings.VAR_DIR.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     output = conflicting.resolve("--keep-id", 1)
-    (file,) = tmp_path.iterdir()
+    (file,) = settings.VAR_DIR.iterdir()
     assert len(file.read_text().splitlines()) == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(elsewhere.iterdir()) == []
     assert output.splitlines()[0].endswith("; row 1 stays")
-    assert f"Rows removed: 1, kept in {file.name}. Openids still to resolve: 1." in output
+    assert f"Rows removed: 1, kept in {file}. Openids still to resolve: 1." in output
     with pytest.raises(CommandError, match="different users: 1, in 3 rows"):
         conflicting.migrate()
 

@@ -8,8 +8,10 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -27,7 +29,7 @@ class Command(BaseCommand):
         kept = parser.add_mutually_exclusive_group(required=True)
         kept.add_argument("--keep", choices=["earliest", "latest"], help="which row of each openid to keep")
         kept.add_argument("--keep-id", type=int, nargs="+", metavar="ID", help="keep these rows; skip other openids")
-        parser.add_argument("--to", metavar="FILE", help="a new file for the removed rows, one JSON line each")
+        parser.add_argument("--to", metavar="FILE", help="a new file for the removed rows (default: one in VAR_DIR)")
         parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
 
@@ -44,7 +46,7 @@ class Command(BaseCommand):
             if dry_run:
                 self.stdout.write(f"Rows that would be removed: {len(removed)}.")
                 return
-            path = to or f"qq_bindings_removed_{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl"
+            path = to or make_path()
             with saved_rows(path, removed):
                 delete_rows(connection, removed)
         remaining = len(conflicts) - len({row["exact"] for row in removed})
@@ -93,6 +95,15 @@ def choose_rows_to_remove(conflicts: Iterable[list[Row]], keep: str, keep_ids: s
 def describe(row: Row) -> str:
     openid = shorten_openid(row["openid"]) if row["openid"].strip() else "(empty)"
     return f"  {openid}: row {row['id']}, user {row['user_id']}, bound {row['create_time']}"
+
+
+def make_path() -> str:
+    """Return the path of a new file in settings.VAR_DIR, the folder in which some projects keep their private files."""
+    folder = getattr(settings, "VAR_DIR", None)
+    if not folder:  # never the current folder: it is a checkout or is served, and the file has whole openids
+        problem = "Nothing was removed: add --to FILE, the path of a new file outside of your code."
+        raise CommandError(f"{problem} It will hold the removed rows with their openids.")
+    return str(Path(folder) / f"qq_bindings_removed_{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl")
 
 
 @contextmanager
