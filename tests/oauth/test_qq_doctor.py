@@ -180,7 +180,8 @@ ORIGINS = (
 )
 CREDENTIALS = ("wrong", "The page's calls may not send the login's cookie.", "Set CORS_ALLOW_CREDENTIALS = True.")
 RETRY = ("warning", "The page cannot read when to retry.", 'Set CORS_EXPOSE_HEADERS = ["Retry-After"].')
-COOKIE = ("note", "Page and API have two origins.", "The page's calls must send the cookie (axios: withCredentials).")
+BOTH_CALLS = "Both calls of users/, GET and POST, must send the login's cookie (axios: withCredentials)."
+COOKIE = ("note", "Page and API have two origins.", BOTH_CALLS)
 NO_COOKIE = {"CORS_ALLOW_CREDENTIALS": False, "QQ_REQUIRE_COOKIE": False}
 
 
@@ -208,6 +209,13 @@ def test_cors_must_let_the_page_call(two_origins, changes, expected):
     change(two_origins, changes)
     found = [finding for finding in findings() if "oauth.W004" not in finding[1]]
     assert found == [*filter(None, [expected]), *([] if "QQ_REQUIRE_COOKIE" in changes else [COOKIE])]
+
+
+def test_shop_that_requires_no_cookie_is_not_told_that_calls_need_it(two_origins):
+    change(two_origins, NO_COOKIE)
+    problem = "QQ_REQUIRE_COOKIE is off: a planted link can bind a stranger's QQ to a user's account. (oauth.W004)"
+    hint = "Remove it once page and API are one origin, or both calls of users/ carry cookies (withCredentials)."
+    assert findings() == [("warning", problem, hint)]
 
 
 class Forgetful(LocMemCache):

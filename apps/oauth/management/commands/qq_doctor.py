@@ -116,7 +116,8 @@ def check_cors(origin: str, headers: Mapping[str, str]) -> Iterator[CheckMessage
     elif not exposed & {"retry-after", *wildcards}:
         yield Warning("The page cannot read when to retry.", 'Set CORS_EXPOSE_HEADERS = ["Retry-After"].')
     if conf.REQUIRE_COOKIE:
-        yield Info("Page and API have two origins.", "The page's calls must send the cookie (axios: withCredentials).")
+        hint = "Both calls of users/, GET and POST, must send the login's cookie (axios: withCredentials)."
+        yield Info("Page and API have two origins.", hint)
 
 
 def use_cache() -> Iterator[CheckMessage]:
