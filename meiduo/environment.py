@@ -71,8 +71,8 @@ def database(url):
 def use_tls(url, options):
     """Return the URL's options with its `ssl_ca` and `ssl_mode` as mysqlclient takes them.
 
-    Everything else about TLS is refused, because mysqlclient takes it as a wish: it ignores an `ssl` that is text. And
-    with ssl_mode=REQUIRED, or a CA alone, it uses plain text if the server offers no TLS.
+    Everything else about TLS is refused, because mysqlclient does not enforce it: it ignores an `ssl` that is text,
+    and with ssl_mode=REQUIRED, or a CA alone, it uses plain text if the server offers no TLS.
     """
     # From the URL itself: the parsed options lack the empty ones, such as a CA from a variable that is not set.
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
