@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...redaction import shorten_openid
@@ -66,8 +66,9 @@ def select_conflicting_rows(connection: BaseDatabaseWrapper) -> Iterator[Row]:
     if connection.vendor == "mysql":  # compare as the unique key will, whatever the collation of the old column
         exact = f"CONVERT({exact} USING utf8mb4) COLLATE utf8mb4_bin"
     users, has_user = get_user_model(), "1 = 1"
+    is_here = router.allow_migrate_model(connection.alias, users)
     with connection.cursor() as cursor:
-        if users._meta.db_table in connection.introspection.table_names(cursor):  # not in another database
+        if is_here and users._meta.db_table in connection.introspection.table_names(cursor):
             table, key = quote(users._meta.db_table), quote(str(users._meta.pk.column))
             has_user = f"EXISTS (SELECT 1 FROM {table} AS users WHERE users.{key} = bound.user_id)"  # noqa: S608
         cursor.execute(f"""
