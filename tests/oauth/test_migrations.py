@@ -12,7 +12,8 @@ from django.db import connections
 
 from apps.oauth.models import OAuthQQUser
 from tests.oauth import old_shop as helpers
-from tests.oauth.old_shop import ALIAS, DUMPS, INITIAL, RECORDED, A, B, C, OldShop
+from tests.oauth.old_shapes import MYSQL_KEYS, create, insert, renamed, table
+from tests.oauth.old_shop import ALIAS, DUMPS, INITIAL, ON_MYSQL, RECORDED, A, B, C, OldShop
 from tests.tools.processes import manage
 from tests.tools.requirements import requirement
 
@@ -91,8 +92,10 @@ def test_failed_migration_can_run_again(old_shop):
     old_shop.bind((A, 1, 1), (A, 1, 1), (B, 1, 1))
     before = old_shop.everything()
     old_shop.run("CREATE INDEX tb_oauth_qq_adopted_unionid ON tb_oauth_qq (update_time)")
+    with_index = old_shop.everything()
     with pytest.raises(CommandError, match=r"convert tb_oauth_qq: .*tb_oauth_qq_adopted_unionid.* is unchanged\.$"):
         old_shop.migrate()
+    assert old_shop.everything() == with_index  # also the row that had been moved
     where = " ON tb_oauth_qq" if old_shop.connection.vendor == "mysql" else ""
     old_shop.run(f"DROP INDEX tb_oauth_qq_adopted_unionid{where}")
     old_shop.bind((B, 1, 1))  # the shop has stayed online
@@ -204,6 +207,18 @@ def test_resolve_by_id_leaves_other_openids_alone_and_chooses_a_file_name(confli
     assert f"Rows removed: 1, kept in {file.name}. Openids still to resolve: 1." in output
     with pytest.raises(CommandError, match="different users: 1, in 3 rows"):
         conflicting.migrate()
+
+
+def test_resolve_reads_open_id_and_does_not_count_rows_whose_user_is_gone(shop, tmp_path):
+    create(
+        shop, table(openid=None, open_id="varchar(64)", create_time=None, keys=renamed(MYSQL_KEYS) if ON_MYSQL else ())
+    )
+    insert(shop, *({"open_id": A, "user_id": user} for user in (77, 1, 2)), {"open_id": B, "user_id": 3})
+    with pytest.raises(CommandError, match="different users: 1, in 2 rows"):
+        shop.migrate()
+    assert "AAAAAA…: row 2, user 1; row 3 stays" in shop.resolve("--keep=latest", "--to", tmp_path / "removed")
+    assert "1 rows whose user is gone (id 1)" in shop.migrate()
+    assert [(row.openid, row.user_id) for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")] == [(A, 2), (B, 3)]
 
 
 @pytest.mark.parametrize(

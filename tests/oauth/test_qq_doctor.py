@@ -295,6 +295,74 @@ def test_table_must_exist_with_all_columns_and_accept_an_openid_once(plugged_in,
             editor.alter_db_table(None, "kept", "tb_oauth_qq")
 
 
+SOUND = "id integer PRIMARY KEY {auto}, user_id integer, openid varchar(64) UNIQUE, unionid varchar(64)"
+SOUND += ", create_time datetime, update_time datetime"
+DEFAULT = "Give it a default, for instance: ALTER TABLE tb_oauth_qq ALTER COLUMN is_delete SET DEFAULT 0."
+NUMBER = "See which column, key, trigger or missing right of tb_oauth_qq this number names, and remove it."
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (f"({SOUND})", None),
+        (
+            f"({SOUND}, is_delete integer NOT NULL, note varchar(9) NOT NULL DEFAULT 'x')",
+            (
+                r"tb_oauth_qq\.is_delete \(\w+(\(11\))?\) is NOT NULL without a default: each new binding fails\.",
+                DEFAULT,
+            ),
+        ),
+        (f"({SOUND}, UNIQUE (user_id))", (r"tb_oauth_qq refuses a new binding: IntegrityError( 1062)?\.", NUMBER)),
+        (
+            f"({SOUND}, CHECK (unionid IS NOT NULL))",
+            (r"tb_oauth_qq refuses a new binding: \w+Error( 4025| 3819)?\.", NUMBER),
+        ),
+        (
+            f"({SOUND}, short varchar(6) GENERATED ALWAYS AS (substr(openid, 1, 6)))",
+            (
+                r"Users of tb_oauth_qq are gone, so their QQ can neither log in nor be bound: rows 7\.",
+                "Delete these rows.",
+            ),
+        ),
+        pytest.param(
+            f"({SOUND}) ENGINE=MyISAM",
+            (
+                r"tb_oauth_qq uses the engine MyISAM, which has no transactions\.",
+                "ALTER TABLE tb_oauth_qq ENGINE=InnoDB.",
+            ),
+            marks=pytest.mark.servers,
+        ),
+    ],
+)
+def test_table_that_refuses_a_binding_or_a_login_is_wrong(plugged_in, account, body, expected):
+    auto = "AUTO_INCREMENT" if connection.vendor == "mysql" else "AUTOINCREMENT"
+    with connection.schema_editor(atomic=False) as editor:
+        editor.alter_db_table(None, "tb_oauth_qq", "kept")
+        editor.execute(f"CREATE TABLE tb_oauth_qq {body.format(auto=auto)}")
+        columns, values = "id, user_id, openid, unionid", f"1, {account.pk}, 'A', 'U'"
+        editor.execute(
+            f"INSERT INTO tb_oauth_qq ({columns}{', is_delete' * ('is_delete' in body)}) VALUES ({values}"
+            f"{', 0' * ('is_delete' in body)})"
+        )
+        if expected and "gone" in expected[0]:
+            editor.execute(f"INSERT INTO tb_oauth_qq ({columns}) VALUES (7, {account.pk + 1}, 'B', NULL)")
+    try:
+        found = findings()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM tb_oauth_qq WHERE id <> 7")
+            assert cursor.fetchone() == (1,)  # the doctor leaves nothing behind
+    finally:
+        with connection.schema_editor(atomic=False) as editor:
+            editor.execute("DROP TABLE tb_oauth_qq")
+            editor.alter_db_table(None, "kept", "tb_oauth_qq")
+    if expected is None:
+        assert found == []
+    else:
+        ((kind, problem, hint),) = found
+        assert (kind, hint, bool(re.fullmatch(expected[0], problem))) == ("wrong", expected[1], True), problem
+
+
 def test_database_error_is_shown_by_class_and_number(plugged_in):
     def refuse(*args):
         raise OperationalError(2003, "Can't connect with password 'feedface'")

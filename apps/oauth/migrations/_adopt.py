@@ -9,17 +9,18 @@ migration that died: MySQL and MariaDB cannot roll back DDL.
 A part of the migrations, so it is frozen, and imports nothing of the app.
 """
 
+import re
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, Error
 
 from ._changes import apply_changes, is_applied, plan_changes, undo_changes
 from ._progress import showing_progress
 from ._record import drop_record, read_record, write_record
-from ._refusals import explain_look_alikes, find_reason
+from ._refusals import explain_look_alikes, find_obstacle, find_reason
 from ._rows import Rows, find_users
 from ._table import MERGED, TABLE, is_ours, read_table, run
 
@@ -35,8 +36,9 @@ def find_old_table(apps, schema_editor):
         if table is None:
             prepare_creation(connection)
         elif (read_record(connection) or {"state": "restored"})["state"] == "restored":
-            prepare(connection, table, apps)  # refuses before anything is recorded, the migrations included
-            write_record(connection, describe(table, "0001", "found"))
+            with explaining("convert", "The table is unchanged"):
+                prepare(connection, table, apps)  # refuses before anything is recorded, the migrations included
+                write_record(connection, describe(table, "0001", "found"))
         return table is not None
 
 
@@ -69,19 +71,21 @@ def adopt(apps, schema_editor):
 
 
 def convert(connection, table, record, apps):
-    rows, orphans, repeated, changes = prepare(connection, table, apps)
+    with explaining("convert", "The table is unchanged"):
+        rows, orphans, repeated, changes = prepare(connection, table, apps)
     by = record["by"] if record else "0003"
     new = describe(table, by, "adopting", changes)
     if record and record["state"] == "adopted":  # somebody has changed the table since: keep what it was before
         new = record | {name: {**new[name], **record[name]} for name in ("added", "keys", "modified")}
         new["no_nulls"] = sorted({*record["no_nulls"], *changes.no_nulls})
-    write_record(connection, new)
-    number = count(connection, table)
+        new["lengths"] = {**changes.lengths, **record["lengths"]}
+    with explaining("convert", "The table is unchanged"):
+        write_record(connection, new)
     with undoing_on_error(connection, record, rows):
         if orphans[0] or repeated:
-            with showing_progress(connection, "Moving rows", number):
+            with showing_progress(connection, "Moving rows", table):
                 rows.move(orphans[0], repeated)
-        with showing_progress(connection, f"Converting {TABLE}", number):
+        with showing_progress(connection, f"Converting {TABLE}", table):
             apply_changes(connection, table, changes)
     write_record(connection, new | {"state": "adopted"})
     if orphans[0]:
@@ -99,12 +103,12 @@ def prepare(connection, table, apps):
     if reason := find_reason(connection, table, users):
         raise CommandError(reason)
     rows = Rows(connection, table, users)
-    with showing_progress(connection, f"Checking {TABLE}", count(connection, table)):
+    with showing_progress(connection, f"Checking {TABLE}", table):
         orphans = rows.find_orphans()
         conflicts, conflicting_rows, repeated = rows.count_duplicates()
     if conflicts:
         raise CommandError(rows.explain_conflicts(conflicts, conflicting_rows))
-    if (orphans[0] or repeated) and (reason := rows.find_obstacle()):
+    if (orphans[0] or repeated) and (reason := find_obstacle(connection, table, rows, orphans[0])):
         raise CommandError(reason)
     return rows, orphans, repeated, plan_changes(connection, table)
 
@@ -117,12 +121,8 @@ def prepare_creation(connection):
 
 
 def describe(table, by, state, changes=None):
-    changed = asdict(changes) if changes else {"added": {}, "keys": {}, "modified": {}, "no_nulls": []}
+    changed = asdict(changes) if changes else {"added": {}, "keys": {}, "modified": {}, "no_nulls": [], "lengths": {}}
     return {"by": by, "state": state, "definition": table.definition, "collation": table.collation, **changed}
-
-
-def count(connection, table):
-    return run(connection, f"SELECT COUNT(*) FROM {connection.ops.quote_name(table.name)}")[0][0]
 
 
 def restore(apps, schema_editor):
@@ -135,12 +135,12 @@ def restore(apps, schema_editor):
         users = find_users(connection, apps.get_model(settings.AUTH_USER_MODEL))
         if record["state"] in ("adopting", "adopted"):
             if table.definition != record["definition"]:
-                with explaining(f"{TABLE} is still converted"), showing_progress(
-                    connection, f"Restoring {TABLE}", count(connection, table)
+                with explaining("restore", f"{TABLE} is still converted"), showing_progress(
+                    connection, f"Restoring {TABLE}", table
                 ):
                     undo_changes(connection, table, record)
                 table = read_table(connection)
-            with explaining(f"Rows in {MERGED} are not returned yet: migrate back again, and it continues"):
+            with explaining("restore", f"Rows in {MERGED} are not returned yet: migrate back again, and it continues"):
                 give_back(connection, Rows(connection, table, users))
         if record["by"] == "0001" or is_ours(table):  # 0001 backward needs it to know that the table is the shop's
             write_record(connection, record | {"state": "restored"})
@@ -165,29 +165,31 @@ def undoing_on_error(connection, record, rows):
     try:
         yield
     except DatabaseError as exc:
-        state = "It is not known whether anything was changed: migrate again, and it continues."
-        if connection.vendor == "mysql" and connection.is_usable():
-            give_back(connection, rows)
-            if record:
-                write_record(connection, record)
-            else:
-                drop_record(connection)
-            state = "The table is unchanged."
-        elif connection.vendor != "mysql":  # Django rolls back
-            state = "The table is unchanged."
+        state = "The table is unchanged."  # on SQLite, Django rolls back
+        if connection.vendor == "mysql":
+            state = "It is not known whether anything was changed: migrate again, and it continues."
+            with suppress(Error):  # the connection may be gone
+                give_back(connection, rows)
+                if record:
+                    write_record(connection, record)
+                else:
+                    drop_record(connection)
+                state = "The table is unchanged."
         raise CommandError(f"The database refuses to convert {TABLE}: {quote_engine(exc)}. {state}") from exc
 
 
 @contextmanager
-def explaining(state):
+def explaining(work, state):
     try:
         yield
     except DatabaseError as exc:
-        raise CommandError(f"The database refuses to restore {TABLE}: {quote_engine(exc)}. {state}.") from exc
+        raise CommandError(f"The database refuses to {work} {TABLE}: {quote_engine(exc)}. {state}.") from exc
 
 
 def quote_engine(exc):
-    return f"{exc.args[1]} ({exc.args[0]})" if len(exc.args) > 1 else str(exc)
+    """Return the words of the server without whole openids."""
+    text = f"{exc.args[1]} ({exc.args[0]})" if len(exc.args) > 1 else str(exc)
+    return re.sub("([0-9A-Fa-f]{6})[0-9A-Fa-f]{26}", r"\1…", text)
 
 
 @contextmanager
@@ -201,5 +203,5 @@ def session(connection):
     try:
         yield
     finally:
-        with suppress(DatabaseError):  # the connection may be gone
+        with suppress(Error):  # the connection may be gone
             run(connection, "SET SESSION sql_mode = %s", [mode])

@@ -22,6 +22,7 @@ class Changes:
     keys: dict = field(default_factory=dict)  # names of keys: (column, whether it is unique)
     modified: dict = field(default_factory=dict)  # columns: old_name, old and new definition
     no_nulls: list = field(default_factory=list)  # columns that were NOT NULL and no longer are
+    lengths: dict = field(default_factory=dict)  # columns that were shorter: characters
 
     def __bool__(self):
         return bool(self.added or self.keys or self.modified)
@@ -50,6 +51,8 @@ def plan_changes(connection, table):
         changes.modified["unionid"] = {"old_name": unionid.name, "old": unionid.definition, "new": wide}
         if not unionid.is_nullable:
             changes.no_nulls.append("unionid")
+        if is_short:
+            changes.lengths["unionid"] = unionid.length
     is_indexed = any(key.columns[:1] == ("unionid",) for key in table.keys)
     if not is_indexed and (not unionid or unionid.kind not in TEXTS - {"char", "varchar"}):
         changes.keys[UNIONID_INDEX] = ("unionid", False)
@@ -107,8 +110,12 @@ def undo_changes(connection, table, record):
     added = [table.columns[column].name for column in record["added"] if column in table.columns]
     modified = {column: old for column, old in record["modified"].items() if column in table.columns}
     name, quote = connection.ops.quote_name(table.name), connection.ops.quote_name
-    for column in record["no_nulls"]:  # a column that is set is not updated by ON UPDATE
-        run(connection, f"UPDATE {name} SET {column} = '', update_time = update_time WHERE {column} IS NULL")
+    set_empty = f"UPDATE {name} SET update_time = update_time,"  # because ON UPDATE may change it otherwise
+    for column, length in record["lengths"].items():  # the old column cannot hold what came since
+        empty = "''" if column in record["no_nulls"] else "NULL"
+        run(connection, f"{set_empty} {column} = {empty} WHERE CHAR_LENGTH({column}) > {length}")
+    for column in record["no_nulls"]:
+        run(connection, f"{set_empty} {column} = '' WHERE {column} IS NULL")
     if connection.vendor == "mysql":
         clauses = [f"DROP KEY {key}" for key in keys] + [f"DROP COLUMN {quote(column)}" for column in added]
         clauses += [

@@ -3,12 +3,15 @@ Shows on a terminal how far a statement has come that takes longer than two seco
 
 A part of the migrations, so it is frozen, and imports nothing of the app.
 """
+
 import sys
 import time
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
 from django.db import DatabaseError
+
+from ._table import run
 
 SECONDS = 2  # before anything is shown
 QUERIES = {  # the part that is done, of the statement that a connection runs
@@ -21,14 +24,12 @@ QUERIES = {  # the part that is done, of the statement that a connection runs
 
 
 @contextmanager
-def showing_progress(connection, work, rows):
-    """Show the progress of the statement that the block runs over so many rows, if somebody watches."""
+def showing_progress(connection, work, table):
+    """Show the progress of the statements that the block runs over this table, if somebody watches."""
     if connection.vendor != "mysql" or not sys.stderr.isatty():
         yield
         return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT CONNECTION_ID()")
-        (number,) = cursor.fetchone()
+    ((number, rows),) = run(connection, f"SELECT CONNECTION_ID(), COUNT(*) FROM {table.name}")
     done = Event()
     thread = Thread(target=show, args=(connection, number, work, rows, done), daemon=True)
     thread.start()
@@ -45,9 +46,8 @@ def show(connection, number, work, rows, done):
     query = QUERIES["mariadb" if connection.mysql_is_mariadb else "mysql"]
     while not done.wait(SECONDS):
         part = None
-        with suppress(DatabaseError), connection.cursor() as cursor:
-            cursor.execute(query, [number])
-            part = next((float(row[0]) for row in cursor if row[0]), None)
+        with suppress(DatabaseError):
+            part = next((float(row[0]) for row in run(connection, query, [number]) if row[0]), None)
         print(f"\r    {describe(work, rows, part, time.monotonic() - start)}\x1b[K", end="", file=sys.stderr, flush=True)
         is_shown = True
     connection.close()

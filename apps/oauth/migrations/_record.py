@@ -9,6 +9,7 @@ The record of an adopted table: one row of JSON in `tb_oauth_qq_adopted`, from w
     keys         names of added keys
     modified     {column: {"old_name", "old", "new"}}, with the definitions before and after
     no_nulls     columns that were NOT NULL
+    lengths      {column: characters} of columns that were shorter
 
 A part of the migrations, so it is frozen, and imports nothing of the app.
 """

@@ -22,7 +22,7 @@ def find_look_alikes(connection):
     """Return the names of tables that may be the shop's table of QQ bindings under another name."""
     found = []
     for name in list_tables(connection):
-        if "qq" in name.lower() and name.lower() not in (TABLE, MERGED, RECORD):
+        if "qq" in name.lower() and name not in (TABLE, MERGED, RECORD):
             table = read_table(connection, name)
             if table and table.openid and "user_id" in table.columns:
                 found.append(table.name)
@@ -41,7 +41,9 @@ def explain_look_alikes(connection):
 
 def find_reason(connection, table, users):
     """Return the sentence that says why this table cannot be adopted as it is, or None. `users` is a Users or None."""
-    reasons = (check_table, check_columns, check_required, check_keys, check_marks, check_lengths)
+    reasons = (
+        check_table, check_columns, check_required, check_keys, check_triggers, check_marks, check_lengths,
+    )
     sentences = (sentence for check in reasons for sentence in check(connection, table, users))
     return next((f"{sentence} Then migrate again." for sentence in sentences), None)
 
@@ -49,7 +51,10 @@ def find_reason(connection, table, users):
 def check_table(connection, table, users):
     name = table.name
     if table.type != "BASE TABLE":
-        yield f"{name} is a {table.type.lower()}, which QQ login cannot use: replace it by a plain table of this name."
+        action = "replace it by a plain table of this name"
+        if table.type == "SYSTEM VERSIONED":
+            action = f"ALTER TABLE {name} DROP SYSTEM VERSIONING"
+        yield f"{name} is no plain table but of the type {table.type.lower()}, which QQ login cannot use: {action}."
     elif connection.vendor not in ("mysql", "sqlite"):
         yield f"There is a table {name} that this app did not create, and it adopts tables only on MySQL, MariaDB and" \
               " SQLite: rename it."
@@ -71,19 +76,19 @@ def check_columns(connection, table, users):
     if not table.openid:
         yield f"{name} has no column openid or open_id: rename the column that holds the openids to openid."
     elif table.openid.kind not in TEXTS:
-        yield f"{name}.{table.openid.name} is {table.openid.type}, which this app cannot compare as text: make it" \
+        yield f"{name}.{table.openid.name} is {table.openid.kind}, which this app cannot compare as text: make it" \
               " varchar(64)."
     if "user_id" not in columns:
         yield f"{name} has no column user_id: rename the column that holds the ids of the users to user_id."
     unionid = columns.get("unionid")
     if unionid and unionid.kind not in TEXTS:
-        yield f"{name}.unionid is {unionid.type}, which cannot hold a unionid: make it varchar(64) NULL or rename it."
+        yield f"{name}.unionid is {unionid.kind}, which cannot hold a unionid: make it varchar(64) NULL or rename it."
     if unionid and not unionid.is_nullable and connection.vendor == "sqlite":
         yield f"{name}.unionid is NOT NULL, which SQLite cannot change: set null=True in the old app's model, and" \
               " migrate that first."
     for column in ("create_time", "update_time"):
         if column in columns and columns[column].kind not in TIMES[connection.vendor]:
-            yield f"{name}.{column} is {columns[column].type}, which cannot hold a time: make it datetime(6) or rename" \
+            yield f"{name}.{column} is {columns[column].kind}, which cannot hold a time: make it datetime(6) or rename" \
                   " it."
     for column in sorted(OUR_COLUMNS.keys() | {"open_id"}):
         if column in columns and columns[column].is_generated:
@@ -122,8 +127,17 @@ def check_keys(connection, table, users):
                   f" bindings: drop the key, or make it a plain one."
     constraint, other = table.foreign_keys.get("user_id", ("", ""))
     if users and other and other.lower() not in users.tables:
+        key = f"foreign key {constraint}".strip()  # SQLite has no names for them
         yield f"{table.name}.user_id references {other}, but users are in {users.table}, so new bindings would fail:" \
-              f" drop the foreign key {constraint}, or let it reference {users.table}.".replace("  ", " ")
+              f" drop the {key}, or let it reference {users.table}."
+
+
+def check_triggers(connection, table, users):
+    renamed = table.openid.name if table.openid.name.lower() == "open_id" else None
+    if renamed and connection.vendor == "mysql":  # SQLite renames the column in them too
+        for trigger in find_triggers(connection, table):
+            yield f"{table.name}.{renamed} has to be renamed to openid, which the trigger {trigger} may not survive:" \
+                  " drop it, and recreate it afterwards with the new name."
 
 
 def check_marks(connection, table, users):
@@ -156,6 +170,55 @@ def check_lengths(connection, table, users):
         if ids := find_ids(connection, table, f"{length}({connection.ops.quote_name(openid.name)}) > 64"):
             yield f"{table.name}.{openid.name} is longer than 64 characters in some rows ({ids}), and no openid of QQ" \
                   " is: correct or delete these rows."
+
+
+def find_obstacle(connection, table, rows, orphans):
+    """Return the sentence about what must not see rows leave and return, or None. `orphans`: their number."""
+    name, users = table.name, rows.users
+    if orphans and not rows.run(f"SELECT 1 FROM {rows.name} AS bound WHERE NOT ({rows.orphan}) LIMIT 1"):
+        return f"Not one user of {name}.user_id is in {users.table if users else 'this database'}: set AUTH_USER_MODEL to" \
+               " the users of these rows, or delete the rows. Then migrate again."
+    merged = read_table(connection, MERGED)
+    if merged and rows.run(f"SELECT 1 FROM {MERGED} LIMIT 1") and differs(table, merged, rows.mark):
+        return f"{MERGED} holds rows of an earlier migration, and its columns are not those of {TABLE}: rename it, and" \
+               " keep it until its rows are where they belong. Then migrate again."
+    if connection.vendor == "sqlite" and rows.run(f"PRAGMA foreign_key_check({rows.name})"):
+        return f"{name}.user_id names users that are gone, against its foreign key, and Django then refuses every" \
+               " migration of an SQLite database: delete these rows. Then migrate again."
+    moved = f"Rows of {TABLE} have to move, because they repeat another or their users are gone, and"
+    if triggers := find_triggers(connection, table):
+        return f"{moved} the trigger {triggers[0]} would see that: drop it, and recreate it afterwards." \
+               " Then migrate again."
+    if others := find_references(connection, table):
+        return f"{moved} {others[0]} references the table by a foreign key: drop that key. Then migrate again."
+    return None
+
+
+def differs(table, merged, mark):
+    """Whether a tb_oauth_qq_merged was made from a table with other columns."""
+    ours, theirs = ({name: column.collation for name, column in one.columns.items() if not column.is_generated}
+                    for one in (table, merged))
+    theirs.pop(mark, None)
+    return ours != theirs
+
+
+def find_triggers(connection, table):
+    query = "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = DATABASE()" \
+            " AND event_object_table = %s"
+    if connection.vendor == "sqlite":
+        query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s COLLATE NOCASE"
+    return [name for name, in run(connection, query, [table.name])]
+
+
+def find_references(connection, table):
+    """Return the names of other tables that reference this one by a foreign key."""
+    if connection.vendor == "sqlite":
+        tables = ((name, read_table(connection, name)) for name in list_tables(connection))
+        return [name for name, other in tables
+                if other and table.name.lower() in (target.lower() for _, target in other.foreign_keys.values())]
+    query = "SELECT DISTINCT table_name FROM information_schema.key_column_usage" \
+            " WHERE referenced_table_schema = DATABASE() AND referenced_table_name = %s"
+    return [name for name, in run(connection, query, [table.name])]
 
 
 def find_ids(connection, table, condition):

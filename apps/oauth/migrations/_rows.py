@@ -5,9 +5,9 @@ Repeated rows (all but a user's earliest of an openid) and rows whose user is go
 way back returns them. A part of the migrations, so it is frozen, and imports nothing of the app.
 """
 
+import re
 from dataclasses import dataclass
 
-from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, router, transaction
 
 from ._refusals import find_ids, list_ids
@@ -39,6 +39,8 @@ def find_users(connection, model):
 class Rows:
     """The rows of one table as it is: under the old name and collation of the openid before it is converted."""
 
+    mark = MARK
+
     def __init__(self, connection, table, users):
         self.connection, self.table, self.users = connection, table, users
         quote = connection.ops.quote_name
@@ -47,14 +49,16 @@ class Rows:
         self.orphan = self._is_orphan()
         # Equal values are equal in every collation, so its index finds the few openids worth a closer look. Only
         # spaces at the end make a difference, in collations that count them.
-        self.rough = self.exact("openid") if self._counts_spaces() else self.openid
+        self.counts_spaces = bool(re.search("0900|nopad", table.openid.collation or ""))
+        has_spaces = self.counts_spaces and self.run(f"SELECT 1 FROM {self.name} WHERE {self.openid} LIKE '% ' LIMIT 1")
+        self.rough = self.exact() if has_spaces else self.openid
 
     def run(self, sql):
         return run(self.connection, sql)
 
-    def exact(self, column="openid", row=""):
+    def exact(self, row=""):
         """Return SQL for an openid as the unique key will compare it, whatever the collation of the old column."""
-        column = f"{row and row + '.'}{self.openid if column == 'openid' else column}"
+        column = f"{row and row + '.'}{self.openid}"
         is_mysql = self.connection.vendor == "mysql"
         return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if is_mysql else f"{column} COLLATE BINARY"
 
@@ -67,12 +71,6 @@ class Rows:
         quote = self.connection.ops.quote_name
         users, pk = quote(self.users.table), quote(self.users.pk)
         return f"NOT EXISTS (SELECT 1 FROM {users} AS users WHERE users.{pk} = bound.user_id)"  # also of NULL
-
-    def _counts_spaces(self):
-        collation = self.table.openid.collation or ""
-        if "0900" not in collation and "nopad" not in collation:
-            return False
-        return bool(self.run(f"SELECT 1 FROM {self.name} WHERE {self.openid} LIKE '% ' LIMIT 1"))
 
     def _repeated(self):
         """Return SQL for (openid), those that several rows have."""
@@ -144,27 +142,6 @@ class Rows:
             shortened = f"{openid[:6]}…" if openid.strip() else "(empty)"
             yield f"  {shortened}: row {row_id}, user {user_id}" + (f", bound {create_time}" if create_time else "")
 
-    def find_obstacle(self):
-        """Return the sentence about what must not see rows leave and return, or None."""
-        moved = f"Rows of {TABLE} have to move, because they repeat another or their users are gone, and"
-        if self.connection.vendor == "sqlite":
-            triggers = self.run(f"SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{self.table.name}'")
-            keys = {name: self.run(f"PRAGMA foreign_key_list('{name}')") for name in list_tables(self.connection)}
-            others = [[name] for name in keys if any(key[2].lower() == TABLE for key in keys[name])]
-            if self.run(f"PRAGMA foreign_key_check('{self.table.name}')"):
-                return f"{TABLE}.user_id names users that are gone, against its foreign key, and Django then refuses" \
-                       " every migration of an SQLite database: delete these rows. Then migrate again."
-        else:
-            triggers = self.run("SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema ="
-                                f" DATABASE() AND event_object_table = '{self.table.name}'")
-            others = self.run("SELECT DISTINCT table_name FROM information_schema.key_column_usage WHERE"
-                              f" referenced_table_schema = DATABASE() AND referenced_table_name = '{self.table.name}'")
-        if triggers:
-            return f"{moved} the trigger {triggers[0][0]} would see that: drop it, migrate again, and recreate it."
-        if others:
-            return f"{moved} {others[0][0]} references the table by a foreign key: drop that key. Then migrate again."
-        return None
-
     def move(self, orphans, repeated):
         """Move orphans and repeated rows to tb_oauth_qq_merged. The numbers say whether there are any."""
         self._prepare_merged()
@@ -179,10 +156,16 @@ class Rows:
                 numbered = f"SELECT bound.id, {nth} AS nth FROM {self._candidates()}"
                 ids = f"SELECT id FROM ({numbered}) AS numbered WHERE nth > 1"
                 self.run(f"{into} 'repeated' FROM {self.name} WHERE id IN ({ids})")
-            self.run(
-                f"DELETE bound FROM {self.name} AS bound JOIN {MERGED} AS moved ON moved.id = bound.id" if is_mysql
-                else f"DELETE FROM {self.name} WHERE id IN (SELECT id FROM {MERGED})"
-            )
+            if is_mysql:
+                self.run(f"DELETE bound FROM {self.name} AS bound JOIN {MERGED} AS moved ON {self._is_same('bound')}")
+            else:
+                moved = f"SELECT 1 FROM {MERGED} AS moved WHERE {self._is_same('bound')}"
+                self.run(f"DELETE FROM {self.name} AS bound WHERE EXISTS ({moved})")
+
+    def _is_same(self, row):
+        """Return the SQL condition that the row, by its alias, is the row `moved`."""
+        user = f"({row}.user_id = moved.user_id OR ({row}.user_id IS NULL AND moved.user_id IS NULL))"
+        return f"{row}.id = moved.id AND {self.exact(row=row)} = {self.exact(row='moved')} AND {user}"
 
     def _prepare_merged(self):
         """Make tb_oauth_qq_merged, or reuse the one of a migration that died."""
@@ -196,11 +179,6 @@ class Rows:
                 columns = ", ".join(map(self.connection.ops.quote_name, names))
                 like = f"AS SELECT {columns} FROM {self.name} WHERE 0 = 1"
             self.run(f"CREATE TABLE {MERGED} {like}")
-        elif {*merged.columns} - {MARK} != {name.lower() for name in names}:
-            raise CommandError(
-                f"{MERGED} holds rows of an earlier migration, and its columns are not those of {TABLE}: rename it, and"
-                " keep it until its rows are where they belong. Then migrate again."
-            )
         if merged is None or MARK not in merged.columns:
             self.run(f"ALTER TABLE {MERGED} ADD COLUMN {MARK} varchar(10) NOT NULL DEFAULT 'repeated'")
 
@@ -222,18 +200,23 @@ class Rows:
 
     def _insert_moved(self, columns):
         quote, same = self.connection.ops.quote_name, f"{self.exact(row='kept')} = {self.exact(row='moved')}"
-        same = f"kept.{self.openid} = moved.{self.openid} AND {same}"  # the first can use an index
+        if not self.counts_spaces:
+            same = f"kept.{self.openid} = moved.{self.openid} AND {same}"  # the first can use an index
         kept = f"SELECT 1 FROM {self.name} AS kept WHERE {same}"
         is_unique = self.table.has_unique(self.table.openid.name.lower())
-        taken = f"EXISTS (SELECT 1 FROM {self.name} AS taken WHERE taken.id = moved.id)"
+        taken = (
+            f"EXISTS (SELECT 1 FROM {self.name} AS taken WHERE taken.id = moved.id AND NOT ({self._is_same('taken')}))"
+        )
+        is_free = f"NOT EXISTS (SELECT 1 FROM {self.name} AS taken WHERE taken.id = moved.id)"
         with transaction.atomic(self.connection.alias):
             self.run(f"""
                 UPDATE {MERGED} AS moved SET {MARK} = 'returned' WHERE ({MARK} = 'repeated'
                 AND EXISTS ({kept} AND kept.user_id = moved.user_id))
                 OR ({MARK} = 'orphan' {f"AND NOT EXISTS ({kept})" if is_unique else ""})
             """)
-            # SQLite may have given the id of a moved row to a new one: then the moved row gets another.
-            for names, condition in (([name for name in columns if name.lower() != "id"], taken), (columns, "1 = 1")):
+            # SQLite may have given the id of a moved row to a new one: then the moved row gets another. A row that a
+            # restored backup has brought back does not return twice.
+            for names, condition in (([name for name in columns if name.lower() != "id"], taken), (columns, is_free)):
                 names = ", ".join(map(quote, names))
                 self.run(
                     f"INSERT INTO {self.name} ({names}) SELECT {names} FROM {MERGED} AS moved"

@@ -15,7 +15,6 @@ from django.core.checks import ERROR, CheckMessage, Error, Info, Warning, run_ch
 from django.core.checks.security.base import check_debug, check_secret_key
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connections, router
-from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.urls import get_script_prefix, reverse
 
@@ -27,7 +26,7 @@ from ...models import OAuthQQUser
 from ...origins import format_origin, get_mode, is_url
 from ...qq import QQMisconfigured, QQRejected, QQUnavailable
 from ...single_flight import make_client
-from .. import name_command
+from ..table import check_table
 
 UTC_NOW = {"mysql": "SELECT UTC_TIMESTAMP(6)", "postgresql": "SELECT CURRENT_TIMESTAMP AT TIME ZONE 'UTC'"}
 ID, SECRET = "QQ_CLIENT_ID", "QQ_CLIENT_SECRET"
@@ -151,25 +150,6 @@ def query_database() -> Iterator[CheckMessage]:
         number = f" {exc.args[0]}" if exc.args and isinstance(exc.args[0], int) else ""
         problem = f'DATABASES["{connection.alias}"] cannot be used: {type(exc).__name__}{number}.'
         yield Error(problem, "Check its server, user, password and name; the database's own client says more.")
-
-
-def check_table(connection: Any) -> Iterator[CheckMessage]:
-    table, migrate = OAuthQQUser._meta.db_table, name_command("migrate", connection)
-    executor = MigrationExecutor(connection)
-    if plan := executor.migration_plan(executor.loader.graph.leaf_nodes("oauth")):
-        pending = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan)
-        yield Error(f"Migrations are not applied: {pending}.", f"Run {migrate}.")
-        return
-    with connection.cursor() as cursor:
-        exists = table in connection.introspection.table_names(cursor)
-        columns = connection.introspection.get_table_description(cursor, table) if exists else ()
-        constraints = connection.introspection.get_constraints(cursor, table).values() if exists else ()
-    missing = {str(field.column) for field in OAuthQQUser._meta.concrete_fields} - {column.name for column in columns}
-    if missing or not any(found["unique"] and found["columns"] == ["openid"] for found in constraints):
-        # The migrations were faked, or another app with this label recorded some of the same names.
-        lacks = f"lacks {', '.join(sorted(missing))}" if missing else "accepts an openid twice"
-        problem = f"The table {table} {lacks if exists else 'is missing'}."
-        yield Error(problem, f"Run {migrate} --fake oauth zero, then {migrate}.")
 
 
 def check_clock(connection: Any) -> Iterator[CheckMessage]:

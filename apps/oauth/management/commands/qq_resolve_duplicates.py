@@ -10,8 +10,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...redaction import shorten_openid
@@ -52,20 +53,36 @@ class Command(BaseCommand):
 
 
 def select_conflicting_rows(connection: BaseDatabaseWrapper) -> Iterator[Row]:
-    """Return the rows whose openid different users have, grouped by `exact`, the earliest of each group first."""
+    """Return the rows whose openid different users have, grouped by `exact`, the earliest of each group first.
 
-    def exact(column: str) -> str:
-        # Compare as the unique key will, whatever the collation of the old column.
-        return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if connection.vendor == "mysql" else column
-
+    Rows whose user is gone do not count: `migrate` moves them away.
+    """
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM tb_oauth_qq WHERE 0 = 1")
+        columns = {column[0].lower() for column in cursor.description}
+    openid = "openid" if "openid" in columns else "open_id"
+    order = "bound.create_time, bound.id" if "create_time" in columns else "bound.id"
+    # Compare as the unique key will, whatever the collation of the old column.
+    exact = f"CONVERT(bound.{openid} USING utf8mb4) COLLATE utf8mb4_bin"
+    if connection.vendor != "mysql":
+        exact = f"bound.{openid}"
+    users, kept = get_user_model(), ""
+    if (
+        router.allow_migrate_model(connection.alias, users)
+        and users._meta.db_table in connection.introspection.table_names()
+    ):
+        user_id, table = quote(str(users._meta.pk.column)), quote(users._meta.db_table)
+        kept = f"WHERE EXISTS (SELECT 1 FROM {table} AS users WHERE users.{user_id} = bound.user_id)"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(f"""
             SELECT bound.*, conflicting.exact
             FROM tb_oauth_qq AS bound
             JOIN (
-                SELECT {exact("openid")} AS exact FROM tb_oauth_qq GROUP BY 1 HAVING MIN(user_id) <> MAX(user_id)
-            ) AS conflicting ON {exact("bound.openid")} = conflicting.exact
-            ORDER BY conflicting.exact, bound.create_time, bound.id
+                SELECT {exact} AS exact FROM tb_oauth_qq AS bound {kept}
+                GROUP BY {exact} HAVING MIN(bound.user_id) <> MAX(bound.user_id)
+            ) AS conflicting ON {exact} = conflicting.exact
+            {kept} ORDER BY conflicting.exact, {order}
         """)  # noqa: S608  (no input in it)
         names = [column[0] for column in cursor.description]
         for row in cursor:
@@ -91,8 +108,9 @@ def choose_rows_to_remove(conflicts: Iterable[list[Row]], keep: str, keep_ids: s
 
 
 def describe(row: Row) -> str:
-    openid = shorten_openid(row["openid"]) if row["openid"].strip() else "(empty)"
-    return f"  {openid}: row {row['id']}, user {row['user_id']}, bound {row['create_time']}"
+    openid = shorten_openid(row["exact"]) if row["exact"].strip() else "(empty)"
+    time = f", bound {row['create_time']}" if "create_time" in row else ""
+    return f"  {openid}: row {row['id']}, user {row['user_id']}{time}"
 
 
 @contextmanager
