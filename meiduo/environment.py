@@ -2,6 +2,7 @@
 
 import os
 import re
+from urllib.parse import parse_qsl, urlsplit
 
 import dj_database_url
 import environs
@@ -59,7 +60,36 @@ def database(url):
     """Return Django's settings of the database at a mysql:// or sqlite:// URL."""
     try:
         if url.startswith(("mysql://", "sqlite://")):
-            return dj_database_url.parse(url)
+            found = dj_database_url.parse(url)
+            return found | {"OPTIONS": use_tls(url, found.get("OPTIONS", {}))}
     except ValueError:
         pass
     raise environs.ValidationError("Write it as mysql://user:password@host:3306/name, or leave it unset.")
+
+
+def use_tls(url, options):
+    """Return the URL's options with its `ssl_ca` and `ssl_mode` as mysqlclient takes them.
+
+    Everything else about TLS is refused, because mysqlclient does not enforce it: it ignores an `ssl` that is text,
+    and with ssl_mode=REQUIRED, or a CA alone, it uses plain text if the server offers no TLS.
+    """
+    # From the URL itself: the parsed options lack the empty ones, such as a CA from a variable that is not set.
+    query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    given = {name: value for name, value in query.items() if name.lower().startswith("ssl")}
+    if not given:
+        return options
+    if not given.keys() <= {"ssl_ca", "ssl_mode"}:
+        raise environs.ValidationError(
+            "For TLS write ?ssl_ca=/path/of/ca.pem, and nothing else that begins with ssl except ssl_mode: "
+            "mysqlclient would ignore it and connect in plain text."
+        )
+    if "ssl_ca" in given and not os.path.isfile(given["ssl_ca"]):
+        raise environs.ValidationError("ssl_ca is not the path of a file: name the CA's certificate in PEM format.")
+    mode = given.get("ssl_mode", "VERIFY_IDENTITY")
+    if mode not in ("VERIFY_CA", "VERIFY_IDENTITY"):
+        raise environs.ValidationError(
+            "ssl_mode must be VERIFY_IDENTITY or VERIFY_CA: with any other, mysqlclient connects in plain text "
+            "if the server offers no TLS."
+        )
+    others = {name: value for name, value in options.items() if name not in given}
+    return others | {"ssl_mode": mode} | ({"ssl": {"ca": given["ssl_ca"]}} if "ssl_ca" in given else {})

@@ -20,6 +20,8 @@ from .signals import qq_audited
 logger = logging.getLogger("meiduo.audit")
 
 LEVELS = {"ok": logging.INFO, "refused": logging.WARNING, "alarm": logging.ERROR}
+# By reason.
+HINTS = {"no_cookie": "The page must send cookies (withCredentials) with both calls of users/, GET and POST."}
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 META_KEY = "qq_login.request_id"  # with a dot, so that no header and no environment variable has this name
 
@@ -59,7 +61,8 @@ def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
         assert error is not None
         reason = error.reason if isinstance(error, QQLoginError) else get_code(error)
         field = next(iter(get_fields(error)), None)
-        record(request, event, "refused", **{**step.fields, "reason": reason, "field": field})
+        why = {"reason": reason, "hint": HINTS.get(reason), "field": field}
+        record(request, event, "refused", **{**step.fields, **why})
         raise
     record(request, step.event, **step.fields)  # the block may have changed the event, to bind_token
 

@@ -123,7 +123,7 @@ RULES = [
     *(Rule(name, "E015", lambda value: isinstance(value, bool), "is not True or False: {!r}.",
            'Set one of them; the string "False" counts as true.') for name in ("QQ_REQUIRE_COOKIE", "QQ_UNIONID")),
     Rule("QQ_REQUIRE_COOKIE", "W004", bool, "is off: a planted link can bind a stranger's QQ to a user's account.",
-         "Send the page's calls with credentials (withCredentials), or serve page and API from one origin."),
+         "Remove it once page and API are one origin, or both calls of users/ carry cookies (withCredentials)."),
     Rule(CACHE, "E014", bool, "cannot be imported.", "Install the package that its BACKEND needs."),
     Rule(CACHE, "E011", lambda cache: not isinstance(cache, dummy.DummyCache),
          "keeps nothing, so logins fail and no limit counts.", USE_REDIS),

@@ -1,6 +1,7 @@
 from django.conf import settings
 from django.db import models
 
+from .fields import ExactCharField
 from .redaction import shorten_openid
 
 
@@ -8,7 +9,7 @@ class OAuthQQUser(models.Model):
     """A binding: a user of the shop and the QQ account, identified by its openid, that logs them in."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, verbose_name="用户")
-    openid = models.CharField(max_length=64, unique=True)
+    openid = ExactCharField(max_length=64, unique=True)
     unionid = models.CharField(max_length=64, null=True, blank=True, db_index=True)
     create_time = models.DateTimeField("创建时间", auto_now_add=True)
     update_time = models.DateTimeField("更新时间", auto_now=True)

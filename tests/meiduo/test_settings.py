@@ -161,6 +161,39 @@ def test_mysql_and_redis_are_read_from_their_urls(read_settings):
     }
 
 
+def test_tls_to_the_database_is_always_verified(read_settings, tmp_path):
+    (tmp_path / "ca.pem").touch()
+    ca, url = {"ca": str(tmp_path / "ca.pem")}, "mysql://shop@db.test/meiduo"
+    cases = {
+        f"?ssl_ca={ca['ca']}": {"ssl_mode": "VERIFY_IDENTITY", "ssl": ca},
+        f"?ssl_ca={ca['ca']}&ssl_mode=VERIFY_CA": {"ssl_mode": "VERIFY_CA", "ssl": ca},
+        "?ssl_mode=VERIFY_IDENTITY": {"ssl_mode": "VERIFY_IDENTITY"},  # by the system's authorities
+        "?read_timeout=9": {"read_timeout": 9},
+    }
+    plain, *found = read_settings(*({"DATABASE_URL": url + query} for query in ("", *cases)))
+    common = plain["DATABASES"]["default"]["OPTIONS"]
+    assert [one["DATABASES"]["default"]["OPTIONS"] for one in found] == [common | case for case in cases.values()]
+
+
+TLS_ERRORS = {  # the beginning of the error: queries
+    "For TLS write ?ssl_ca=/path/of/ca.pem, and nothing else that begins with ssl except ssl_mode": [
+        *("ssl=True", "ssl=false", "ssl=", 'ssl={"ca":"/ca.pem"}', "ssl-ca=/ca.pem", "sslmode=require"),
+        *("SSL_CA=/ca.pem", "ssl_ca=/ca.pem&ssl=True"),
+    ],
+    "ssl_ca is not the path of a file": ["ssl_ca=", "ssl_ca=/nowhere/ca.pem", "ssl_ca=/", "ssl_ca=1"],
+    "ssl_mode must be VERIFY_IDENTITY or VERIFY_CA": [
+        f"ssl_mode={mode}" for mode in ("", "REQUIRED", "PREFERRED", "DISABLED", "verify_identity", "1")
+    ],
+}
+
+
+def test_tls_that_may_end_as_plain_text_is_refused(read_settings):
+    cases = [(begin, query) for begin, queries in TLS_ERRORS.items() for query in queries]
+    errors = read_settings(*({"DATABASE_URL": f"mysql://shop@db.test/meiduo?{query}"} for _, query in cases))
+    for (begin, query), error in zip(cases, errors, strict=True):
+        assert f"ImproperlyConfigured: DATABASE_URL cannot be read: {begin}" in error, query
+
+
 ORIGINS = r"""null|*|https://*|https://*.shop.test|www.shop.test|//www.shop.test|file://|ftp://www.shop.test|^https://
 https://www.shop.test/|https://www.shop.test/login.html|https://www.shop.test?a|https://www.shop.test#a|https://w w.test
 https://user@www.shop.test|https://www.shop.test:port|https://www.shop.test\|https://WWW.shop.test"""

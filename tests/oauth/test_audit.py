@@ -128,13 +128,15 @@ def test_text_that_is_not_a_mobile_number_is_not_recorded(audit, browser, form):
 def test_missing_cookie_and_wrong_cookie_have_different_reasons(audit, browser, other_browser, qq):
     code, bind_token = browser.arrive(), browser.get_bind_token()
     without_cookie = Browser(qq)
+    hint = "The page must send cookies (withCredentials) with both calls of users/, GET and POST."
+    no_cookie = {"outcome": "refused", "reason": "no_cookie", "hint": hint}
     assert without_cookie.redeem_code(code).json()["code"] == "code_invalid"
-    assert audit.last("login")["reason"] == "no_cookie"
+    assert audit.last("login") == no_cookie
     assert without_cookie.bind({"access_token": bind_token}).json()["code"] == "bind_token_invalid"
-    assert audit.last("bind")["reason"] == "no_cookie"
+    assert audit.last("bind") == no_cookie
     other_browser.arrive()
     other_browser.redeem_code(code)
-    assert audit.last("login")["reason"] == "code_invalid"
+    assert audit.last("login") == {"outcome": "refused", "reason": "code_invalid"}
 
 
 @requirement("10.4")

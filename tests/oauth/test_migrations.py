@@ -2,107 +2,22 @@
 
 import json
 import os
-import re
 import tracemalloc
-from contextlib import closing, redirect_stdout
+from contextlib import closing
 from io import StringIO
-from pathlib import Path
 
 import pytest
-from django.conf import settings
-from django.core.management import CommandError, call_command
-from django.db import OperationalError, connections
+from django.core.management import CommandError
+from django.db import connections
 
 from apps.oauth.models import OAuthQQUser
-from apps.users.models import User
+from tests.oauth import old_shop as helpers
+from tests.oauth.old_shapes import MYSQL_KEYS, create, insert, renamed, table
+from tests.oauth.old_shop import ALIAS, DUMPS, INITIAL, ON_MYSQL, RECORDED, A, B, C, OldShop
 from tests.tools.processes import manage
 from tests.tools.requirements import requirement
 
-ALIAS = "old_shop"  # a database beside that of the other tests
-MYSQL_DUMPS = ["django2-mysql57-utf8", "django3-mysql8-utf8mb4", "django4-mariadb-own-column"]
-DUMPS = MYSQL_DUMPS if "mysql" in settings.DATABASES["default"]["ENGINE"] else ["sqlite"]
-INITIAL = ["0001_initial"]
-RECORDED = [[], INITIAL, [*INITIAL, "0002_auto_20190415_0903", "0003_oauthsinauser"]]
-A, B, C = "A" * 32, "B" * 32, "C" * 32
-
-
-class OldShop:
-    """The database of a shop that ran without this app, as its developers see it."""
-
-    def __init__(self, connection):
-        self.connection = connection
-
-    def run(self, sql, *values):
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            return cursor.fetchall() if cursor.description else ()
-
-    def set_up(self, dump=DUMPS[-1], recorded=(), nullable=False):
-        """Create the table of this dump and record these migrations, and no others, of the app label."""
-        for table in ("tb_oauth_qq", "tb_oauth_qq_merged", "old_users"):
-            self.run(f"DROP TABLE IF EXISTS {table}")
-        self.run("DELETE FROM django_migrations WHERE app = 'oauth'")
-        text = (Path(__file__).parent / "old_tables" / f"{dump}.sql").read_text("utf-8")
-        if nullable:
-            text = re.sub(r"(openid\W varchar.*) NOT NULL", r"\1 NULL", text)
-        for statement in filter(str.strip, text.split(";\n")):
-            self.run(statement)
-        for name in recorded:
-            self.run("INSERT INTO django_migrations (app, name, applied) VALUES ('oauth', %s, '2019-04-15')", name)
-        return self
-
-    def bind(self, *bindings):
-        """Bind as the old code does; each binding is (openid, user, day)."""
-        insert = "INSERT INTO tb_oauth_qq (create_time, update_time, openid, user_id) VALUES (%s, %s, %s, %s)"
-        for openid, user, day in bindings:
-            self.run(insert, *[f"2020-01-0{day} 00:00:00"] * 2, openid, user)
-
-    def rows(self):
-        return [tuple(row) for row in self.run("SELECT id, openid, user_id FROM tb_oauth_qq ORDER BY id")]
-
-    def everything(self):
-        """Return the names of all tables, the exact definition of this one, and its rows."""
-        tables = sorted(self.connection.introspection.table_names())
-        if self.connection.vendor == "mysql":
-            made = re.sub(r"AUTO_INCREMENT=\d+ ", "", self.run("SHOW CREATE TABLE tb_oauth_qq")[0][1])
-        else:
-            made = self.run("SELECT name, sql FROM sqlite_master WHERE tbl_name = 'tb_oauth_qq' ORDER BY name")
-        return tables, made, self.run("SELECT * FROM tb_oauth_qq ORDER BY id")
-
-    def migrate(self, target=None):
-        """Return what the migration printed."""
-        with redirect_stdout(StringIO()) as printed:
-            call_command("migrate", "oauth", *([target] if target else []), database=ALIAS, verbosity=0)
-        return printed.getvalue()
-
-    def resolve(self, *arguments, stdout=None):
-        output = stdout or StringIO()
-        call_command("qq_resolve_duplicates", *map(str, arguments), f"--database={ALIAS}", stdout=output)
-        return output.getvalue()
-
-
-@pytest.fixture(scope="module")
-def database(django_db_setup, django_db_blocker, tmp_path_factory):
-    """A migrated database beside the default one."""
-    with django_db_blocker.unblock():
-        default = connections["default"]
-        name = ALIAS if default.vendor == "mysql" else str(tmp_path_factory.mktemp("old") / "db.sqlite3")
-        if default.vendor == "mysql":
-            OldShop(default).run(f"CREATE OR REPLACE DATABASE {name} CHARACTER SET utf8mb4")
-        connections.databases[ALIAS] = {**connections.databases["default"], "NAME": name}
-        call_command("migrate", database=ALIAS, verbosity=0)
-        User.objects.using(ALIAS).bulk_create(
-            User(id=number, username=f"user {number}", mobile=f"1381234000{number}") for number in range(1, 7)
-        )
-        yield connections[ALIAS]
-        connections[ALIAS].close()
-        del connections.databases[ALIAS], connections[ALIAS]
-
-
-@pytest.fixture
-def shop(database, django_db_blocker):
-    with django_db_blocker.unblock():
-        yield OldShop(database)
+database, shop = helpers.database, helpers.shop
 
 
 @pytest.fixture
@@ -138,8 +53,7 @@ def test_old_table_is_converted_and_restored_exactly(shop, dump, recorded):
 
     shop.migrate("0001" if recorded else "zero")
     assert shop.everything() == before
-    names = shop.run("SELECT name FROM django_migrations WHERE app = 'oauth' ORDER BY name")
-    assert [name for (name,) in names] == recorded
+    assert shop.recorded() == recorded
 
     shop.migrate()
     assert ours.count() == 5
@@ -168,7 +82,7 @@ def test_existing_unique_index_is_kept_and_no_table_for_repeated_rows_is_created
     old_shop.bind((A, 1, 1))
     before = old_shop.everything()
     assert old_shop.migrate() == ""
-    assert old_shop.everything()[0] == before[0]
+    assert "tb_oauth_qq_merged" not in old_shop.everything()[0]
     assert OAuthQQUser.objects.using(ALIAS).filter(unionid=None).count() == 1
     old_shop.migrate("0001")
     assert old_shop.everything() == before
@@ -178,8 +92,10 @@ def test_failed_migration_can_run_again(old_shop):
     old_shop.bind((A, 1, 1), (A, 1, 1), (B, 1, 1))
     before = old_shop.everything()
     old_shop.run("CREATE INDEX tb_oauth_qq_adopted_unionid ON tb_oauth_qq (update_time)")
-    with pytest.raises(OperationalError, match="tb_oauth_qq_adopted_unionid"):
+    with_index = old_shop.everything()
+    with pytest.raises(CommandError, match=r"convert tb_oauth_qq: .*tb_oauth_qq_adopted_unionid.* is unchanged\.$"):
         old_shop.migrate()
+    assert old_shop.everything() == with_index  # also the row that had been moved
     where = " ON tb_oauth_qq" if old_shop.connection.vendor == "mysql" else ""
     old_shop.run(f"DROP INDEX tb_oauth_qq_adopted_unionid{where}")
     old_shop.bind((B, 1, 1))  # the shop has stayed online
@@ -282,15 +198,47 @@ def test_resolve_removes_all_rows_but_one_and_saves_them(conflicting, tmp_path, 
     assert conflicting.rows() == left
 
 
-def test_resolve_by_id_leaves_other_openids_alone_and_chooses_a_file_name(conflicting, tmp_path, monkeypatch):
+def test_resolve_without_a_file_needs_a_private_folder(conflicting, tmp_path, monkeypatch, settings):
     monkeypatch.chdir(tmp_path)
+    before = conflicting.everything()
+    for nowhere in (None, ""):
+        settings.VAR_DIR = nowhere
+        with pytest.raises(CommandError, match="Nothing was removed: add --to FILE"):
+            conflicting.resolve("--keep=latest")
+        assert "Rows that would be removed: 3." in conflicting.resolve("--keep=latest", "--dry-run")
+    del settings.VAR_DIR
+    with pytest.raises(CommandError, match="Nothing was removed: add --to FILE"):
+        conflicting.resolve("--keep=latest")
+    assert conflicting.everything() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resolve_by_id_leaves_other_openids_alone_and_names_a_file(conflicting, tmp_path, monkeypatch, settings):
+    settings.VAR_DIR, elsewhere = tmp_path / "var", tmp_path / "checkout"
+    settings.VAR_DIR.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     output = conflicting.resolve("--keep-id", 1)
-    (file,) = tmp_path.iterdir()
+    (file,) = settings.VAR_DIR.iterdir()
     assert len(file.read_text().splitlines()) == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(elsewhere.iterdir()) == []
     assert output.splitlines()[0].endswith("; row 1 stays")
-    assert f"Rows removed: 1, kept in {file.name}. Openids still to resolve: 1." in output
+    assert f"Rows removed: 1, kept in {file}. Openids still to resolve: 1." in output
     with pytest.raises(CommandError, match="different users: 1, in 3 rows"):
         conflicting.migrate()
+
+
+def test_resolve_reads_open_id_and_does_not_count_rows_whose_user_is_gone(shop, tmp_path):
+    create(
+        shop, table(openid=None, open_id="varchar(64)", create_time=None, keys=renamed(MYSQL_KEYS) if ON_MYSQL else ())
+    )
+    insert(shop, *({"open_id": A, "user_id": user} for user in (77, 1, 2)), {"open_id": B, "user_id": 3})
+    with pytest.raises(CommandError, match="different users: 1, in 2 rows"):
+        shop.migrate()
+    assert "AAAAAA…: row 2, user 1; row 3 stays" in shop.resolve("--keep=latest", "--to", tmp_path / "removed")
+    assert "1 rows whose user is gone (id 1)" in shop.migrate()
+    assert [(row.openid, row.user_id) for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")] == [(A, 2), (B, 3)]
 
 
 @pytest.mark.parametrize(
@@ -332,9 +280,8 @@ def test_resolve_changes_nothing_if_bindings_change_while_it_runs(conflicting, t
 
 def test_commands_from_the_shell(conflicting, tmp_path):
     """An operator sees no traceback and runs the commands that the message names."""
-    server = os.environ.get("DATABASE_URL", "sqlite:///").rpartition("/")[0]
-    url = f"{server}/{conflicting.connection.settings_dict['NAME']}"
-    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "meiduo.settings", "VAR_DIR": str(tmp_path), "DATABASE_URL": url}
+    settings = {"DJANGO_SETTINGS_MODULE": "meiduo.settings", "VAR_DIR": str(tmp_path)}
+    environ = {**os.environ, **settings, "DATABASE_URL": conflicting.url}
     with pytest.raises(AssertionError, match="A migration cannot decide which user keeps them") as refused:
         manage(environ, "migrate")
     assert "Traceback" not in str(refused.value)

@@ -48,8 +48,12 @@ def change(settings, changes):
 @pytest.fixture
 def plugged_in(shop, db):
     """A shop with page and API of one origin, in order except for the stand-in and its host without a domain."""
-    change(shop, {"QQ_REDIRECT_URI": ONE_URI, "QQ_CALLBACK_PAGE": ONE_PAGE, "SECRET_KEY": "abcdefghij" * 5})
+    put_in_order(shop)
     return shop
+
+
+def put_in_order(shop):
+    change(shop, {"QQ_REDIRECT_URI": ONE_URI, "QQ_CALLBACK_PAGE": ONE_PAGE, "SECRET_KEY": "abcdefghij" * 5})
 
 
 @pytest.fixture
@@ -176,7 +180,8 @@ ORIGINS = (
 )
 CREDENTIALS = ("wrong", "The page's calls may not send the login's cookie.", "Set CORS_ALLOW_CREDENTIALS = True.")
 RETRY = ("warning", "The page cannot read when to retry.", 'Set CORS_EXPOSE_HEADERS = ["Retry-After"].')
-COOKIE = ("note", "Page and API have two origins.", "The page's calls must send the cookie (axios: withCredentials).")
+BOTH_CALLS = "Both calls of users/, GET and POST, must send the login's cookie (axios: withCredentials)."
+COOKIE = ("note", "Page and API have two origins.", BOTH_CALLS)
 NO_COOKIE = {"CORS_ALLOW_CREDENTIALS": False, "QQ_REQUIRE_COOKIE": False}
 
 
@@ -204,6 +209,13 @@ def test_cors_must_let_the_page_call(two_origins, changes, expected):
     change(two_origins, changes)
     found = [finding for finding in findings() if "oauth.W004" not in finding[1]]
     assert found == [*filter(None, [expected]), *([] if "QQ_REQUIRE_COOKIE" in changes else [COOKIE])]
+
+
+def test_shop_that_requires_no_cookie_is_not_told_that_calls_need_it(two_origins):
+    change(two_origins, NO_COOKIE)
+    problem = "QQ_REQUIRE_COOKIE is off: a planted link can bind a stranger's QQ to a user's account. (oauth.W004)"
+    hint = "Remove it once page and API are one origin, or both calls of users/ carry cookies (withCredentials)."
+    assert findings() == [("warning", problem, hint)]
 
 
 class Forgetful(LocMemCache):
@@ -293,6 +305,74 @@ def test_table_must_exist_with_all_columns_and_accept_an_openid_once(plugged_in,
             if columns:
                 editor.execute("DROP TABLE tb_oauth_qq")
             editor.alter_db_table(None, "kept", "tb_oauth_qq")
+
+
+SOUND = "id integer PRIMARY KEY {auto}, user_id integer, openid varchar(64) UNIQUE, unionid varchar(64)"
+SOUND += ", create_time datetime, update_time datetime"
+DEFAULT = "Give it a default, for instance: ALTER TABLE tb_oauth_qq ALTER COLUMN is_delete SET DEFAULT 0."
+NUMBER = "See which column, key, trigger or missing right of tb_oauth_qq this number names, and remove it."
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (f"({SOUND})", None),
+        (
+            f"({SOUND}, is_delete integer NOT NULL, note varchar(9) NOT NULL DEFAULT 'x')",
+            (
+                r"tb_oauth_qq\.is_delete \(\w+(\(11\))?\) is NOT NULL without a default: each new binding fails\.",
+                DEFAULT,
+            ),
+        ),
+        (f"({SOUND}, UNIQUE (user_id))", (r"tb_oauth_qq refuses a new binding: IntegrityError( 1062)?\.", NUMBER)),
+        (
+            f"({SOUND}, CHECK (unionid IS NOT NULL))",
+            (r"tb_oauth_qq refuses a new binding: \w+Error( 4025| 3819)?\.", NUMBER),
+        ),
+        (
+            f"({SOUND}, short varchar(6) GENERATED ALWAYS AS (substr(openid, 1, 6)))",
+            (
+                r"Users of tb_oauth_qq are gone, so their QQ can neither log in nor be bound: rows 7\.",
+                "Delete these rows.",
+            ),
+        ),
+        pytest.param(
+            f"({SOUND}) ENGINE=MyISAM",
+            (
+                r"tb_oauth_qq uses the engine MyISAM, which has no transactions\.",
+                "ALTER TABLE tb_oauth_qq ENGINE=InnoDB.",
+            ),
+            marks=pytest.mark.servers,
+        ),
+    ],
+)
+def test_table_that_refuses_a_binding_or_a_login_is_wrong(plugged_in, account, body, expected):
+    auto = "AUTO_INCREMENT" if connection.vendor == "mysql" else "AUTOINCREMENT"
+    with connection.schema_editor(atomic=False) as editor:
+        editor.alter_db_table(None, "tb_oauth_qq", "kept")
+        editor.execute(f"CREATE TABLE tb_oauth_qq {body.format(auto=auto)}")
+        columns, values = "id, user_id, openid, unionid", f"1, {account.pk}, 'A', 'U'"
+        editor.execute(
+            f"INSERT INTO tb_oauth_qq ({columns}{', is_delete' * ('is_delete' in body)}) VALUES ({values}"
+            f"{', 0' * ('is_delete' in body)})"
+        )
+        if expected and "gone" in expected[0]:
+            editor.execute(f"INSERT INTO tb_oauth_qq ({columns}) VALUES (7, {account.pk + 1}, 'B', NULL)")
+    try:
+        found = findings()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM tb_oauth_qq WHERE id <> 7")
+            assert cursor.fetchone() == (1,)  # the doctor leaves nothing behind
+    finally:
+        with connection.schema_editor(atomic=False) as editor:
+            editor.execute("DROP TABLE tb_oauth_qq")
+            editor.alter_db_table(None, "kept", "tb_oauth_qq")
+    if expected is None:
+        assert found == []
+    else:
+        ((kind, problem, hint),) = found
+        assert (kind, hint, bool(re.fullmatch(expected[0], problem))) == ("wrong", expected[1], True), problem
 
 
 def test_database_error_is_shown_by_class_and_number(plugged_in):

@@ -40,6 +40,7 @@ MODULES = (
     "test_ratelimit",
     "test_cache",
     "test_migrations",
+    "test_old_tables",
     "test_user_lookup",
     "test_admin",
     "test_qq_doctor",

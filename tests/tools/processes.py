@@ -206,10 +206,10 @@ def memcached(folder):
 
 
 @contextmanager
-def mariadb(folder, url=None):
+def mariadb(folder, url=None, *more_options):
     """Run a MariaDB with an empty database; the block gets its address in the form of DATABASE_URL.
 
-    With the `url` of an earlier run it continues with the data in the folder.
+    With the `url` of an earlier run it continues with the data in the folder. Its socket is mariadb.sock there.
     """
     data, log = f"--datadir={folder / 'mariadb'}", folder / "mariadb.log"
     port = (url and urlsplit(url).port) or free_port()
@@ -218,7 +218,7 @@ def mariadb(folder, url=None):
     # The data must survive a kill -9, but not a power failure.
     options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin"]
     # At its start, MariaDB deletes the temporary tables of any other MariaDB in the same folder.
-    options += ["--skip-name-resolve", f"--tmpdir={folder}"]
+    options += ["--skip-name-resolve", f"--tmpdir={folder}", *more_options]
     if not url:
         password, setup = secrets.token_hex(16), folder / "mariadb.sql"
         # root is authenticated by its user id on the socket: no account without a password is open on the port.
@@ -228,8 +228,8 @@ def mariadb(folder, url=None):
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
         setup.write_text(
             "CREATE DATABASE meiduo CHARACTER SET utf8mb4;\n"
-            f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}';\n"
-            f"GRANT ALL ON *.* TO shop@'{HOST}';\n"
+            f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}', shop@localhost IDENTIFIED BY '{password}';\n"
+            f"GRANT ALL ON *.* TO shop@'{HOST}', shop@localhost;\n"
         )
         options += [f"--init-file={setup}"]
         url = f"mysql://shop:{password}@{HOST}:{port}/meiduo"

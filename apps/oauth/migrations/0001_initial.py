@@ -4,24 +4,28 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from ..fields import ExactCharField
+from . import _adopt
+
 
 class CreateModelUnlessThere(migrations.CreateModel):
-    """Leave an existing table as it is: 0003 converts it. An old table is one without the column unionid."""
+    """Leave a table that the shop has: 0003 converts it."""
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
-        if not self.columns(schema_editor.connection):
+        if not self.is_migrated(app_label, schema_editor, to_state):
+            return
+        if schema_editor.collect_sql or not _adopt.find_old_table(to_state.apps, schema_editor):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
-        if "unionid" in self.columns(schema_editor.connection):
+        if not self.is_migrated(app_label, schema_editor, from_state):
+            return
+        if schema_editor.collect_sql or not _adopt.leave_old_table(schema_editor):
             super().database_backwards(app_label, schema_editor, from_state, to_state)
 
-    def columns(self, connection):
-        table = self.options["db_table"]
-        with connection.cursor() as cursor:
-            if table not in connection.introspection.table_names(cursor):
-                return set()
-            return {column.name for column in connection.introspection.get_table_description(cursor, table)}
+    def is_migrated(self, app_label, schema_editor, state):
+        model = state.apps.get_model(app_label, self.name)
+        return self.allow_migrate_model(schema_editor.connection.alias, model)
 
 
 class Migration(migrations.Migration):
@@ -37,7 +41,7 @@ class Migration(migrations.Migration):
             name='OAuthQQUser',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('openid', models.CharField(max_length=64, unique=True)),
+                ('openid', ExactCharField(max_length=64, unique=True)),
                 ('unionid', models.CharField(blank=True, db_index=True, max_length=64, null=True)),
                 ('create_time', models.DateTimeField(auto_now_add=True, verbose_name='创建时间')),
                 ('update_time', models.DateTimeField(auto_now=True, verbose_name='更新时间')),

@@ -15,7 +15,6 @@ from django.core.checks import ERROR, CheckMessage, Error, Info, Warning, run_ch
 from django.core.checks.security.base import check_debug, check_secret_key
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connections, router
-from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.urls import get_script_prefix, reverse
 
@@ -24,14 +23,20 @@ from ...checks import CONTRIB, TAG
 from ...conf import conf
 from ...flow.lifetimes import CLOCK_ALARM
 from ...models import OAuthQQUser
-from ...origins import format_origin, get_mode, is_url
+from ...origins import format_origin, get_mode, is_loopback, is_url
 from ...qq import QQMisconfigured, QQRejected, QQUnavailable
 from ...single_flight import make_client
-from .. import name_command
+from ..table import check_table
 
 UTC_NOW = {"mysql": "SELECT UTC_TIMESTAMP(6)", "postgresql": "SELECT CURRENT_TIMESTAMP AT TIME ZONE 'UTC'"}
 ID, SECRET = "QQ_CLIENT_ID", "QQ_CLIENT_SECRET"
 REFUSED = {100001: ID, 100008: ID, 100002: SECRET, 100009: SECRET, 100010: "QQ_REDIRECT_URI"}  # by QQ's error number
+USE_TLS = 'Add "ssl": {"ca": "/path/of/ca.pem"} and "ssl_mode": "VERIFY_IDENTITY" to its OPTIONS.'
+DATABASE_HINTS = {  # by MySQL's error number
+    1045: "Check its user and password. A server that demands TLS may refuse plain text with this number too.",
+    2026: "TLS failed: the certificate is not by ssl's ca or not for this host, or the server offers no TLS.",
+    3159: f"The server demands TLS. {USE_TLS}",
+}
 
 
 class Command(BaseCommand):
@@ -110,7 +115,8 @@ def check_cors(origin: str, headers: Mapping[str, str]) -> Iterator[CheckMessage
     elif not exposed & {"retry-after", *wildcards}:
         yield Warning("The page cannot read when to retry.", 'Set CORS_EXPOSE_HEADERS = ["Retry-After"].')
     if conf.REQUIRE_COOKIE:
-        yield Info("Page and API have two origins.", "The page's calls must send the cookie (axios: withCredentials).")
+        hint = "Both calls of users/, GET and POST, must send the login's cookie (axios: withCredentials)."
+        yield Info("Page and API have two origins.", hint)
 
 
 def use_cache() -> Iterator[CheckMessage]:
@@ -147,29 +153,14 @@ def query_database() -> Iterator[CheckMessage]:
         yield from check_table(connection)
         if connection.vendor in UTC_NOW:  # SQLite has this machine's clock
             yield from check_clock(connection)
+        if connection.vendor == "mysql":
+            yield from check_encryption(connection)
     except (DatabaseError, InterfaceError) as exc:  # of MySQL's, only the number is shown: the text names the user
-        number = f" {exc.args[0]}" if exc.args and isinstance(exc.args[0], int) else ""
-        problem = f'DATABASES["{connection.alias}"] cannot be used: {type(exc).__name__}{number}.'
-        yield Error(problem, "Check its server, user, password and name; the database's own client says more.")
-
-
-def check_table(connection: Any) -> Iterator[CheckMessage]:
-    table, migrate = OAuthQQUser._meta.db_table, name_command("migrate", connection)
-    executor = MigrationExecutor(connection)
-    if plan := executor.migration_plan(executor.loader.graph.leaf_nodes("oauth")):
-        pending = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan)
-        yield Error(f"Migrations are not applied: {pending}.", f"Run {migrate}.")
-        return
-    with connection.cursor() as cursor:
-        exists = table in connection.introspection.table_names(cursor)
-        columns = connection.introspection.get_table_description(cursor, table) if exists else ()
-        constraints = connection.introspection.get_constraints(cursor, table).values() if exists else ()
-    missing = {str(field.column) for field in OAuthQQUser._meta.concrete_fields} - {column.name for column in columns}
-    if missing or not any(found["unique"] and found["columns"] == ["openid"] for found in constraints):
-        # The migrations were faked, or another app with this label recorded some of the same names.
-        lacks = f"lacks {', '.join(sorted(missing))}" if missing else "accepts an openid twice"
-        problem = f"The table {table} {lacks if exists else 'is missing'}."
-        yield Error(problem, f"Run {migrate} --fake oauth zero, then {migrate}.")
+        number = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
+        shown = f" {number}" if number else ""
+        problem = f'DATABASES["{connection.alias}"] cannot be used: {type(exc).__name__}{shown}.'
+        hint = "Check its server, user, password and name; the database's own client says more."
+        yield Error(problem, DATABASE_HINTS.get(number, hint))
 
 
 def check_clock(connection: Any) -> Iterator[CheckMessage]:
@@ -179,6 +170,22 @@ def check_clock(connection: Any) -> Iterator[CheckMessage]:
     if seconds > CLOCK_ALARM:
         problem = f"The clocks of this machine and of the database differ by {seconds:.0f} seconds."
         yield Warning(problem, "Synchronize both by NTP: with a minute's difference, logins are refused.")
+
+
+def check_encryption(connection: Any) -> Iterator[CheckMessage]:
+    """Report whether somebody on the way to the database can read or change what is sent."""
+    host, tcp, _ = connection.connection.get_host_info().partition(" via TCP/IP")  # else "Localhost via UNIX socket"
+    is_remote = tcp and not is_loopback(f"//[{host}]" if ":" in host else f"//{host}")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        cipher = cursor.fetchone()[1]
+    # MariaDB's client library uses plain text in every other mode, if the server offers no TLS.
+    is_verified = str(connection.settings_dict["OPTIONS"].get("ssl_mode")).startswith("VERIFY_")
+    if cipher and is_verified:
+        yield Info(f"The connection to the database is encrypted and verified ({cipher}).")
+    elif is_remote:
+        state = "encrypted, but the server is not verified" if cipher else "plain text"
+        yield Warning(f"The connection to the database at {host} is {state}.", USE_TLS)
 
 
 def call_qq() -> Iterator[CheckMessage]:

@@ -8,10 +8,13 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...redaction import shorten_openid
@@ -27,7 +30,7 @@ class Command(BaseCommand):
         kept = parser.add_mutually_exclusive_group(required=True)
         kept.add_argument("--keep", choices=["earliest", "latest"], help="which row of each openid to keep")
         kept.add_argument("--keep-id", type=int, nargs="+", metavar="ID", help="keep these rows; skip other openids")
-        parser.add_argument("--to", metavar="FILE", help="a new file for the removed rows, one JSON line each")
+        parser.add_argument("--to", metavar="FILE", help="a new file for the removed rows (default: one in VAR_DIR)")
         parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, choices=list(connections))
 
@@ -44,7 +47,7 @@ class Command(BaseCommand):
             if dry_run:
                 self.stdout.write(f"Rows that would be removed: {len(removed)}.")
                 return
-            path = to or f"qq_bindings_removed_{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl"
+            path = to or make_path()
             with saved_rows(path, removed):
                 delete_rows(connection, removed)
         remaining = len(conflicts) - len({row["exact"] for row in removed})
@@ -52,24 +55,44 @@ class Command(BaseCommand):
 
 
 def select_conflicting_rows(connection: BaseDatabaseWrapper) -> Iterator[Row]:
-    """Return the rows whose openid different users have, grouped by `exact`, the earliest of each group first."""
+    """Return the rows whose openid different users have, grouped by `exact`, the earliest of each group first.
 
-    def exact(column: str) -> str:
-        # Compare as the unique key will, whatever the collation of the old column.
-        return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if connection.vendor == "mysql" else column
-
+    Rows whose user is gone do not count: the migration moves them away.
+    """
+    columns, quote = read_columns(connection), connection.ops.quote_name
+    if not columns & {"openid", "open_id"}:
+        raise CommandError("There is no table tb_oauth_qq with a column openid or open_id: nothing to resolve.")
+    exact = f"bound.{'openid' if 'openid' in columns else 'open_id'}"
+    if connection.vendor == "mysql":  # compare as the unique key will, whatever the collation of the old column
+        exact = f"CONVERT({exact} USING utf8mb4) COLLATE utf8mb4_bin"
+    users, has_user = get_user_model(), "1 = 1"
+    is_here = router.allow_migrate_model(connection.alias, users)
     with connection.cursor() as cursor:
+        if is_here and users._meta.db_table in connection.introspection.table_names(cursor):
+            table, key = quote(users._meta.db_table), quote(str(users._meta.pk.column))
+            has_user = f"EXISTS (SELECT 1 FROM {table} AS users WHERE users.{key} = bound.user_id)"  # noqa: S608
         cursor.execute(f"""
             SELECT bound.*, conflicting.exact
             FROM tb_oauth_qq AS bound
             JOIN (
-                SELECT {exact("openid")} AS exact FROM tb_oauth_qq GROUP BY 1 HAVING MIN(user_id) <> MAX(user_id)
-            ) AS conflicting ON {exact("bound.openid")} = conflicting.exact
-            ORDER BY conflicting.exact, bound.create_time, bound.id
+                SELECT {exact} AS exact FROM tb_oauth_qq AS bound WHERE {has_user}
+                GROUP BY 1 HAVING MIN(user_id) <> MAX(user_id)
+            ) AS conflicting ON {exact} = conflicting.exact
+            WHERE {has_user}
+            ORDER BY conflicting.exact, {"bound.create_time, " if "create_time" in columns else ""}bound.id
         """)  # noqa: S608  (no input in it)
-        names = [column[0] for column in cursor.description]
+        names = [column[0].lower() for column in cursor.description]
         for row in cursor:
             yield dict(zip(names, row, strict=True))
+
+
+def read_columns(connection: BaseDatabaseWrapper) -> set[str]:
+    """Return the table's columns in lower case, or nothing if it is not there. An old table may lack some."""
+    with connection.cursor() as cursor:
+        if "tb_oauth_qq" not in connection.introspection.table_names(cursor):
+            return set()
+        found = connection.introspection.get_table_description(cursor, "tb_oauth_qq")
+    return {column.name.lower() for column in found}
 
 
 def choose_rows_to_remove(conflicts: Iterable[list[Row]], keep: str, keep_ids: set[int]) -> Iterator[Row]:
@@ -91,8 +114,18 @@ def choose_rows_to_remove(conflicts: Iterable[list[Row]], keep: str, keep_ids: s
 
 
 def describe(row: Row) -> str:
-    openid = shorten_openid(row["openid"]) if row["openid"].strip() else "(empty)"
-    return f"  {openid}: row {row['id']}, user {row['user_id']}, bound {row['create_time']}"
+    openid = shorten_openid(row["exact"]) if row["exact"].strip() else "(empty)"
+    bound = f", bound {row['create_time']}" if "create_time" in row else ""
+    return f"  {openid}: row {row['id']}, user {row['user_id']}{bound}"
+
+
+def make_path() -> str:
+    """Return the path of a new file in settings.VAR_DIR, the folder in which some projects keep their private files."""
+    folder = getattr(settings, "VAR_DIR", None)
+    if not folder:  # never the current folder: it is a checkout or is served, and the file has whole openids
+        problem = "Nothing was removed: add --to FILE, the path of a new file outside of your code."
+        raise CommandError(f"{problem} It will hold the removed rows with their openids.")
+    return str(Path(folder) / f"qq_bindings_removed_{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl")
 
 
 @contextmanager

@@ -1,0 +1,247 @@
+"""Tables as shops have them: each is adopted, serves a login and a binding, and comes back as it was; or is refused."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import warnings
+from contextlib import closing
+
+import pytest
+from django.core.management import CommandError
+from django.db import connections
+
+from apps.oauth.management.table import check_table
+from apps.oauth.migrations._progress import describe
+from apps.oauth.models import OAuthQQUser
+from tests.oauth import old_shop as helpers
+from tests.oauth.old_shapes import COLUMNS, KILLED, MYSQL_KEYS, REFUSALS, SHAPES, TIME, create, insert, table
+from tests.oauth.old_shop import ALIAS, INITIAL, ON_MYSQL, A, B, C, OldShop
+from tests.tools import processes
+from tests.tools.shoppers import Shopper, new_mobile, shop_and_qq
+
+database, shop = helpers.database, helpers.shop
+
+DEAD = 9  # the exit status of a process that these tests kill
+EMPTY = "0002_exact_openid"  # this migration does nothing, and so is recorded before 0003 refuses
+
+
+@pytest.fixture(scope="module")
+def server(database, tmp_path_factory):
+    """The shop and a stand-in for QQ over real HTTP, on the database whose table these tests exchange."""
+    url = OldShop(database).url
+    with shop_and_qq(tmp_path_factory.mktemp("shop"), DATABASE_URL=url) as (running, qq):
+        yield running, qq
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_old_table_serves_logins_and_comes_back_as_it_was(server, shop, settings, shape):
+    settings.DATABASE_ROUTERS = ["tests.oauth.old_shop.ToOldShop"]  # for the doctor
+    running, qq = server
+    old, new = Shopper([running], qq), Shopper([running], qq)
+    create(shop, shape.create)
+    insert(shop, {shape.openid: qq.openid(old.person), "user_id": 1, **shape.more}, *shape.rows)
+    before = shop.everything()
+
+    printed = shop.migrate()
+    assert (shape.moved in printed) if shape.moved else printed == ""
+    assert [*check_table(shop.connection)] == []  # the doctor's
+    assert old.collect(old.arrive()).json()["user_id"] == 1
+    bound = new.bind(new.fill_in(new_mobile())).json()
+    assert new.collect(new.arrive()).json()["user_id"] == bound["user_id"]
+    # The old code still reads the table, and writes to it.
+    (found,) = shop.run("SELECT user_id FROM tb_oauth_qq WHERE openid = %s", qq.openid(new.person))
+    assert found == (bound["user_id"],)
+    insert(shop, {"openid": C, "user_id": 5})
+    with pytest.raises(Exception, match=r"Duplicate entry|UNIQUE constraint"):
+        insert(shop, {"openid": C, "user_id": 6})
+    shop.run("DELETE FROM tb_oauth_qq WHERE user_id IN (5, %s)", bound["user_id"])
+
+    shop.migrate("zero")
+    assert_back(shop, before, shape)
+    assert shop.recorded() == []
+
+    # The same if the old app has recorded a 0001_initial of its own.
+    for name in INITIAL:
+        shop.run("INSERT INTO django_migrations (app, name, applied) VALUES ('oauth', %s, '2019-04-15')", name)
+    shop.migrate()
+    shop.migrate("0001")
+    assert_back(shop, before, shape)
+    assert shop.recorded() == INITIAL
+    shop.migrate("zero")  # wrong here, but it must not drop the table
+    assert_back(shop, before, shape)
+
+
+def assert_back(shop, before, shape):
+    tables, *made_and_rows = shop.everything()
+    assert made_and_rows == list(before[1:])
+    # From a table that looks like our own, only this tells that it must never be dropped.
+    assert {*tables} - {*before[0]} <= ({"tb_oauth_qq_adopted"} if shape is SHAPES["exactly as ours"] else set())
+
+
+@pytest.mark.parametrize("recorded", [[], INITIAL], ids=["nothing recorded", "0001 recorded"])
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS.keys())
+def test_table_that_cannot_be_adopted_is_refused_untouched_with_the_way_out(shop, refusal, recorded):
+    if "VERSIONING" in refusal.create and not shop.connection.mysql_is_mariadb:
+        pytest.skip("MariaDB only")
+    create(shop, refusal.create, recorded)
+    old_user = ({refusal.openid: "old user", "user_id": 1},) if refusal.openid else ()
+    insert(shop, *old_user, *refusal.rows)
+    before = shop.everything()
+    with pytest.raises(CommandError) as refused:
+        shop.migrate()
+    assert str(refused.value) == f"{refusal.sentence} Then migrate again."
+    assert (shop.everything(), shop.recorded()) == (before, recorded and [*recorded, EMPTY])
+    if refusal.fix:
+        for statement in refusal.fix.split(";"):
+            shop.run(statement)
+        shop.migrate()
+        insert(shop, {"openid": C, "user_id": 5})
+        assert OAuthQQUser.objects.using(ALIAS).get(openid=C).unionid is None
+
+
+@pytest.mark.parametrize("recorded", [[], INITIAL], ids=["nothing recorded", "0001 recorded"])
+@pytest.mark.parametrize(
+    ("name", "openid"),
+    [("oauth_oauthqquser", "openid"), ("qq_users", "open_id"), *([("tb_oauth_QQ", "openid")] if ON_MYSQL else [])],
+)
+def test_table_under_another_name_is_named_and_renaming_it_helps(shop, recorded, name, openid):
+    columns = {**COLUMNS, "openid": None, openid: "varchar(64)"}
+    create(shop, table(name=name, keys=MYSQL_KEYS[:1] if ON_MYSQL else (), **columns), recorded)
+    shop.run(f"INSERT INTO {name} ({openid}, user_id, create_time, update_time) VALUES (%s, 1, '{TIME}', '{TIME}')", A)
+    before = shop.everything()
+    with pytest.raises(CommandError) as refused:
+        shop.migrate()
+    assert str(refused.value) == (
+        f"There is no table tb_oauth_qq, but {name} may hold the bindings of QQ: if so, rename it to tb_oauth_qq; if"
+        " not, rename it so that its name has no qq in it. Then migrate again."
+    )
+    assert (shop.everything(), shop.recorded()) == (before, recorded and [*recorded, EMPTY])
+    shop.run(f"ALTER TABLE {name} RENAME TO tb_oauth_qq")
+    shop.migrate()
+    assert OAuthQQUser.objects.using(ALIAS).get(openid=A).user_id == 1
+
+
+def test_table_that_is_recorded_but_not_there_is_created(shop):
+    create(shop, "CREATE TABLE old_qq_news (id integer)", INITIAL)
+    shop.migrate()
+    OAuthQQUser.objects.using(ALIAS).create(openid=A, user_id=1)
+    with pytest.raises(Exception, match=r"Duplicate entry|UNIQUE constraint"):
+        OAuthQQUser.objects.using(ALIAS).create(openid=A, user_id=2)
+    assert "tb_oauth_qq_adopted" not in shop.everything()[0]
+    shop.migrate("zero")
+    assert "tb_oauth_qq" not in shop.everything()[0]
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="SQLite has no widths")
+def test_unionid_that_the_old_column_cannot_hold_does_not_stop_the_way_back(shop):
+    create(
+        shop,
+        table(unionid="varchar(9) NOT NULL", update_time="timestamp NOT NULL DEFAULT '2020-01-01' ON UPDATE NOW()"),
+    )
+    insert(shop, {"openid": A, "user_id": 1, "unionid": "old"})
+    before = shop.everything()
+    shop.migrate()
+    ours = OAuthQQUser.objects.using(ALIAS)
+    ours.bulk_create([OAuthQQUser(openid=B, user_id=2), OAuthQQUser(openid=C, user_id=3, unionid="U" * 36)])
+    shop.migrate("zero")
+    assert shop.run("SELECT openid, unionid FROM tb_oauth_qq ORDER BY id") == ((A, "old"), (B, ""), (C, ""))
+    shop.run("DELETE FROM tb_oauth_qq WHERE user_id > 1")
+    assert shop.everything() == before
+
+
+@pytest.mark.parametrize("state", ["found", "restored"])
+def test_table_that_looks_like_ours_is_never_dropped(shop, state):
+    create(shop, SHAPES["exactly as ours"].create)
+    insert(shop, {"openid": A, "user_id": 1})
+    before = shop.everything()[1:]
+    shop.migrate("0001" if state == "found" else None)
+    for target in ("zero", "0001", "zero", None, "0001", None, "zero"):
+        shop.migrate(target)
+        assert shop.everything()[1:] == before
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_work_of_more_than_two_seconds_shows_its_progress_where_somebody_watches(shop, tmp_path, is_watched):
+    create(shop, table())
+    insert(shop, {"openid": A, "user_id": 1})
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "meiduo.settings", "VAR_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "django", "migrate", "oauth", "--skip-checks"]
+    terminal, its_end = pty.openpty()
+    options = {"cwd": processes.ROOT, "env": {**environ, "DATABASE_URL": shop.url}, "stdout": subprocess.DEVNULL}
+    with closing(connections.create_connection(ALIAS)) as other, open(terminal, "rb", buffering=0) as screen:
+        other.set_autocommit(False)
+        OldShop(other).run("SELECT * FROM tb_oauth_qq")  # ALTER TABLE waits for the end of this transaction
+        stderr = its_end if is_watched else subprocess.PIPE
+        with subprocess.Popen(command, stderr=stderr, **options) as process:
+            os.close(its_end)
+            try:
+                if is_watched:
+                    shown = screen.read(1000)  # blocks until there is something
+                    assert shown.startswith(b"\r    Converting tb_oauth_qq: 1 rows, ")
+                else:
+                    waiting = "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE%' AND time > 2"
+                    processes.wait_until(lambda: shop.run(waiting), "ALTER TABLE waits")
+            finally:
+                other.rollback()
+            assert process.wait(60) == 0
+            if not is_watched:
+                assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("part", "text"), [(None, "Work: 1,000 rows, 30 s so far"), (0.75, "Work: 750 of 1,000 rows, 10 s left")]
+)
+def test_progress_names_rows_and_time(part, text):
+    assert describe("Work", 1000, part, 30) == text
+
+
+def dies(shop, number, target):
+    """Migrate in a process that is killed before the write of this number. Return whether there was such a write."""
+
+    def kill(execute, sql, params, many, context):
+        kill.count += not re.match(r"\s*(SELECT|SHOW|PRAGMA|SET)", sql)
+        if kill.count == number:
+            os._exit(DEAD)
+        return execute(sql, params, many, context)
+
+    kill.count = 0
+    shop.connection.close()
+    with warnings.catch_warnings():  # newer Pythons warn of threads
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if not child:
+        try:
+            with shop.connection.execute_wrapper(kill):
+                shop.migrate(target)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, DEAD)
+    return status == DEAD
+
+
+@pytest.mark.parametrize("recorded", [[], INITIAL], ids=["nothing recorded", "0001 recorded"])
+@pytest.mark.parametrize("direction", ["forward", "back"])
+def test_migration_that_is_killed_before_any_write_can_run_again(shop, direction, recorded):
+    back = "0001" if recorded else "zero"
+    target = None if direction == "forward" else back
+    number, has_died = 0, True
+    while has_died:
+        number += 1
+        create(shop, KILLED.create, recorded)
+        insert(shop, {"open_id": B, "user_id": 1}, *KILLED.rows)
+        before = shop.everything()
+        if target:
+            shop.migrate()
+        has_died = dies(shop, number, target)
+        shop.migrate(target)  # does nothing if that has not died
+        if not target:
+            ours = OAuthQQUser.objects.using(ALIAS).order_by("pk")
+            assert [(row.openid, row.user_id) for row in ours] == [(B, 1), (A, 2)], number
+            shop.migrate(back)
+        assert (shop.everything(), shop.recorded()) == (before, recorded), number
+    assert number > 8
