@@ -18,7 +18,7 @@ from .models import OAuthQQUser
 OURS = OAuthQQUser._meta
 HINT = (
     "Take the model out of that app's state alone: SeparateDatabaseAndState(state_operations=[migrations.DeleteModel("
-    '"{}")]). docs/migrate-old-tables.md shows the migration.'
+    '"{}")]). docs/migrate-old-tables.md shows the migration; makemigrations needs --skip-checks meanwhile.'
 )
 
 

@@ -71,6 +71,18 @@ def test_call_over_the_limit_is_rejected_and_may_be_repeated(qq, shop, account, 
     assert redeem_code(*rejected).status_code == 200
 
 
+def test_first_rejection_of_a_flow_is_not_counted(qq, shop, binding, set_rates):
+    shop.QQ_MAX_CONCURRENCY = 1
+    set_rates(qq_login="1/hour")
+    slow, rejected = arrived(qq), arrived(qq)
+    qq.behave(token={"fault": "slow", "seconds": 1, "times": 1})
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(redeem_code, *slow)
+        wait_for_token_requests(qq, 1)
+        assert [redeem_code(*rejected).status_code for _ in range(3)] == [503, 503, 429]
+        assert call.result().status_code == 200
+
+
 @pytest.mark.parametrize(("with_cookie", "longest"), [(True, 50), (False, 20)])
 def test_retry_after_grows_with_a_slow_call_but_never_past_the_sealed_codes_life(
     qq, shop, no_limits, binding, with_cookie, longest

@@ -1,4 +1,4 @@
-"""What `qq_doctor` finds in the table of bindings: it must serve a login, and accept a new binding."""
+"""Faults of the table of bindings, for `qq_doctor`: it must serve a login, and accept a new binding."""
 
 import secrets
 from collections.abc import Iterator

@@ -247,7 +247,8 @@ def test_shops_own_page_may_bind(browser, form, shop, page):
 def test_page_of_another_origin_may_not_bind(browser, form, shop, origin, users):
     for page in (shop.QQ_CALLBACK_PAGE, ""):
         shop.QQ_CALLBACK_PAGE = page
-        assert error_of(browser.bind(form, headers={"origin": origin})) == (403, "invalid")
+        refused = browser.bind(form, headers={"origin": origin})
+        assert (refused.status_code, refused.json()) == (403, {"message": "请从本店的页面登录。", "code": "invalid"})
     assert users.count() == 0
     assert browser.bind(form).status_code == 200
 

@@ -41,6 +41,14 @@ def test_refused_call_uses_the_state_up_if_it_is_right(browser, qq, error, chang
     assert error_of(again) == (400, "state_used") if is_state_right else again.status_code == 200
 
 
+def test_refusal_by_qq_is_answered_and_repeated(browser, qq):
+    address = browser.sign_in()
+    qq.behave(token={"fault": "error", "number": 100020})
+    for _ in range(2):
+        assert error_of(forward(browser, address)) == (400, "qq_rejected")
+    assert token_requests(qq) == 1
+
+
 @requirement("1.3")
 def test_code_without_a_state_is_refused(browser, shop, qq):
     code = query_of(browser.sign_in())["code"]
