@@ -19,7 +19,7 @@ from tests.oauth import old_shop as helpers
 from tests.oauth.old_shapes import COLUMNS, KILLED, MYSQL_KEYS, REFUSALS, SHAPES, TIME, create, insert, table
 from tests.oauth.old_shop import ALIAS, INITIAL, ON_MYSQL, A, B, C, OldShop
 from tests.tools import processes
-from tests.tools.shoppers import Shopper, new_mobile, shop_and_qq
+from tests.tools.remote_users import RemoteUser, new_mobile, shop_and_qq
 
 database, shop = helpers.database, helpers.shop
 
@@ -39,7 +39,7 @@ def server(database, tmp_path_factory):
 def test_old_table_serves_logins_and_comes_back_as_it_was(server, shop, settings, shape):
     settings.DATABASE_ROUTERS = ["tests.oauth.old_shop.ToOldShop"]  # for the doctor
     running, qq = server
-    old, new = Shopper([running], qq), Shopper([running], qq)
+    old, new = RemoteUser([running], qq), RemoteUser([running], qq)
     create(shop, shape.create)
     insert(shop, {shape.openid: qq.openid(old.person), "user_id": 1, **shape.more}, *shape.rows)
     before = shop.everything()
@@ -47,9 +47,9 @@ def test_old_table_serves_logins_and_comes_back_as_it_was(server, shop, settings
     printed = shop.migrate()
     assert (shape.moved in printed) if shape.moved else printed == ""
     assert [*check_table(shop.connection)] == []  # the doctor's
-    assert old.collect(old.arrive()).json()["user_id"] == 1
+    assert old.redeem_code(old.arrive()).json()["user_id"] == 1
     bound = new.bind(new.fill_in(new_mobile())).json()
-    assert new.collect(new.arrive()).json()["user_id"] == bound["user_id"]
+    assert new.redeem_code(new.arrive()).json()["user_id"] == bound["user_id"]
     # The old code still reads the table, and writes to it.
     (found,) = shop.run("SELECT user_id FROM tb_oauth_qq WHERE openid = %s", qq.openid(new.person))
     assert found == (bound["user_id"],)
