@@ -134,6 +134,40 @@ def test_table_that_is_recorded_but_not_there_is_created(shop):
     assert "tb_oauth_qq" not in shop.everything()[0]
 
 
+def test_moved_row_whose_id_is_taken_returns_under_another(shop):
+    create(shop, table())
+    insert(shop, *({"openid": A, "user_id": 1} for _ in range(2)))
+    shop.migrate()
+    insert(shop, {"id": 2, "openid": B, "user_id": 2})  # SQLite may do that by itself
+    shop.migrate("zero")
+    assert shop.rows() == [(1, A, 1), (2, B, 2), (3, A, 1)]
+
+
+def test_moved_row_that_a_backup_has_brought_back_does_not_return_twice(shop):
+    create(shop, table())
+    insert(shop, {"openid": A, "user_id": 1}, {"openid": B, "user_id": 77})
+    before = shop.everything()
+    shop.migrate()
+    insert(shop, {"id": 2, "openid": B, "user_id": 77})
+    shop.migrate("zero")
+    assert shop.everything() == before
+
+
+def test_openid_of_a_gone_user_that_is_bound_again_keeps_its_old_row_apart(shop):
+    create(shop, table("UNIQUE (openid)"))
+    insert(shop, {"openid": A, "user_id": 1}, {"openid": B, "user_id": 77})
+    before = shop.everything()
+    for _ in range(2):
+        shop.migrate()
+        insert(shop, {"openid": B, "user_id": 2})
+        assert "These rows stay in tb_oauth_qq_merged, because their openid is bound" in shop.migrate("zero")
+        assert [row[1:] for row in shop.rows()] == [(A, 1), (B, 2)]
+        shop.run("DELETE FROM tb_oauth_qq WHERE user_id = 2")
+    shop.migrate()
+    shop.migrate("zero")
+    assert shop.everything() == before
+
+
 @pytest.mark.skipif(not ON_MYSQL, reason="SQLite has no widths")
 def test_unionid_that_the_old_column_cannot_hold_does_not_stop_the_way_back(shop):
     create(
