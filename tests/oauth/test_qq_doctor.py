@@ -256,7 +256,7 @@ def weak_redis(plugged_in):
     redis.execute_command("ACL", "DELUSER", "weak")
 
 
-EVICTION = ("warning", "Redis evicts used logins when full: allkeys-lru.", "Set maxmemory-policy noeviction.")
+EVICTION = ("warning", "Redis evicts entries when full: allkeys-lru.", "Set maxmemory-policy noeviction.")
 
 
 @pytest.mark.servers

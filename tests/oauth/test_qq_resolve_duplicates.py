@@ -57,6 +57,12 @@ def test_users_that_are_gone_have_no_part_in_a_conflict(django_user_model, tmp_p
     assert json.loads(file.read_text()) == {"id": 3, "open_id": A, "user_id": second, "kept": 2}
 
 
+def test_generated_column_is_no_obstacle():
+    generated = "start_of_openid varchar(6) AS (substr(openid, 1, 6))"
+    with old_table(f"id integer PRIMARY KEY, openid varchar(64), user_id bigint, {generated}"):
+        assert resolve("--keep=earliest") == "Nothing to resolve: no openid is bound to different users.\n"
+
+
 def test_users_in_another_database_all_count(django_user_model):
     users, elsewhere = django_user_model._meta.db_table, "users_elsewhere"
     table = old_table("id integer PRIMARY KEY, openid varchar(64), user_id bigint", [(1, A, 8), (2, A, 9)])

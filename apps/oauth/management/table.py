@@ -10,7 +10,7 @@ from django.db import DatabaseError, router, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from ..models import OAuthQQUser
-from . import name_command
+from . import name_command, read_columns
 
 TABLE = OAuthQQUser._meta.db_table
 NOT_FILLED = {  # NOT NULL, without a default, and nothing that the database fills by itself
@@ -48,12 +48,10 @@ def check_table(connection: Any) -> Iterator[CheckMessage]:
 
 def find_flaw(connection: Any) -> str | None:
     """Return how the table differs from what the migrations make."""
+    columns = read_columns(connection, TABLE)
+    if not columns:
+        return "is missing"
     with connection.cursor() as cursor:
-        names = connection.introspection.table_names(cursor)
-        if TABLE not in (map(str.lower, names) if connection.features.ignores_table_name_case else names):
-            return "is missing"
-        cursor.execute(f"SELECT * FROM {TABLE} WHERE 0 = 1")  # noqa: S608
-        columns = {column[0].lower() for column in cursor.description}
         is_unique = accepts_once(connection, cursor)
     missing = {str(field.column) for field in OAuthQQUser._meta.concrete_fields} - columns
     if missing:

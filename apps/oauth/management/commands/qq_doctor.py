@@ -133,7 +133,7 @@ def use_cache() -> Iterator[CheckMessage]:
         with suppress(*CACHE_ERRORS):  # not allowed to read it
             policy = client.get_client(write=True).config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
             if policy != "noeviction":
-                yield Warning(f"Redis evicts used logins when full: {policy}.", "Set maxmemory-policy noeviction.")
+                yield Warning(f"Redis evicts entries when full: {policy}.", "Set maxmemory-policy noeviction.")
 
 
 def run_redis_script() -> Iterator[CheckMessage]:

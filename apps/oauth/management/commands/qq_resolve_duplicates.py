@@ -18,6 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...redaction import shorten_openid
+from .. import read_columns
 
 Row = dict[str, Any]
 
@@ -59,7 +60,7 @@ def select_conflicting_rows(connection: BaseDatabaseWrapper) -> Iterator[Row]:
 
     Rows whose user is gone do not count: the migration moves them away.
     """
-    columns, quote = read_columns(connection), connection.ops.quote_name
+    columns, quote = read_columns(connection, "tb_oauth_qq"), connection.ops.quote_name
     if not columns & {"openid", "open_id"}:
         raise CommandError("There is no table tb_oauth_qq with a column openid or open_id: nothing to resolve.")
     exact = f"bound.{'openid' if 'openid' in columns else 'open_id'}"
@@ -84,15 +85,6 @@ def select_conflicting_rows(connection: BaseDatabaseWrapper) -> Iterator[Row]:
         names = [column[0].lower() for column in cursor.description]
         for row in cursor:
             yield dict(zip(names, row, strict=True))
-
-
-def read_columns(connection: BaseDatabaseWrapper) -> set[str]:
-    """Return the table's columns in lower case, or nothing if it is not there. An old table may lack some."""
-    with connection.cursor() as cursor:
-        if "tb_oauth_qq" not in connection.introspection.table_names(cursor):
-            return set()
-        found = connection.introspection.get_table_description(cursor, "tb_oauth_qq")
-    return {column.name.lower() for column in found}
 
 
 def choose_rows_to_remove(conflicts: Iterable[list[Row]], keep: str, keep_ids: set[int]) -> Iterator[Row]:
