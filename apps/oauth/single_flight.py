@@ -85,9 +85,11 @@ class _SingleFlight:
 
     def resolve(self, code: str | None) -> Outcome:
         """Return QQ's answer about the flow; ask QQ if no call has."""
+        # Calls that found no slot go before new ones. The cache is asked only while some are expected.
+        is_new = self.client.expects_retries() and not self.store.was_rejected()
         try:
             # Take the slot before the code: a popped code cannot be put back.
-            with self.client.exchange() as exchange:
+            with self.client.exchange(is_new=is_new) as exchange:
                 fresh_code = self.store.pop_code() if code is None else self.claim(code)
                 if fresh_code is not None:
                     return self.lead(exchange, fresh_code)

@@ -93,6 +93,9 @@ class FlowStore:
         """Note that a call found no free slot. Return whether it is the flow's first."""
         return self._add("rejected", True)
 
+    def was_rejected(self) -> bool:
+        return self._get("rejected") is not None
+
     def save_outcome(self, outcome: Outcome) -> None:
         self._set("outcome", _to_dict(outcome))
 

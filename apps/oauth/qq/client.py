@@ -124,11 +124,14 @@ class OAuthQQ:
             return exchange.identify(code)
 
     @contextmanager
-    def exchange(self) -> Iterator["Exchange"]:
-        """Take a slot for one or more requests; not to be nested. Raises QQBusy and QQCircuitOpen."""
+    def exchange(self, *, is_new: bool = False) -> Iterator["Exchange"]:
+        """Take a slot for one or more requests; not to be nested. Raises QQBusy and QQCircuitOpen.
+
+        `is_new`: leave some slots to callers that got QQBusy before, while they are expected.
+        """
         upstream = self._upstream
         try:
-            with upstream.bulkhead.slot() as slot, upstream.breaker.attempt() as attempt:
+            with upstream.bulkhead.slot(is_new=is_new) as slot, upstream.breaker.attempt() as attempt:
                 yield Exchange(self, upstream.pool, slot, attempt)
         except BulkheadFull:
             raise QQBusy("all slots are in use") from None
@@ -147,6 +150,10 @@ class OAuthQQ:
                 yield
         except BulkheadFull:
             raise QQBusy("all follower slots are in use") from None
+
+    def expects_retries(self) -> bool:
+        """Return whether callers that got QQBusy are expected to try again."""
+        return self._upstream.bulkhead.expects_retries()
 
     def schedule_retry(self) -> float:
         """Return the seconds after which a caller that got QQBusy should try again."""

@@ -10,7 +10,8 @@ FAILURE_THRESHOLD = 5  # failures in a row open the circuit; any success resets 
 FAILURE_WINDOW = 10  # seconds within which they occur
 RECOVERY_TIMEOUT = 30  # seconds until a probe
 
-RETRY_SHARE = 0.9  # of the free slots are announced to rejected callers; the rest is for new ones
+RETRY_SHARE = 0.9  # of the slots that become free are announced to rejected callers
+KEPT_SHARE = 0.25  # of the slots is kept for rejected callers while any of them is expected
 MAX_RETRY_WAIT = 50.0  # seconds: two of them and the page's own delays fit into the life of a sealed code
 
 
@@ -54,12 +55,20 @@ class Bulkhead:
         self._mean_duration = 0.0  # seconds; a moving average
         self._last_retry = 0.0  # the time given to the most recently rejected caller
 
+    def expects_retries(self) -> bool:
+        """Return whether the time given to a rejected caller is still to come."""
+        return self._last_retry > time.monotonic()
+
     @contextmanager
-    def slot(self) -> Iterator[Slot]:
-        """Take a slot; raises BulkheadFull at once if there is none."""
+    def slot(self, *, is_new: bool = False) -> Iterator[Slot]:
+        """Take a slot; raises BulkheadFull at once if there is none.
+
+        `is_new`: this caller was not rejected before, so it leaves some slots to those that were and are expected.
+        """
         slot = Slot()
         with self._lock:
-            if len(self._in_use) >= self._size:
+            kept = int(self._size * KEPT_SHARE) if is_new and self.expects_retries() else 0
+            if len(self._in_use) >= self._size - kept:
                 raise BulkheadFull
             self._in_use[slot] = None
         try:
@@ -74,8 +83,7 @@ class Bulkhead:
     def schedule_retry(self) -> float:
         """Return the seconds after which a rejected caller should try again.
 
-        Each caller gets a later time than the one before, at the rate at which slots become free. The slot is not
-        reserved for the caller: the slow-QQ scenario of benchmarks/ showed no need to.
+        Each caller gets a later time than the one before, at the rate at which slots become free.
         """
         with self._lock:
             now = time.monotonic()

@@ -86,6 +86,22 @@ def test_waits_end_at_the_maximum(use):
     assert waits == pytest.approx([20 / 0.9, 40 / 0.9, 50, 50])
 
 
+def test_new_caller_leaves_a_quarter_of_the_slots_to_expected_ones(clock, use):
+    bulkhead = Bulkhead(4)
+    use(bulkhead, 3.6)
+    with bulkhead.slot(), bulkhead.slot(), bulkhead.slot():
+        with bulkhead.slot(is_new=True):
+            pass
+        bulkhead.schedule_retry()  # in a second
+        with pytest.raises(BulkheadFull), bulkhead.slot(is_new=True):
+            pass
+        with bulkhead.slot():
+            pass
+        clock.shift(1)
+        with bulkhead.slot(is_new=True):
+            pass
+
+
 # Circuit breaker ------------------------------------------------------------------------------------------------------
 
 SUCCESS, NO_CALL = True, None  # results of attempts
