@@ -109,6 +109,7 @@ def test_refusal_is_recorded_as_a_warning_with_its_reason(audit, browser, other_
     assert levels == {"WARNING"}
 
 
+@requirement("10.4")
 @pytest.mark.parametrize("direct", [False, True])
 def test_refused_return_from_qq_belongs_to_its_flow(audit, browser, other_browser, shop, direct):
     shop.QQ_REDIRECT_URI, path, event = (PAGE, "users", "login") if direct else (CALLBACK, "callback", "callback")
@@ -120,6 +121,7 @@ def test_refused_return_from_qq_belongs_to_its_flow(audit, browser, other_browse
         assert audit.last(event) == REFUSED | flow | {"reason": reason}
 
 
+@requirement("10.4")
 def test_time_of_qq_is_recorded_for_calls_that_asked_it(audit, browser, qq, binding):
     qq.behave(token={"fault": "slow", "seconds": 0.1, "times": 1})
     code = browser.arrive()
