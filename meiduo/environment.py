@@ -41,6 +41,10 @@ def between(low, high=1_000_000):
     return environs.validate.Range(low, high)
 
 
+def one_of(*choices):
+    return environs.validate.OneOf(choices)
+
+
 def names(text):
     """Return the names in a list separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,14 +1,28 @@
-"""The shop's logs and error reports: enough to investigate, without secrets and without whole mobile numbers."""
+"""The shop's logs and error reports: enough to investigate, without secrets and without whole mobile numbers.
 
+All logs of all processes have one shape, which LOG_FORMAT chooses, and one clock, which is UTC.
+"""
+
+import json
 import logging
 import re
+import socket
+import sys
+import time
+from logging.config import dictConfig
 
+from django.http import HttpRequest
 from django.views.debug import ExceptionReporter
-from pythonjsonlogger.json import JsonFormatter
 
-MAX_VALUE = 200  # characters of one field of an audit event
+from meiduo.environment import Env
+
+MAX_VALUE = 200  # characters of one field
 MAX_MESSAGE = 2000
-MADE_HERE = ("request_id", "time")  # fields left as they are: an id's digits may look like a mobile number by chance
+MAX_TRACEBACK = 10_000  # Docker splits lines of more than 16 KiB
+MADE_HERE = ("request_id", "flow")  # fields left as they are: an id's digits may look like a mobile number by chance
+# Attributes of a record that are no fields: Python's own, the names of JSONFormatter, and two that Django adds.
+NO_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "time", "level", "logger", "traceback", "host"}
+NO_FIELDS |= {"request", "server_time"}
 
 QUERY = re.compile(r"\?\S*")  # may contain codes and states
 JWT = re.compile(r"eyJ[\w-]{0,500}\.[\w.-]*", re.ASCII)
@@ -20,6 +34,7 @@ MOBILE = re.compile(
     r"(?<![0-9])((?:(?:00)?86-?)?1[3-9][0-9])(-)?[0-9]{4}(?(2)-)([0-9]{4})(?(2)(?![\w-])|(?![0-9]))", re.ASCII
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 
 
 def clean(text: str) -> str:
@@ -43,8 +58,16 @@ def escape(text: str) -> str:
     return CONTROL.sub(lambda char: char[0].encode("unicode_escape").decode(), text)
 
 
+def shorten(traceback: str) -> str:
+    """Return the ends of a traceback that is too long: its first error, and its last."""
+    half = MAX_TRACEBACK // 2
+    return traceback if len(traceback) <= MAX_TRACEBACK else f"{traceback[:half]}\n…\n{traceback[-half:]}"
+
+
 class WithoutSecrets(logging.Filter):
     """Remove secrets from the message and the traceback of a record, whichever handler it goes to."""
+
+    format_exception = logging.Formatter().formatException
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
@@ -53,11 +76,10 @@ class WithoutSecrets(logging.Filter):
             template = record.msg if isinstance(record.msg, str) else type(record.msg)
             message = f"{template} (cannot be written out: {type(exc).__name__})"
         record.msg, record.args = escape(clean(message)[:MAX_MESSAGE]), None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text and not record.exc_text.startswith(" "):
-            # Indented, so that no line of an exception's text looks like a record.
-            record.exc_text = "\n".join(f"    {escape(line)}" for line in clean(record.exc_text).split("\n"))
+        if not record.exc_text:
+            record.exc_text = self.format_exception(record.exc_info) if record.exc_info else record.stack_info
+        if record.exc_text:
+            record.exc_text = "\n".join(escape(line) for line in shorten(clean(record.exc_text)).split("\n"))
         return True
 
 
@@ -69,18 +91,83 @@ class WithoutTraceback(logging.Filter):
         return True
 
 
-class AuditFormatter(JsonFormatter):
-    """Format a record as one line of JSON: UTC time, level, event, and the fields it was logged with."""
+class LineFormatter(logging.Formatter):
+    """Format a record that WithoutSecrets has cleaned. Its fields are cleaned here."""
 
-    def __init__(self) -> None:
-        renamed = {"levelname": "level", "message": "event"}
-        super().__init__(["levelname", "message"], rename_fields=renamed, timestamp="time")
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
-    def process_log_record(self, log_data):
-        return {
-            name: value if name in MADE_HERE or not isinstance(value, str) else escape(clean(value)[:MAX_VALUE])
-            for name, value in log_data.items()
+    def get_fields(self, record):
+        """Return the fields that the record was logged with, and the id of its request: numbers and clean text."""
+        fields = {}
+        for name, value in vars(record).items():
+            if name in NO_FIELDS or value is None:
+                continue
+            if not isinstance(value, (int, float)):
+                value = escape(str(value) if name in MADE_HERE else clean(str(value))[:MAX_VALUE])
+            fields[name] = value
+        request = getattr(record, "request", None)
+        if isinstance(request, HttpRequest):  # of runserver it is a socket
+            from apps.oauth.audit import get_request_id  # not above: gunicorn's main process has no settings
+
+            fields["request_id"] = get_request_id(request.META)
+        return fields
+
+
+class TextFormatter(LineFormatter):
+    """Format a record for people: a line, and the traceback below it.
+
+    The traceback is indented, so that no line of an exception's text looks like a record.
+    """
+
+    def format(self, record):
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        for name, value in self.get_fields(record).items():
+            line += f" {name}={json.dumps(value, ensure_ascii=False) if NEEDS_QUOTES.search(str(value)) else value}"
+        return "\n    ".join((line, *(record.exc_text or "").splitlines()))
+
+
+class JSONFormatter(LineFormatter):
+    """Format a record as one JSON object on one line."""
+
+    encode = json.JSONEncoder().encode
+    host = socket.gethostname()
+
+    def format(self, record):
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self.get_fields(record),
+            "host": self.host,
         }
+        if record.exc_text:
+            line["traceback"] = record.exc_text
+        return self.encode(line)
+
+
+def make_formatter():
+    """Return the formatter that LOG_FORMAT names. settings.py refuses any value but text and json."""
+    return JSONFormatter() if Env().str("LOG_FORMAT", "text") == "json" else TextFormatter()
+
+
+def configure(config):
+    """Configure logging, and log what Python itself would write to stderr: warnings, and the error that ends a process.
+
+    Django calls it, as the setting LOGGING_CONFIG.
+    """
+    dictConfig(config)
+    logging.captureWarnings(True)
+    sys.excepthook = log_uncaught_exception
+
+
+def log_uncaught_exception(kind, exc, traceback):
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, exc, traceback)
+    else:
+        logging.getLogger(__name__).critical("Uncaught %s", kind.__name__, exc_info=(kind, exc, traceback))
 
 
 class ErrorReport(ExceptionReporter):

@@ -4,6 +4,7 @@ gunicorn's own defaults limit a request's line and headers, and drop headers wit
 Django could not tell from those with a hyphen.
 """
 
+import logging
 import os
 import runpy
 import sys
@@ -12,7 +13,14 @@ from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 
 from meiduo.environment import Env, between
-from meiduo.logs import WithoutSecrets
+from meiduo.logs import WithoutSecrets, make_formatter
+
+
+def refuse(sentence):
+    """End gunicorn with a line of the log."""
+    record = {"name": "gunicorn.error", "levelname": "CRITICAL", "msg": f"The shop does not start. {sentence}"}
+    sys.exit(make_formatter().format(logging.makeLogRecord(record)))
+
 
 env = Env()
 workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
@@ -20,7 +28,7 @@ threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three 
 try:
     env.seal()
 except ImproperlyConfigured as exc:
-    sys.exit(f"The shop does not start. {exc}")
+    refuse(exc)
 
 worker_class = "gthread"
 keepalive = 75  # seconds; longer than nginx's (60, in deploy/ 20), which must not send into a connection that closes
@@ -28,14 +36,25 @@ control_socket_disable = True  # all shops of a user would share its path
 forwarded_allow_ips = ""  # NUM_PROXIES alone decides which proxies to trust
 
 # Used with --access-logfile; nginx has its own log, and the audit log has each login.
-access_log_format = '%(t)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'  # the path without its query
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s'  # the path without its query
 
 
 class logger_class(Logger):
     def setup(self, cfg):
         super().setup(cfg)
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
+            handler.setFormatter(make_formatter())
             handler.addFilter(WithoutSecrets())
+
+    def access(self, resp, req, environ, request_time):
+        """Log a call, with the fields that Django's lines and the audit log have too."""
+        if not self.access_log_enabled:
+            return
+        from apps.oauth.audit import get_request_id  # not above: the workers would inherit it through a reload
+
+        atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
+        fields = {"request_id": get_request_id(environ), "duration_ms": round(atoms["D"] / 1000, 1)}
+        self.access_log.info(self.cfg.access_log_format, atoms, extra=fields | {"status_code": int(atoms["s"])})
 
 
 def on_starting(server):
@@ -44,9 +63,9 @@ def on_starting(server):
         # Not imported: the workers would inherit the module, so that a reload would not read the settings again.
         settings = runpy.run_module("meiduo.settings")
     except ImproperlyConfigured as exc:
-        sys.exit(f"The shop does not start. {exc}")
+        refuse(exc)
     if server.cfg.workers > 1 and "locmem" in settings["CACHE_URL"]:
-        sys.exit(
-            "The shop does not start. CACHE_URL is not set, so each worker would remember used codes for itself. "
+        refuse(
+            "CACHE_URL is not set, so each worker would remember used codes for itself. "
             "Set a Redis that all of them share, or use one worker: WEB_CONCURRENCY=1"
         )

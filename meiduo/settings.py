@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from meiduo.environment import Env, between
+from meiduo.environment import Env, between, one_of
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # The environment ------------------------------------------------------------------------------------------------------
-# All variables are read here; server.py reads THREADS too, and WEB_CONCURRENCY.
+# All variables are read here; server.py reads THREADS too, and WEB_CONCURRENCY, and logs.py LOG_FORMAT.
 
 env = Env()
 DEBUG = env.bool("DEBUG", False)
@@ -26,6 +26,7 @@ ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS", "")
 NUM_PROXIES = env.int("NUM_PROXIES", 0, validate=between(0))
 THREADS = env.int("THREADS", None, validate=between(1))
+LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=one_of("text", "json"))
 DATABASE = env.database("DATABASE_URL", "sqlite://")
 CACHE_URL = env.str("CACHE_URL", "locmemcache://")
 ADMIN_PATH = env.str("ADMIN_PATH", "").strip("/")  # where the admin is mounted, as in "back-office"; unset: nowhere
@@ -313,24 +314,23 @@ if HTTPS:
 # Logging --------------------------------------------------------------------------------------------------------------
 
 DEFAULT_EXCEPTION_REPORTER = "meiduo.logs.ErrorReport"
+LOGGING_CONFIG = "meiduo.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "plain": {
-            "format": "{asctime} {levelname} {name}: {message}",
-            "datefmt": "%Y-%m-%d %H:%M:%S %z",  # as gunicorn writes it; the audit log's is UTC
-            "style": "{",
-        },
-        "audit": {"()": "meiduo.logs.AuditFormatter"},
-    },
+    "formatters": {"line": {"()": "meiduo.logs.make_formatter"}},
     "filters": {
         "without_secrets": {"()": "meiduo.logs.WithoutSecrets"},
         "without_traceback": {"()": "meiduo.logs.WithoutTraceback"},
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["without_secrets"]},
-        "audit": {"class": "logging.StreamHandler", "formatter": "audit", "stream": "ext://sys.stdout"},
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_secrets"]},
+        "audit": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["without_secrets"],
+            "stream": "ext://sys.stdout",
+        },
     },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {

@@ -1,10 +1,9 @@
-import io
+import logging
 import os
 import sys
 
 from django.conf import settings
-from django.core.management import call_command
-from django.core.management.base import SystemCheckError
+from django.core.checks import run_checks
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "meiduo.settings")
@@ -14,10 +13,11 @@ from meiduo.middleware import replace_bad_content_type  # noqa: E402  it needs D
 
 application = replace_bad_content_type(application)
 
-# gunicorn runs no system checks, so a wrong setting would only show at the first login. The checks report to stderr;
-# stdout would only get the line "no issues".
-try:
-    call_command("check", deploy=settings.PRODUCTION, stdout=io.StringIO())
-except SystemCheckError as exc:
-    print(exc, file=sys.stderr)
+# gunicorn runs no system checks, so a wrong setting would only show at the first login.
+messages = [
+    message for message in run_checks(include_deployment_checks=settings.PRODUCTION) if not message.is_silenced()
+]
+for message in messages:
+    logging.getLogger(__name__).log(message.level, "%s: %s %s", message.id, message.msg, message.hint or "")
+if any(message.is_serious() for message in messages):
     sys.exit(3)  # with this status gunicorn stops instead of starting the worker again

@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,20 +41,27 @@ class Event:
 
 
 class Step:
-    """A step under way: its event, and the fields that the audit log will have."""
+    """A step under way: its event, its start, and the fields that its lines in the audit log will have."""
 
-    def __init__(self, event: str) -> None:
+    def __init__(self, request: HttpRequest | Request, event: str) -> None:
+        self.request = request
         self.event = event
         self.fields: dict[str, Any] = {}
+        self._started = time.perf_counter()
 
     def add(self, **fields: Any) -> None:
         self.fields |= fields
+
+    def record(self, event: str, outcome: str = "ok", **fields: Any) -> None:
+        """Record an event of this step, with the fields added so far and the milliseconds since its start."""
+        fields = {**self.fields, **fields, "duration_ms": get_milliseconds(self._started)}
+        record(self.request, event, outcome, **fields)
 
 
 @contextmanager
 def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
     """Record the event once the block ends: "refused" with the reason if it raises an API error, else "ok"."""
-    step = Step(event)
+    step = Step(request, event)
     try:
         yield step
     except API_ERRORS as exc:
@@ -61,10 +69,11 @@ def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
         assert error is not None
         reason = error.reason if isinstance(error, QQLoginError) else get_code(error)
         field = next(iter(get_fields(error)), None)
-        why = {"reason": reason, "hint": HINTS.get(reason), "field": field}
-        record(request, event, "refused", **{**step.fields, **why})
+        if isinstance(error, QQLoginError) and error.flow_id is not None:
+            step.add(flow=error.flow_id)
+        step.record(event, "refused", reason=reason, hint=HINTS.get(reason), field=field)
         raise
-    record(request, step.event, **step.fields)  # the block may have changed the event, to bind_token
+    step.record(step.event)  # the block may have changed the event, to bind_token
 
 
 def record(request: HttpRequest | Request, event: str, outcome: str = "ok", **fields: Any) -> None:
@@ -74,7 +83,7 @@ def record(request: HttpRequest | Request, event: str, outcome: str = "ok", **fi
     that is None is left out. They must hold no secret, no whole openid and no whole mobile number.
     """
     fields = {
-        "request_id": get_request_id(request),
+        "request_id": get_request_id(request.META),
         "address": get_client_ip(request),
         "outcome": outcome,
         **{name: value for name, value in fields.items() if value is not None},
@@ -84,15 +93,21 @@ def record(request: HttpRequest | Request, event: str, outcome: str = "ok", **fi
     qq_audited.send_robust(sender=None, request=request, event=event, fields=fields)
 
 
-def get_request_id(request: HttpRequest | Request) -> str:
-    """Return the id that all records of one request share: the proxy's X-Request-ID, or a random one."""
-    request_id: str | None = request.META.get("qq_login.request_id")
+def get_request_id(meta: dict[str, Any]) -> str:
+    """Return the id that all records of one request share: the proxy's X-Request-ID, or a random one.
+
+    `meta`: the request's META, which is its WSGI environ.
+    """
+    request_id: str | None = meta.get(META_KEY)
     if request_id is None:
-        given = request.META.get("HTTP_X_REQUEST_ID", "") if api_settings.NUM_PROXIES else ""
-        request_id = request.META["qq_login.request_id"] = (
-            given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-        )
+        given = meta.get("HTTP_X_REQUEST_ID", "") if api_settings.NUM_PROXIES else ""
+        request_id = meta[META_KEY] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
     return request_id
+
+
+def get_milliseconds(started: float) -> float:
+    """Return the milliseconds since a reading of time.perf_counter()."""
+    return round((time.perf_counter() - started) * 1000, 1)
 
 
 def hash_openid(openid: str) -> str:

@@ -34,18 +34,25 @@ class QQLoginError(APIException):
     """An error of ERRORS, by its code."""
 
     def __init__(
-        self, code: str, *, status: int | None = None, wait: float | None = None, reason: str | None = None
+        self,
+        code: str,
+        *,
+        status: int | None = None,
+        wait: float | None = None,
+        reason: str | None = None,
+        flow_id: str | None = None,
     ) -> None:
         """Name the error.
 
         `status`: an HTTP status other than the table's. `wait`: seconds until the same call is worth another try.
-        `reason`: the audit log's text in place of the code.
+        `reason`: the audit log's text in place of the code. `flow_id`: the login that the refused value belongs to.
         """
         super().__init__(get_message(code), code)
         self.code = code
         self.status_code = status or ERRORS[code][0]
         self.wait = wait
         self.reason = reason or code
+        self.flow_id = flow_id
 
 
 class CacheUnavailable(QQLoginError):

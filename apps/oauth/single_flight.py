@@ -7,9 +7,8 @@ from typing import Any
 
 from django.core.signals import setting_changed
 from django.dispatch import receiver
-from rest_framework.request import Request
 
-from .audit import Event, record
+from .audit import Event, Step, get_milliseconds
 from .conf import conf
 from .errors import QQLoginError
 from .flow.flow import Flow
@@ -57,15 +56,16 @@ def forget_client(**kwargs: Any) -> None:
     make_client.cache_clear()
 
 
-def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit: RateLimit | None) -> QQIdentity:
+def resolve_identity(step: Step, flow: Flow, code: str | None, rate_limit: RateLimit | None) -> QQIdentity:
     """Return the identity that QQ gives for a flow's code.
 
+    `step`: the step of the audit log that this call belongs to. It gets `qq_ms` if this call asks QQ.
     `code`: QQ's code if the page sent it itself (direct mode); None to take the one that callback/ kept.
     `rate_limit`: counts this call, unless it leads or is the flow's first that found no slot. None: the caller has
     counted the call already.
     Raises QQLoginError, RateLimited and CacheUnavailable.
     """
-    outcome = _SingleFlight(request, flow, rate_limit).resolve(code)
+    outcome = _SingleFlight(step, flow, rate_limit).resolve(code)
     if flow.key is None and not flow.store.redeem_sealed_code():
         raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
     if outcome.identity is None:
@@ -76,8 +76,8 @@ def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit:
 class _SingleFlight:
     """One call of users/: it leads (asks QQ), follows (waits for the leader) or replays (returns the saved outcome)."""
 
-    def __init__(self, request: Request, flow: Flow, rate_limit: RateLimit | None) -> None:
-        self.request = request
+    def __init__(self, step: Step, flow: Flow, rate_limit: RateLimit | None) -> None:
+        self.step = step
         self.flow = flow
         self.store = flow.store
         self.rate_limit = rate_limit
@@ -100,7 +100,7 @@ class _SingleFlight:
 
     def count(self) -> None:
         if self.rate_limit is not None:
-            self.rate_limit.hit(self.request)
+            self.rate_limit.hit(self.step.request)
 
     def claim(self, code: str) -> str | None:
         """Return the code if this call leads with it, None if another call of this flow does."""
@@ -112,16 +112,23 @@ class _SingleFlight:
     def lead(self, exchange: Exchange, code: str) -> Outcome:
         """Take the code to QQ, and save the outcome for repeats and followers."""
         try:
-            outcome = Outcome(exchange.identify(code))
+            outcome = Outcome(self.ask(exchange, code))
         except QQError as exc:
             is_alarm = isinstance(exc, (QQForeignToken, QQMisconfigured))
             level = logging.ERROR if isinstance(exc, QQMisconfigured) else logging.WARNING
             reason = type(exc).__name__
-            logger.log(level, "QQ did not name a user: %s: %s", reason, exc)
-            record(self.request, Event.QQ, "alarm" if is_alarm else "refused", reason=reason, number=exc.number)
+            logger.log(level, "QQ did not name a user: %s: %s", reason, exc, extra={"flow": self.flow.id})
+            self.step.record(Event.QQ, "alarm" if is_alarm else "refused", reason=reason, number=exc.number)
             outcome = Outcome(error=ERROR_CODES.get(type(exc), "qq_unavailable"))
         self.store.save_outcome(outcome)
         return outcome
+
+    def ask(self, exchange: Exchange, code: str) -> QQIdentity:
+        started = time.perf_counter()
+        try:
+            return exchange.identify(code)
+        finally:
+            self.step.add(qq_ms=get_milliseconds(started))
 
     def replay(self, refusal: QQBusy | QQCircuitOpen) -> Outcome:
         """Return the saved outcome, as QQ cannot be called now; raise qq_busy or qq_unavailable if there is none."""

@@ -19,7 +19,8 @@ def append_line(path: str, **fields: str) -> None:
 
 
 def send_sms(mobile: str, code: str, minutes: int) -> None:
-    """An SMS back end that sends nothing: it prints the message and appends it to the file `SMS_LOG`."""
+    """An SMS back end that sends nothing: it appends the message to the file `SMS_LOG`, and prints it for people."""
     text = f"【美多商城】您的验证码是{code}，{minutes}分钟内有效，请勿告诉他人。"
-    print(f"SMS {mobile}: {text}", flush=True)
+    if settings.LOG_FORMAT == "text":  # not between lines of JSON, which are collected
+        print(f"SMS {mobile}: {text}", flush=True)
     append_line(settings.SMS_LOG, mobile=mobile, text=text)

@@ -3,7 +3,9 @@
 import io
 import json
 import logging
-from datetime import datetime, timezone
+import socket
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -11,6 +13,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.core import mail
 from django.utils.log import AdminEmailHandler
 
+from meiduo.logs import make_formatter
 from tests.conftest import MOBILE, PASSWORD, SecretLogged, refuse_secrets, refusing_secrets_in_logs, shop_handlers
 from tests.tools.requirements import requirement
 
@@ -43,6 +46,18 @@ def written(log_stream):
         return log_stream.getvalue()[start:]
 
     return written
+
+
+@pytest.fixture
+def as_json(monkeypatch):
+    """A function: from now on the shop's own handlers write as with LOG_FORMAT=json."""
+
+    def as_json():
+        monkeypatch.setenv("LOG_FORMAT", "json")
+        for handler in shop_handlers():
+            monkeypatch.setattr(handler, "formatter", make_formatter())
+
+    return as_json
 
 
 @requirement("10.3")
@@ -89,28 +104,84 @@ def test_long_message_is_cut(written):
 
 
 @requirement("10.3")
-def test_traceback_is_cleaned_and_indented(written):
+def test_traceback_is_cleaned_and_indented_or_one_field(written, as_json):
     try:
         raise ValueError(f"{JWT}\n2026-01-01 00:00:00,000 INFO apps: forged {MOBILE}\x1b[31m")
     except ValueError:
         lines = written("apps", "failed", exc_info=True).splitlines()
+        as_json()
+        line = written("apps", "failed", exc_info=True)
     assert lines[1] == "    Traceback (most recent call last):"
     assert lines[-2:] == ["    ValueError: ***", "    2026-01-01 00:00:00,000 INFO apps: forged 138****5678\\x1b[31m"]
     assert all(line.startswith("    ") for line in lines[1:])
+    in_json = json.loads(line)["traceback"].splitlines()
+    assert [in_json[0], *in_json[-2:]] == [line.removeprefix("    ") for line in (lines[1], *lines[-2:])]
+    assert line.count("\n") == 1
+
+
+def test_long_traceback_keeps_its_ends_and_a_stack_is_one(written, as_json):
+    as_json()
+    try:
+        raise ValueError("a" * 100_000 + "the end")
+    except ValueError:
+        line = written("apps", "failed", exc_info=True)
+    assert len(line) < 16 * 1024
+    assert json.loads(line)["traceback"].startswith("Traceback (most recent call last):\n")
+    assert json.loads(line)["traceback"].endswith("the end")
+    assert json.loads(written("apps", "here", stack_info=True))["traceback"].startswith("Stack (most recent call last)")
+
+
+NOW = datetime(2026, 1, 2, 11, 4, 5, 250000, tzinfo=ZoneInfo("Asia/Shanghai"))  # time_machine makes it the local zone
+FIELDS = {  # as logged, and as written; the first two contain the digits of a mobile by chance
+    "request_id": (f"41e{MOBILE}a40258d7c6b5a4f3e2", f"41e{MOBILE}a40258d7c6b5a4f3e2"),
+    "flow": (f"{MOBILE}a", f"{MOBILE}a"),
+    "address": ("2001:db8::1", "2001:db8::1"),
+    "duration_ms": (1.5, 1.5),
+    "limit": (LINES, ESCAPED_LINES),
+    "reason": ("x" * 10_000, "x" * 200),
+    "openid": (QQ_CODE, "***"),
+    "page": (f"{JWT} of {MOBILE}", "*** of 138****5678"),
+    "hint": ('"a"=b', '"a"=b'),
+    "form": ({"code": QQ_CODE, "mobile": MOBILE}, "{'code': '***', 'mobile': '138****5678'}"),
+}
+AS_TEXT = FIELDS | {"page": ("", '"*** of 138****5678"')}
+AS_TEXT |= {"hint": ("", r'"\"a\"=b"'), "form": ("", json.dumps(FIELDS["form"][1]))}
 
 
 @requirement("10.3", "10.5")
 @pytest.mark.parametrize("level", ["INFO", "WARNING", "ERROR"])
-def test_audit_event_is_one_clean_line_of_json_in_utc_and_keeps_the_request_id(written, level):
-    kept = {"request_id": f"41e{MOBILE}a40258d7c6b5a4f3e2"}  # contains the digits of a mobile by chance
-    kept |= {"address": "2001:db8::1", "outcome": "ok", "mobile": "138****5678", "user_id": 7}
-    fields = {"limit": LINES, "reason": "x" * 10_000, "openid": QQ_CODE, "page": f"{JWT} of {MOBILE}"}
-    cleaned = {"limit": ESCAPED_LINES, "reason": "x" * 200, "openid": "***", "page": "*** of 138****5678"}
-    with time_machine.travel(datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=timezone.utc), tick=False):
-        line = written("meiduo.audit", "bind", level=getattr(logging, level), extra=kept | fields)
+def test_audit_event_is_one_clean_line_in_utc_and_keeps_its_ids(written, as_json, level):
+    fields = {name: logged for name, (logged, _) in FIELDS.items()}
+
+    def write():
+        return written("meiduo.audit", "bind", level=getattr(logging, level), extra={**fields, "field": None})
+
+    with time_machine.travel(NOW, tick=False):
+        text = write()
+        as_json()
+        line = write()
+    written_fields = " ".join(f"{name}={value}" for name, (_, value) in AS_TEXT.items())
+    assert text == f"2026-01-02T03:04:05.250Z {level} meiduo.audit: bind {written_fields}\n"
     assert (line.splitlines(), line.isascii()) == ([line.rstrip("\n")], True)
-    time = "2026-01-02T03:04:05.678000+00:00"
-    assert json.loads(line) == {"level": level, "event": "bind", "time": time, **kept, **cleaned}
+    head = {"time": "2026-01-02T03:04:05.250Z", "level": level, "logger": "meiduo.audit", "message": "bind"}
+    named = {name: value for name, (_, value) in FIELDS.items()}
+    assert json.loads(line) == {**head, **named, "host": socket.gethostname()}
+
+
+def test_line_about_a_request_has_its_id_and_nothing_else_of_it(rf, written, as_json):
+    request = rf.get("/oauth/qq/users/?code=CANARY")
+    extra = {"request": request, "status_code": 404}
+    text = written("django.request", "Not Found: %s", request.path, extra=extra)
+    request_id = request.META["qq_login.request_id"]
+    assert text.endswith(f"Not Found: /oauth/qq/users/ status_code=404 request_id={request_id}\n")
+    as_json()
+    line = json.loads(written("django.request", "Not Found: %s", request.path, extra=extra))
+    assert (line["request_id"], line["status_code"]) == (request_id, 404)
+    assert "request" not in line
+    connection = {"request": socket.socket(), "server_time": "02/Jan/2026 11:04:05"}  # of runserver, in local time
+    with connection["request"]:
+        line = json.loads(written("django.server", "a", extra=connection))
+    assert line.keys() == {"time", "level", "logger", "message", "host"}
 
 
 @requirement("10.2")
@@ -178,7 +249,12 @@ def send_sms(browser, phone):
 
 @requirement("4.5", "10.2")
 @pytest.mark.parametrize("call", [log_in_by_qq, bind, log_in_by_password, send_sms])
-def test_error_report_names_the_error_and_holds_no_secret(settings, connect, browser, phone, binding, reports, call):
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_error_report_names_the_error_and_holds_no_secret(
+    settings, connect, browser, phone, binding, reports, as_json, call, log_format
+):
+    if log_format == "json":
+        as_json()
     settings.QQ_LOGIN_PAYLOAD = f"{__name__}.broken"
     if call is log_in_by_password:
         connect(broken, user_logged_in)

@@ -1,5 +1,6 @@
 """The shop's settings, read with the environment that each test gives."""
 
+import json
 import os
 import re
 import runpy
@@ -204,6 +205,7 @@ UNREADABLE = {
     "QQ_MAX_CONCURRENCY": ["2.5"],
     "NUM_PROXIES": ["-1", "1000001"],
     "THREADS": ["0"],
+    "LOG_FORMAT": ["JSON"],
     "DATABASE_URL": ["nonsense", "postgres://user:password@db.test/meiduo", "mysql://user:password@[db.test/meiduo"],
 }
 SAMPLE = "looks like a sample"
@@ -325,6 +327,7 @@ def test_gunicorn_is_configured(start, env, changed):
         (True, {"WEB_CONCURRENCY": "2"}, 1, "The shop does not start. CACHE_URL is not set, so each worker would "),
         (True, PRODUCTION | {"CAPTCHA_LOG": "x.log"}, 1, "The shop does not start. CAPTCHA_LOG writes the answers"),
         (True, PRODUCTION | {"SMS_BACKEND": "nowhere.send_sms", "WEB_CONCURRENCY": "1"}, 3, "users.E001"),
+        (True, {"WEB_CONCURRENCY": "2", "LOG_FORMAT": "json"}, 1, '"message": "The shop does not start. CACHE_URL is '),
         (False, PRODUCTION | {"JWT_SIGNING_KEY": ""}, 3, "JWT_SIGNING_KEY is not set."),
     ],
 )
@@ -350,9 +353,19 @@ def test_logs_show_no_query_and_no_mobile_number(start):
         written = "".join(server.communicate(timeout=30))
     finally:
         server.kill()
-    assert "Bad Request: /sms_codes/138****5678/\n" in written
+    assert "Bad Request: /sms_codes/138****5678/ status_code=400 request_id=" in written
     assert '"GET /sms_codes/138****5678/ HTTP/1.1" 400 ' in written
     assert not re.search("CANARY|13812345678", written)
+
+
+def test_warning_and_uncaught_error_are_lines_of_the_log(start):
+    code = "import django, warnings; django.setup(); warnings.warn('a\\nb'); raise ValueError('of 13812345678')"
+    process = start("-c", code, env={"LOG_FORMAT": "json"})
+    warning, error = map(json.loads, process.err.splitlines())
+    assert (warning["logger"], warning["message"]) == ("py.warnings", "<string>:1: UserWarning: a\\nb\\n")
+    assert (error["level"], error["message"]) == ("CRITICAL", "Uncaught ValueError")
+    assert error["traceback"].endswith("ValueError: of 138****5678")
+    assert (process.out, process.returncode) == ("", 1)
 
 
 def test_pages_are_revalidated_by_browsers(client, db):

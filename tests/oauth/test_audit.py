@@ -2,16 +2,19 @@
 
 import logging
 import re
+from unittest.mock import ANY
 
 import pytest
 from django.core.exceptions import PermissionDenied
 
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_audited, qq_bound
-from tests.conftest import MOBILE, Browser, error_of
+from tests.conftest import CALLBACK, MOBILE, PAGE, Browser, error_of, query_of
 from tests.tools.requirements import requirement
 
 OK = {"outcome": "ok"}
+REFUSED = {"outcome": "refused"}
+ASKED_QQ = {"qq_ms": ANY}
 HASH = "[0-9a-f]{12}"
 
 
@@ -31,11 +34,12 @@ class Audit(logging.Handler):
         assert self.records[-1].getMessage() == event
         assert fields.items() <= vars(self.records[-1]).items()
         assert fields.keys() >= {"request_id", "address", "outcome"}
+        assert event == "limit" or 0 <= fields.get("qq_ms", 0) <= fields["duration_ms"]
         self.events.append((event, fields))
 
     def steps(self):
-        """Return [(event, fields without those of its request), …]."""
-        of_request = ("request_id", "address")
+        """Return [(event, fields without those that each request has), …]."""
+        of_request = ("request_id", "address", "duration_ms")
         return [(event, {k: v for k, v in fields.items() if k not in of_request}) for event, fields in self.events]
 
     def last(self, event):
@@ -59,15 +63,16 @@ def test_every_step_of_a_first_and_a_second_login_is_recorded(audit, browser, fo
     user = django_user_model.objects.get()
     openid = audit.last("bind_token")["openid"]
     assert re.fullmatch(HASH, openid)
+    first, second = ({"flow": name.removeprefix("qq_flow_")} for name in browser.cookies)
     assert audit.steps() == [
-        ("start", OK),
-        ("callback", OK),
-        ("bind_token", OK | {"openid": openid}),
+        ("start", OK | first),
+        ("callback", OK | first),
+        ("bind_token", OK | first | {"openid": openid} | ASKED_QQ),
         ("sms", OK | {"mobile": "138****5678"}),
-        ("bind", OK | {"openid": openid, "mobile": "138****5678", "user_id": user.pk}),
-        ("start", OK),
-        ("callback", OK),
-        ("login", OK | {"openid": openid, "user_id": user.pk}),
+        ("bind", OK | first | {"openid": openid, "mobile": "138****5678", "user_id": user.pk}),
+        ("start", OK | second),
+        ("callback", OK | second),
+        ("login", OK | second | {"openid": openid, "user_id": user.pk} | ASKED_QQ),
     ]
     assert {fields["address"] for _, fields in audit.events} == {"127.0.0.1"}
     assert len({fields["request_id"] for _, fields in audit.events}) == 8
@@ -75,17 +80,18 @@ def test_every_step_of_a_first_and_a_second_login_is_recorded(audit, browser, fo
 
 @requirement("10.4")
 def test_refusal_is_recorded_as_a_warning_with_its_reason(audit, browser, other_browser, form, shop, django_user_model):
+    flow = {"flow": audit.last("start")["flow"]}
     browser.get("/oauth/qq/callback/?code=C")
-    assert audit.last("callback") == {"outcome": "refused", "reason": "state_missing"}
+    assert audit.last("callback") == REFUSED | {"reason": "state_missing"}
     browser.redeem_code("made.up.code")
-    assert audit.last("login") == {"outcome": "refused", "reason": "code_invalid"}
+    assert audit.last("login") == REFUSED | {"reason": "code_invalid"}
     other_browser.start()
     other_browser.bind(form)
-    assert audit.last("bind") == {"outcome": "refused", "reason": "bind_token_invalid"}
+    assert audit.last("bind") == REFUSED | flow | {"reason": "bind_token_invalid"}
     browser.bind(form | {"password": ""})
     refused = audit.last("bind")
     assert re.fullmatch(HASH, refused.pop("openid"))
-    assert refused == {"outcome": "refused", "reason": "invalid", "field": "password", "mobile": "138****5678"}
+    assert refused == REFUSED | flow | {"reason": "invalid", "field": "password", "mobile": "138****5678"}
     browser.bind(form)
     bound = audit.last("bind")
     browser.bind(form)
@@ -94,13 +100,40 @@ def test_refusal_is_recorded_as_a_warning_with_its_reason(audit, browser, other_
     assert audit.last("bind")["reason"] == "already_bound"
     django_user_model.objects.update(is_active=False)
     browser.redeem_code(browser.arrive())
-    named = {"openid": bound["openid"], "user_id": bound["user_id"]}
-    assert audit.last("login") == {"outcome": "refused", "reason": "account_refused"} | named
+    named = {"openid": bound["openid"], "user_id": bound["user_id"], "flow": audit.last("start")["flow"]}
+    assert audit.last("login") == REFUSED | {"reason": "account_refused"} | named | ASKED_QQ
     shop.QQ_CLIENT_ID = ""
     browser.get("/oauth/qq/login/")
-    assert audit.last("start") == {"outcome": "refused", "reason": "qq_misconfigured"}
+    assert audit.last("start") == REFUSED | {"reason": "qq_misconfigured"}
     levels = {record.levelname for record in audit.records if getattr(record, "outcome", "") == "refused"}
     assert levels == {"WARNING"}
+
+
+@requirement("10.4")
+@pytest.mark.parametrize("direct", [False, True])
+def test_refused_return_from_qq_belongs_to_its_flow(audit, browser, other_browser, shop, direct):
+    shop.QQ_REDIRECT_URI, path, event = (PAGE, "users", "login") if direct else (CALLBACK, "callback", "callback")
+    returned = query_of(browser.sign_in())
+    flow = {"flow": audit.last("start")["flow"]}
+    calls = [(other_browser, returned, "state_invalid"), (browser, returned | {"usercancel": "1"}, "user_cancelled")]
+    for each, query, reason in (*calls, (browser, returned, "state_used")):
+        each.get(f"/oauth/qq/{path}/", data=query)
+        assert audit.last(event) == REFUSED | flow | {"reason": reason}
+
+
+@requirement("10.4")
+def test_time_of_qq_is_recorded_for_calls_that_asked_it(audit, browser, qq, binding):
+    qq.behave(token={"fault": "slow", "seconds": 0.1, "times": 1})
+    code = browser.arrive()
+    browser.redeem_code(code)
+    assert audit.last("login")["qq_ms"] >= 100
+    browser.redeem_code(code)
+    assert "qq_ms" not in audit.last("login")
+    qq.behave(token={"fault": "error", "number": 100020})
+    browser.redeem_code(browser.arrive())
+    failed = REFUSED | {"flow": audit.last("start")["flow"], "qq_ms": audit.last("qq")["qq_ms"]}
+    assert audit.last("qq") == failed | {"reason": "QQRejected", "number": 100020}
+    assert audit.last("login") == failed | {"reason": "qq_rejected"}
 
 
 def refuse(*args, **kwargs):
@@ -116,7 +149,7 @@ def test_login_refused_by_the_shop_after_the_bind_is_recorded(audit, browser, fo
     assert error_of(browser.bind(form)) == (403, "invalid")
     (fields,) = (fields for event, fields in audit.steps() if event == "bind")
     named = {"openid": fields["openid"], "mobile": "138****5678", "user_id": OAuthQQUser.objects.get().user_id}
-    assert fields == {"outcome": "refused", "reason": "invalid", **named}
+    assert fields == REFUSED | {"reason": "invalid", "flow": audit.last("start")["flow"]} | named
 
 
 def test_text_that_is_not_a_mobile_number_is_not_recorded(audit, browser, form):
@@ -127,16 +160,17 @@ def test_text_that_is_not_a_mobile_number_is_not_recorded(audit, browser, form):
 
 def test_missing_cookie_and_wrong_cookie_have_different_reasons(audit, browser, other_browser, qq):
     code, bind_token = browser.arrive(), browser.get_bind_token()
+    first, second = ({"flow": fields["flow"]} for event, fields in audit.steps() if event == "start")
     without_cookie = Browser(qq)
     hint = "The page must send cookies (withCredentials) with both calls of users/, GET and POST."
-    no_cookie = {"outcome": "refused", "reason": "no_cookie", "hint": hint}
+    no_cookie = REFUSED | {"reason": "no_cookie", "hint": hint}
     assert without_cookie.redeem_code(code).json()["code"] == "code_invalid"
-    assert audit.last("login") == no_cookie
+    assert audit.last("login") == no_cookie | first
     assert without_cookie.bind({"access_token": bind_token}).json()["code"] == "bind_token_invalid"
-    assert audit.last("bind") == no_cookie
+    assert audit.last("bind") == no_cookie | second
     other_browser.arrive()
     other_browser.redeem_code(code)
-    assert audit.last("login") == {"outcome": "refused", "reason": "code_invalid"}
+    assert audit.last("login") == REFUSED | first | {"reason": "code_invalid"}
 
 
 @requirement("10.4")
@@ -144,8 +178,8 @@ def test_limit_is_recorded_by_its_name_with_the_same_request(audit, browser, set
     set_rates(qq_login="1/hour")
     browser.redeem_code("a")
     browser.redeem_code("a")
-    assert audit.last("limit") == {"outcome": "refused", "limit": "qq_login"}
-    assert audit.last("login") == {"outcome": "refused", "reason": "throttled"}
+    assert audit.last("limit") == REFUSED | {"limit": "qq_login"}
+    assert audit.last("login") == REFUSED | {"reason": "throttled"}
     assert len({fields["request_id"] for _, fields in audit.events[-2:]}) == 1
 
 

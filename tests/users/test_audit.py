@@ -25,6 +25,7 @@ def events(caplog):
             fields = {name: value for name, value in vars(record).items() if name not in STANDARD}
             assert re.fullmatch("[0-9a-f]{32}", fields.pop("request_id"))
             assert fields.pop("address") == "127.0.0.1"
+            assert fields.pop("duration_ms", 0) >= 0  # of steps; others belong to the step with the same request_id
             found.append((record.levelname, record.getMessage(), fields))
         caplog.clear()
         return found

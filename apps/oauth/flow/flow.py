@@ -93,23 +93,25 @@ def find_flow_by_state(request: Request) -> Flow:
     Raises QQLoginError: state_missing, state_invalid.
     """
     state = read_parameter(request.query_params, "state", STATE)
-    flow = Flow.find(request, get_flow_id(state))
+    flow_id = get_flow_id(state)
+    flow = Flow.find(request, flow_id)
     # A cookie without a state belongs to a flow that is back from QQ already. callback/ refuses it as state_used;
     # direct mode accepts the same query again.
     if flow is None or (flow.state is not None and not constant_time_compare(flow.state, state)):
-        raise QQLoginError("state_invalid")
+        raise QQLoginError("state_invalid", flow_id=flow_id)
     return flow
 
 
 def open_sealed_code(request: Request, sealed_code: str) -> Flow:
     """Return the flow of a sealed code. Raises QQLoginError if it is malformed, expired or another browser's."""
+    claims: dict[str, Any] = {}
     try:
         claims, age = verify("code", sealed_code)
         flow = _find_owner(request, claims)
         if age > (lifetimes.SEALED_CODE if flow.key else lifetimes.COOKIELESS_SEALED_CODE):
             raise SignatureExpired("sealed code")
     except BadData as exc:
-        raise QQLoginError("code_invalid", reason=_get_reason(exc)) from exc
+        raise QQLoginError("code_invalid", reason=_get_reason(exc), flow_id=claims.get("flow")) from exc
     return flow
 
 
@@ -118,17 +120,19 @@ def open_bind_token(request: Request, bind_token: str) -> tuple[Flow, QQIdentity
 
     Raises QQLoginError if it is malformed, expired or another browser's.
     """
+    claims: dict[str, Any] = {}
     try:
         claims, age = verify("bind", bind_token)
         if age > lifetimes.BIND_TOKEN:
             raise SignatureExpired("bind token")
         flow = _find_owner(request, claims)
     except BadData as exc:
-        raise QQLoginError("bind_token_invalid", reason=_get_reason(exc)) from exc
+        raise QQLoginError("bind_token_invalid", reason=_get_reason(exc), flow_id=claims.get("flow")) from exc
     return flow, QQIdentity(openid=claims["openid"], unionid=claims.get("unionid"))
 
 
 def get_flow_id(state: str) -> str:
+    """Return the name of a flow: of its cookie, of its cache entries, and in the audit log. It opens none of them."""
     return hash_text(state)[:12]
 
 

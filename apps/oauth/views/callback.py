@@ -20,9 +20,10 @@ class QQCallbackView(NavigationView):
             raise Http404
         next = None
         try:
-            with audited(request, Event.CALLBACK):
+            with audited(request, Event.CALLBACK) as step:
                 try:
                     flow = find_flow_by_state(request)
+                    step.add(flow=flow.id)
                     next = flow.next  # before the limit: a browser that has reached it keeps its target
                 finally:  # an unknown state counts too
                     get_rate_limit("qq_callback").hit(request)

@@ -1,7 +1,7 @@
 from django.http import HttpResponse, HttpResponseRedirect
 from rest_framework.request import Request
 
-from ..audit import Event, audited
+from ..audit import Event, Step, audited
 from ..conf import conf
 from ..errors import QQLoginError
 from ..exception_handler import API_ERRORS
@@ -18,20 +18,21 @@ class QQLoginView(NavigationView):
     def get(self, request: Request) -> HttpResponse:
         next = None
         try:
-            with audited(request, Event.START):
+            with audited(request, Event.START) as step:
                 try:
                     next = read_next(request.query_params, "next")
                 finally:  # a malformed query counts too
                     get_rate_limit("qq_start").hit(request)
-                return start_flow(request, next)
+                return start_flow(request, next, step)
         except API_ERRORS as exc:
             return redirect_error_to_page(exc, next)
 
 
-def start_flow(request: Request, next: str) -> HttpResponse:
+def start_flow(request: Request, next: str, step: Step) -> HttpResponse:
     if not conf.CLIENT_ID:
         raise QQLoginError("qq_misconfigured")
     flow = Flow.start(next)
+    step.add(flow=flow.id)
     assert flow.state is not None
     is_phone = "Mobi" in request.META.get("HTTP_USER_AGENT", "")
     response = HttpResponseRedirect(make_client().get_authorization_url(flow.state, mobile=is_phone))

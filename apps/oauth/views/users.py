@@ -33,11 +33,13 @@ class QQTokenView(QQView):
             rate_limit = get_rate_limit("qq_login")
             if conf.is_direct:
                 rate_limit.hit(request)
-                flow, code = read_direct_return(request)
-                identity = resolve_identity(request, flow, code, rate_limit=None)
+                flow = find_flow_by_state(request)
+                step.add(flow=flow.id)
+                identity = resolve_identity(step, flow, read_direct_code(request, flow), rate_limit=None)
             else:
                 flow = read_sealed_code(request, rate_limit)
-                identity = resolve_identity(request, flow, None, rate_limit)
+                step.add(flow=flow.id)
+                identity = resolve_identity(step, flow, None, rate_limit)
             step.add(openid=hash_openid(identity.openid))
             user = find_user(identity.openid)
             if user is None:
@@ -57,7 +59,7 @@ class QQTokenView(QQView):
             get_rate_limit("qq_bind").hit(request)
             form: Any = request.data
             flow, identity = open_bind_token(request, read_bind_token(form))
-            step.add(openid=hash_openid(identity.openid), mobile=mask_mobile(form.get("mobile")))
+            step.add(flow=flow.id, openid=hash_openid(identity.openid), mobile=mask_mobile(form.get("mobile")))
             bound = bind(request, self, flow, identity)
             step.add(user_id=bound.user.pk, reason="repeated" if bound.is_repeat else None)
             signals = () if bound.is_repeat else (qq_bound,)
@@ -73,18 +75,17 @@ def read_sealed_code(request: Request, rate_limit: RateLimit) -> Flow:
         raise
 
 
-def read_direct_return(request: Request) -> tuple[Flow, str]:
-    """Return the flow and QQ's code. In direct mode QQ returns to the page itself, which forwards the query to us.
+def read_direct_code(request: Request, flow: Flow) -> str:
+    """Return QQ's code. In direct mode QQ returns to the page itself, which forwards the query to us.
 
     The page may repeat its call, but not with another query.
     """
-    flow = find_flow_by_state(request)
     returned = [request.query_params.getlist(name) for name in ("code", "error", "usercancel")]
     query_hash = hash_text(repr(returned))
     is_first = flow.state is not None and flow.store.redeem_state(query_hash)
     if not is_first and flow.store.get_redeemed_query() != query_hash:
         raise QQLoginError("state_used")
-    return flow, read_qq_code(request.query_params)
+    return read_qq_code(request.query_params)
 
 
 def log_in(request: Request, user: AbstractBaseUser, flow: Flow, *signals: Signal, **extra: Any) -> Response:
