@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.dispatch import receiver
 
-from apps.oauth.audit import Event, record
+from apps.oauth import binding
 from apps.oauth.models import OAuthQQUser
 from apps.users.signals import password_was_reset
 
@@ -11,5 +11,5 @@ from apps.users.signals import password_was_reset
 @receiver(password_was_reset)
 def unbind(sender, request, user, **kwargs):
     """Unbind every QQ: one may be a stranger's who had access to the account. The owner can bind theirs again."""
-    if settings.RESET_UNBINDS_QQ and OAuthQQUser.objects.filter(user_id=user.pk).delete()[0]:
-        record(request, Event.UNBIND, user_id=user.pk, reason="password_reset")
+    if settings.RESET_UNBINDS_QQ:
+        binding.unbind(OAuthQQUser.objects.filter(user_id=user.pk), "password_reset", request=request)

@@ -1,23 +1,30 @@
-"""Bind an openid to an account: both in one transaction, once, and safe to send again."""
+"""Bind an openid to an account: both in one transaction, once, and safe to send again. And unbind it."""
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError, OperationalError, router, transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from .audit import Event, hash_openid, record
 from .conf import conf
 from .errors import CacheUnavailable, QQLoginError
 from .flow.flow import Flow
 from .models import OAuthQQUser
 from .qq import QQIdentity
 from .ratelimit import get_rate_limit
-from .user_lookup import find_user
+from .redaction import clean_reason
+from .signals import qq_unbound
+from .user_lookup import find_user, get_user, with_users
 
 MAX_FORMS = 5  # forms per flow, however many bind tokens it has
 DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rolled back and may be tried again
@@ -52,6 +59,42 @@ def refuse_staff_and_disabled(user: AbstractBaseUser, status: int | None = None)
     """Raise account_refused for accounts that QQ must not open. `status`: other than the 403 of the table."""
     if not user.is_active or getattr(user, "is_staff", False) or getattr(user, "is_superuser", False):
         raise QQLoginError("account_refused", status=status)
+
+
+def unbind(
+    bindings: QuerySet[OAuthQQUser],
+    reason: str,
+    *,
+    request: HttpRequest | Request | None = None,
+    staff_id: Any = None,
+    database: str | None = None,
+    is_audited: bool = True,
+) -> int:
+    """Remove the bindings; return how many there were. After the commit, record each and send qq_unbound.
+
+    `reason`: any text. `request`: None in a command. `staff_id`: the primary key of the employee who does it.
+    `database`: an alias, by default the one that bindings are written to. `is_audited`: False if the caller records it.
+    """
+    database = database or _get_database()
+    with transaction.atomic(database):
+        # Locked: of two calls at once, one removes and reports a binding.
+        removed = list(with_users(bindings.using(database)).select_for_update())
+        OAuthQQUser.objects.using(database).filter(pk__in=[binding.pk for binding in removed]).delete()
+        report = partial(_report_unbound, removed, clean_reason(reason), request, staff_id, is_audited)
+        transaction.on_commit(report, using=database)
+    return len(removed)
+
+
+def _report_unbound(
+    removed: list[OAuthQQUser], reason: str, request: HttpRequest | Request | None, staff_id: Any, is_audited: bool
+) -> None:
+    for binding in removed:
+        if is_audited:
+            openid = hash_openid(binding.openid)
+            record(request, Event.UNBIND, openid=openid, user_id=binding.user_id, reason=reason, staff_id=staff_id)
+        # Robust: nothing can be undone any more, and receivers must hear of the other bindings too.
+        sent = {"request": request, "user": get_user(binding), "openid": binding.openid, "reason": reason}
+        qq_unbound.send_robust(get_user_model(), **sent)
 
 
 def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> AbstractBaseUser:

@@ -6,6 +6,9 @@ from typing import Any
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 
+SHORT_OPENID = 6  # characters
+MAX_REASON = 200  # characters
+
 
 def redact_request(request: HttpRequest) -> None:
     """Redact the request so that no error report contains secrets: query, cookies, Authorization and Referer."""
@@ -25,8 +28,8 @@ def suppress_error_log(response: HttpResponseBase) -> HttpResponseBase:
 
 
 def mask_mobiles(text: str) -> str:
-    """Hide the middle of every mobile number in the text. In many shops usernames are mobile numbers."""
-    return re.sub(r"(?<!\d)(\d{3})\d{4}(\d{4})(?!\d)", r"\1****\2", text)
+    """Hide the middle of every mobile number in the text, however it is grouped. In many shops usernames are such."""
+    return re.sub(r"(?<!\d)((?:(?:00)?86[ -]?)?\d{3})[ -]?\d{4}[ -]?(\d{4})(?!\d)", r"\1****\2", text)
 
 
 def mask_mobile(value: Any) -> str | None:
@@ -36,4 +39,10 @@ def mask_mobile(value: Any) -> str | None:
 
 def shorten_openid(openid: str | None) -> str:
     """Return enough of an openid to tell two apart and too little to use. An old table may hold NULL."""
-    return f"{(openid or '')[:6]}…"
+    return f"{(openid or '')[:SHORT_OPENID]}…"
+
+
+def clean_reason(text: str) -> str:
+    """Return what a person typed, as one short line without whole mobile numbers and openids, for the audit log."""
+    line = mask_mobiles(" ".join(text.split()))
+    return re.sub("[0-9A-Fa-f]{32}", lambda openid: shorten_openid(openid[0]), line)[:MAX_REASON]

@@ -1,4 +1,4 @@
-"""Find the user that an openid is bound to, in one query.
+"""Find the user that an openid is bound to, in one query; and the users of many bindings.
 
 Of the 2 ms of CPU that a login takes, compiling the SQL once saves 0.35 and mapping columns to fields once 0.05:
 measured by timing find_user, Manager.raw() and the same QuerySet side by side.
@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db.models import F, QuerySet
+from django.db.models import F, Prefetch, QuerySet
 from django.db.models.query import RawQuerySet
+
+from .models import OAuthQQUser
 
 
 def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | None:
@@ -23,6 +25,22 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
         if user.__dict__.pop("_bound_openid") == openid:
             return user
     return None
+
+
+def with_users(bindings: QuerySet[OAuthQQUser]) -> QuerySet[OAuthQQUser]:
+    """Return the bindings with their users, which one more query reads. Where the user is gone, get_user() says so.
+
+    No join: the users may be in another database, a lock would lock them too, and a join hides rows without a user.
+    """
+    found: QuerySet[OAuthQQUser] = bindings.prefetch_related(None).prefetch_related(
+        Prefetch("user", QuerySet(get_user_model()))
+    )
+    return found
+
+
+def get_user(binding: OAuthQQUser) -> AbstractBaseUser | None:
+    """Return the binding's user. An old table without a foreign key may have lost it: None."""
+    return getattr(binding, "user", None)
 
 
 class _Lookup(RawQuerySet):  # type: ignore[type-arg]  # not generic when it runs

@@ -6,6 +6,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.oauth.models import OAuthQQUser
+from apps.oauth.signals import qq_unbound
 from apps.users.models import User
 from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD, Phone
@@ -76,12 +77,17 @@ def test_owner_of_a_mobile_takes_over_an_account_that_a_stranger_registered(brow
 
 @requirement("7.2", "7.7")
 @pytest.mark.parametrize("unbinds", [True, False])
-def test_reset_unbinds_all_qqs_where_the_setting_says_so(browser, client, binding, reset, settings, unbinds):
-    settings.RESET_UNBINDS_QQ = unbinds
+def test_reset_unbinds_all_qqs_where_the_setting_says_so(
+    browser, client, binding, reset, settings, unbinds, connect, django_capture_on_commit_callbacks
+):
+    settings.RESET_UNBINDS_QQ, heard = unbinds, []
+    connect(lambda user, reason, **_: heard.append((user, reason)), qq_unbound)
     OAuthQQUser.objects.create(user=binding.user, openid="A" * 32)
     assert post(client, "/password/", reset | {"sms_code": other_code(reset["sms_code"])}).status_code == 400
     assert OAuthQQUser.objects.count() == 2
-    assert post(client, "/password/", reset).status_code == 200
+    with django_capture_on_commit_callbacks(execute=True):
+        assert post(client, "/password/", reset).status_code == 200
+    assert heard == [(binding.user, "password_reset")] * (2 if unbinds else 0)
     answer = browser.redeem_code(browser.arrive()).json()
     assert answer.keys() == ({"access_token", "next"} if unbinds else {"token", "user_id", "username", "next"})
     assert OAuthQQUser.objects.count() == (0 if unbinds else 2)

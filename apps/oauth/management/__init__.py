@@ -17,3 +17,12 @@ def read_columns(connection: BaseDatabaseWrapper, table: str) -> set[str]:
         # Not by Django's introspection, which fails at some generated columns of SQLite.
         cursor.execute(f"SELECT * FROM {table} WHERE 0 = 1")  # noqa: S608
         return {column[0].lower() for column in cursor.description}
+
+
+def exact_openid(connection: BaseDatabaseWrapper, columns: set[str], row: str = "") -> str:
+    """Return SQL for the openid in these columns of an old table, compared as the unique key does.
+
+    `row`: the alias of the table's rows. MySQL and MariaDB would compare by the collation of the old column.
+    """
+    column = f"{row and row + '.'}{'openid' if 'openid' in columns else 'open_id'}"
+    return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if connection.vendor == "mysql" else column

@@ -18,7 +18,8 @@ from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...redaction import shorten_openid
-from .. import read_columns
+from .. import exact_openid, read_columns
+from ..leftovers import FILES
 
 Row = dict[str, Any]
 
@@ -63,9 +64,7 @@ def select_conflicting_rows(connection: BaseDatabaseWrapper) -> Iterator[Row]:
     columns, quote = read_columns(connection, "tb_oauth_qq"), connection.ops.quote_name
     if not columns & {"openid", "open_id"}:
         raise CommandError("There is no table tb_oauth_qq with a column openid or open_id: nothing to resolve.")
-    exact = f"bound.{'openid' if 'openid' in columns else 'open_id'}"
-    if connection.vendor == "mysql":  # compare as the unique key will, whatever the collation of the old column
-        exact = f"CONVERT({exact} USING utf8mb4) COLLATE utf8mb4_bin"
+    exact = exact_openid(connection, columns, "bound")
     users, has_user = get_user_model(), "1 = 1"
     is_here = router.allow_migrate_model(connection.alias, users)
     with connection.cursor() as cursor:
@@ -117,7 +116,7 @@ def make_path() -> str:
     if not folder:  # never the current folder: it is a checkout or is served, and the file has whole openids
         problem = "Nothing was removed: add --to FILE, the path of a new file outside of your code."
         raise CommandError(f"{problem} It will hold the removed rows with their openids.")
-    return str(Path(folder) / f"qq_bindings_removed_{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl")
+    return str(Path(folder) / FILES.replace("*", f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"))
 
 
 @contextmanager
