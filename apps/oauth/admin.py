@@ -20,9 +20,9 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from .audit import hash_openid
 from .binding import unbind
 from .models import OAuthQQUser
-from .redaction import MAX_REASON, clean_reason, mask_mobiles, shorten_openid
-from .support import MAX_USERS, Found, SearchTimeout, find
-from .user_lookup import get_user, with_users
+from .redaction import MAX_REASON, clean_reason, shorten_openid
+from .support import MAX_USERS, Found, SearchTimeout, find, mask_owner
+from .user_lookup import with_users
 
 SEARCH_SECONDS = 5  # of a scan for a hash: it slows down the logins of this process
 STOPPED = "qq_bindings_stopped"  # in the session: where that scan stopped, by the hash
@@ -56,12 +56,11 @@ class OAuthQQUserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's 
 
     @admin.display(description=_("用户"))
     def masked_user(self, binding: OAuthQQUser) -> str:
-        user = get_user(binding)
-        return mask_mobiles(str(user)) if user else f"{binding.user_id} ({_('已删除')})"
+        return mask_owner(binding)[0]
 
     @admin.display(description=_("手机号"))
     def masked_mobile(self, binding: OAuthQQUser) -> str:
-        return mask_mobiles(str(getattr(get_user(binding), "mobile", None) or "-"))
+        return mask_owner(binding)[1]
 
     @admin.display(description=_("审计日志中的 openid"))
     def log_hash(self, binding: OAuthQQUser) -> str:
@@ -79,7 +78,7 @@ class OAuthQQUserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         if "q" in request.POST:
             return self.search(request)
-        title = _("找到的绑定") if "id__in" in request.GET else _("最新的 %d 条绑定，更早的请搜索") % LISTED
+        title = _("找到的绑定") if "id__in" in request.GET else _("最新的绑定，最多 %d 条；更早的请搜索") % LISTED
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def search(self, request: HttpRequest) -> HttpResponse:

@@ -13,8 +13,8 @@ from django.db.models import QuerySet
 
 from .audit import make_hash
 from .models import OAuthQQUser
-from .redaction import SHORT_OPENID
-from .user_lookup import with_users
+from .redaction import SHORT_OPENID, mask_mobiles
+from .user_lookup import get_user, with_users
 
 MAX_USERS = 100  # accounts that share an e-mail address, which many shops do not forbid
 HASH = re.compile("[0-9a-f]{12}")  # as audit.hash_openid() makes it
@@ -39,11 +39,10 @@ class SearchTimeout(Exception):
 def find(text: str, database: str | None = None, seconds: float | None = None, below: Any = None) -> Found:
     """Find by username, mobile number, e-mail address or id of an account; or by openid, shortened openid or its hash.
 
-    `database`: an alias, by default the one that bindings are written to. `seconds`: raise SearchTimeout if a scan for
-    a hash takes longer. `below`: the `last_pk` of an earlier one.
+    `text`: without spaces around it. `database`: an alias, by default the one that bindings are written to. `seconds`:
+    raise SearchTimeout if a scan for a hash takes longer. `below`: the `last_pk` of an earlier one.
     """
     database = database or router.db_for_write(OAuthQQUser)
-    text = text.strip()
     if not text:
         return Found([], [])
     bindings = with_users(OAuthQQUser.objects.using(database)).order_by("pk")
@@ -51,10 +50,10 @@ def find(text: str, database: str | None = None, seconds: float | None = None, b
     # A query for each: with OR, MySQL would read the whole table.
     found = [*bindings.filter(user_id__in=user_ids), *bindings.filter(openid=text)]
     short = text.removesuffix("…").removesuffix("...")
-    if len(short) == SHORT_OPENID:
+    if len(short) == SHORT_OPENID and (short != text or not (user_ids or found)):  # six digits may be an id
         # Not by `startswith`: for its LIKE BINARY, MariaDB reads the whole table (10 million rows: 8 s).
         found += bindings.filter(openid__gte=short, openid__lt=short + AFTER_HEX)
-    if not user_ids and not found and HASH.fullmatch(text):
+    if not (user_ids or found) and HASH.fullmatch(text):
         found += bindings.filter(pk__in=scan_for_hash(text, database, seconds, below))
     return Found(user_ids, list({binding.pk: binding for binding in found}.values()))
 
@@ -95,3 +94,9 @@ def scan_for_hash(wanted: str, database: str, seconds: float | None, below: Any)
         if seconds is not None and time.time() - started > seconds:
             raise SearchTimeout(below)
     return []
+
+
+def mask_owner(binding: OAuthQQUser) -> tuple[str, str]:
+    """Return the user's name and mobile number to show, masked; "-" if there is none."""
+    user = get_user(binding)
+    return mask_mobiles(str(user or "-")), mask_mobiles(str(getattr(user, "mobile", None) or "-"))

@@ -1,6 +1,7 @@
 """Account and binding are saved in one transaction: conflicts, deadlocks, replicas, a cache that fails afterwards."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
 
 import pytest
@@ -11,8 +12,9 @@ from django.db.models.signals import pre_save
 from redis.exceptions import RedisError
 from rest_framework.serializers import Serializer
 
+from apps.oauth.binding import unbind
 from apps.oauth.models import OAuthQQUser
-from apps.oauth.signals import qq_bound
+from apps.oauth.signals import qq_audited, qq_bound, qq_unbound
 from apps.users.models import User
 from apps.users.serializers import AccountSerializer
 from tests.conftest import MOBILE, PASSWORD, error_of
@@ -212,6 +214,39 @@ def test_deadlock_is_retried_unnoticed(browser, form, shop, qq, connect, monkeyp
         user = User.objects.get(mobile=MOBILE)
         assert (answer.status_code, answer.json()["user_id"]) == (200, user.pk)
         assert (stored_bindings(), User.objects.count(), bound) == ({(user.username, openid)}, 3, [user.pk])
+
+
+# Unbinding ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_unbinding_that_is_rolled_back_is_not_announced(binding, connect):
+    heard = []
+    connect(lambda **sent: heard.append(sent), qq_audited, qq_unbound)
+    with transaction.atomic():
+        assert unbind(OAuthQQUser.objects.all(), "lost phone") == 1
+        assert unbind(OAuthQQUser.objects.all(), "lost phone") == 0
+        transaction.set_rollback(True)
+    assert stored_bindings() == {("zhang3", binding.openid)}
+    assert heard == []
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_unbind_at_once_one_does_and_announces_it(binding, connect):
+    users, barrier = [], Barrier(2)
+    connect(lambda user, **_: users.append(user.pk), qq_unbound)
+
+    def unbind_it():
+        try:
+            barrier.wait(20)
+            return unbind(OAuthQQUser.objects.all(), "lost phone")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(lambda _: unbind_it(), range(2))) == [0, 1]
+    assert users == [binding.user_id]
 
 
 # Collations -----------------------------------------------------------------------------------------------------------

@@ -62,6 +62,15 @@ def test_binding_is_found(run, binding, key):
     assert run("find", typed=f"{key}\n") == (0, line(binding), ASKED)  # what is typed is in no shell's history
 
 
+def test_account_goes_before_a_shortened_openid_of_the_same_six_characters(run, binding, django_user_model):
+    user = django_user_model.objects.create_user("li4", pk=123456)
+    named, other = (OAuthQQUser.objects.create(user=user, openid=openid) for openid in (A, f"123456{B[6:]}"))
+    OAuthQQUser.objects.filter(pk=other.pk).update(user=binding.user)
+    other.refresh_from_db()
+    assert run("find", "123456") == (0, line(named, "-"), "")
+    assert run("find", "123456…") == (0, line(other), "")
+
+
 def test_what_is_not_found_is_named_and_the_exit_code_is_1(run, binding, django_user_model):
     other = django_user_model.objects.create_user("li4")
     assert run("find", "13900000000") == (1, "", "Nothing found: 13900000000")
@@ -72,7 +81,7 @@ def test_what_is_not_found_is_named_and_the_exit_code_is_1(run, binding, django_
     django_user_model.objects.bulk_create(
         django_user_model(username=f"user {number}", email="a@b.example") for number in range(100)
     )
-    assert run("find", "a@b.example") == (1, "", "100 accounts or more match. Name one by its id.")
+    assert run("find", "a@b.example") == (1, "", "100 accounts or more match. Name one by something else.")
 
 
 @requirement("7.7")
@@ -118,7 +127,8 @@ def test_unbinding_is_refused_without_a_reason_a_yes_or_one_user(run, binding, d
 def adopted(old_shop, shop, tmp_path):
     """An old table after its adoption.
 
-    User 1 has A twice, and lost B to user 2, who had it first; user 4 lost C to user 3. User 77 is gone.
+    User 1 has A twice, and lost B to user 2, who had it first; user 4 lost C to user 3. User 77 is gone. An even older
+    table had the openid of user 5 for nobody.
     """
     shop.VAR_DIR = tmp_path
     create(old_shop, table())
@@ -126,6 +136,9 @@ def adopted(old_shop, shop, tmp_path):
     insert(old_shop, *({"openid": openid, "user_id": user_id} for openid, user_id in rows))
     old_shop.resolve("--keep=earliest")
     old_shop.migrate()
+    (path,) = tmp_path.glob("*.jsonl")
+    with path.open("a") as file:
+        file.write(json.dumps({"id": 1, "open_id": "D" * 32, "user_id": None}) + "\n")
     return old_shop
 
 
@@ -137,12 +150,16 @@ def left(adopted, tmp_path):
     lines = map(json.loads, path.read_text().splitlines())
     bindings = [row[1:] for row in adopted.rows()]
     moved = adopted.run("SELECT openid, user_id FROM tb_oauth_qq_merged ORDER BY id")
-    return bindings, [tuple(row) for row in moved], [(row["openid"], row["user_id"]) for row in lines]
+    return (
+        bindings,
+        [tuple(row) for row in moved],
+        [(row.get("openid") or row["open_id"], row["user_id"]) for row in lines],
+    )
 
 
 BINDINGS = [(A, 1), (B, 2), (C, 3), ("D" * 32, 5)]
 MOVED = [(A, 1), ("D" * 32, 5), ("E" * 32, 77)]
-LINES = [(B, 1), (C, 4)]
+LINES = [(B, 1), (C, 4), ("D" * 32, None)]
 
 
 @requirement("10.9")
@@ -203,9 +220,9 @@ def test_shop_that_never_had_an_old_table_exports_and_erases(run, binding, shop,
     [
         ("77", BINDINGS, MOVED[:2], LINES),
         ("E" * 32, BINDINGS, MOVED[:2], LINES),
-        ("user 4", BINDINGS, MOVED, LINES[:1]),
+        ("user 4", BINDINGS, MOVED, [LINES[0], LINES[2]]),
         ("user 2", [*BINDINGS[:1], *BINDINGS[2:]], MOVED, LINES[1:]),
-        ("user 5", BINDINGS[:3], [MOVED[0], MOVED[2]], LINES),
+        ("user 5", BINDINGS[:3], [MOVED[0], MOVED[2]], LINES[:2]),
     ],
     ids=["id of a gone account", "openid of a gone account", "only a line", "openid in another's line", "moved row"],
 )
@@ -217,13 +234,13 @@ def test_leftovers_are_erased_without_a_binding_too(run, adopted, tmp_path, key,
 def test_binding_of_a_gone_account_is_found_and_unbound(run, adopted, heard):
     insert(adopted, {"id": 90, "openid": "F" * 32, "user_id": 77})
     code, printed, _ = run("unbind", "F" * 6, "--reason=gone", "--yes", f"--database={ALIAS}")
-    assert (code, printed.partition(",")[0], len(adopted.rows())) == (0, "row 90: user 77 (deleted)", 4)
+    assert (code, printed.partition(",")[0], len(adopted.rows())) == (0, "row 90: user 77 -", 4)
     assert heard[1] == {"request": None, "user": None, "openid": "F" * 32, "reason": "gone"}
 
 
 def test_several_people_are_not_erased_at_once(run, adopted, tmp_path):
     insert(adopted, {"id": 90, "openid": f"{'A' * 31}0", "user_id": 2})
-    refused = "Nothing was done: these are several people, users 1, 2. Name one by the id."
+    refused = "Nothing was done: users 1, 2 match. Name one by something else."
     assert run("erase", "AAAAAA", "--yes", f"--database={ALIAS}") == (1, "", refused)
 
 
@@ -250,7 +267,7 @@ def test_file_elsewhere_is_named_and_other_files_are_refused(run, adopted, tmp_p
     broken.unlink()
     assert left(adopted, tmp_path)[2] == LINES
     assert run(*arguments, "--file", path)[0] == 0
-    assert left(adopted, tmp_path)[2] == LINES[:1]
+    assert left(adopted, tmp_path)[2] == [LINES[0], LINES[2]]
 
 
 def test_file_that_cannot_be_replaced_undoes_the_erasure(run, adopted, tmp_path, heard, monkeypatch):

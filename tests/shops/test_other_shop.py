@@ -1,9 +1,12 @@
 """QQ login in a shop with another user model, sessions and hostile defaults; the app is copied or installed."""
 
+import json
 import os
 import re
 import secrets
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -170,12 +173,44 @@ def test_errors_are_chinese_unless_english_is_requested_although_the_shop_is_eng
     assert message.isascii() if language == "en" else message.startswith("没有收到 QQ 的登录凭证，")
 
 
-def test_commands_of_django_find_no_problem(environ, tmp_path):
+@pytest.fixture
+def shell(environ):
+    """The environment of a shell on the shop's server."""
     urls = {"QQ_API_URL": "http://127.0.0.1:9", "QQ_REDIRECT_URI": "https://shop.example/qq/callback/"}
     settings = urls | {"QQ_CLIENT_SECRET": "secret", "QQ_CALLBACK_PAGE": "https://shop.example/oauth_callback.html"}
+    return {**os.environ, **environ, **settings}
+
+
+def test_support_desk_finds_unbinds_and_erases_by_email(other_shop, shell, visitor, person, email, tmp_path):
+    def run(*arguments, **options):
+        command = [sys.executable, "-m", "django", "qq_bindings", *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=shell, capture_output=True, encoding="utf-8", check=False, **options
+        )
+        return done.returncode, done.stdout, done.stderr.splitlines()[-1:]
+
+    user_id = other_shop.bind(visitor, person, email).json()["id"]
+    openid = other_shop.qq.openid(person)
+    code, found, _ = run("find", email)
+    assert (code, f": user {user_id} {email}, mobile -, {openid[:6]}…" in found) == (0, True)
+    hashed = re.search("in the log ([0-9a-f]{12})", found)[1]
+    for key in (openid, f"{openid[:6]}…", hashed):
+        assert run("find", key) == (0, found, [])
+    assert run("unbind", hashed, "--reason=lost phone", input="y\n")[0] == 0
+    assert run("find", email) == (1, "", [f"CommandError: User {user_id} has no QQ."])
+    assert "access_token" in other_shop.redeem_code(processes.Visitor(), person)
+
+    other, other_email = new_person(), f"2{email}"
+    assert other_shop.bind(processes.Visitor(), other, other_email).status == 200
+    assert json.loads(run("export", other_email)[1])["bindings"][0]["openid"] == other_shop.qq.openid(other)
+    assert run("erase", other_email, "--yes")[0] == 0
+    assert run("erase", other_email, "--yes") == (1, "", ["CommandError: Nothing is stored of this person."])
+
+
+def test_commands_of_django_find_no_problem(shell, tmp_path):
     outputs = {
         ("check",): "System check identified no issues (0 silenced).\n",
         ("makemigrations", "oauth", "--check", "--dry-run"): "No changes detected in app 'oauth'\n",
     }
     for command, output in outputs.items():
-        assert processes.manage({**os.environ, **environ, **settings}, *command, cwd=tmp_path) == output
+        assert processes.manage(shell, *command, cwd=tmp_path) == output

@@ -16,9 +16,9 @@ from django.db.models import QuerySet
 from ...audit import Event, hash_openid, record
 from ...binding import unbind
 from ...models import OAuthQQUser
-from ...redaction import clean_reason, mask_mobiles, shorten_openid
-from ...support import MAX_USERS, Found, find
-from ...user_lookup import get_user, with_users
+from ...redaction import clean_reason, shorten_openid
+from ...support import MAX_USERS, Found, find, mask_owner
+from ...user_lookup import with_users
 from ..leftovers import MergedRows, Person, SavedLines, find_files
 
 KEYS = "username, mobile number, e-mail address or id of an account; an openid, its first six characters or its hash"
@@ -55,7 +55,7 @@ class Command(BaseCommand):
         try:
             found = find(key, database)
             if len(found.user_ids) >= MAX_USERS:
-                raise CommandError(f"{MAX_USERS} accounts or more match. Name one by its id.")
+                raise CommandError(f"{MAX_USERS} accounts or more match. Name one by something else.")
             if action in ("export", "erase"):
                 person = identify(found, key, database)
                 (self.export if action == "export" else self.erase)(person, database, **options)
@@ -63,7 +63,7 @@ class Command(BaseCommand):
                 accounts = f"User {join(found.user_ids)} has no QQ." if found.user_ids else f"Nothing found: {key}"
                 raise CommandError(accounts)
             elif action == "find":
-                self.list(found.bindings)
+                self.show(found.bindings)
             else:
                 self.unbind(found.bindings, database, **options)
         except DatabaseError as exc:
@@ -71,11 +71,9 @@ class Command(BaseCommand):
             problem = f"The database {database!r} failed: {type(exc).__name__}{number}."
             raise CommandError(f"{problem} manage.py qq_doctor says why. Look with `find` what was done.") from None
 
-    def list(self, bindings: Iterable[OAuthQQUser]) -> None:
+    def show(self, bindings: Iterable[OAuthQQUser]) -> None:
         for binding in bindings:
-            user = get_user(binding)
-            name = mask_mobiles(str(user)) if user else "(deleted)"
-            mobile = mask_mobiles(str(getattr(user, "mobile", None) or "-"))
+            name, mobile = mask_owner(binding)
             openid = f"{shorten_openid(binding.openid)} (in the log {hash_openid(binding.openid)})"
             bound = f"{binding.create_time:%Y-%m-%d %H:%M:%S %Z}".strip()
             self.stdout.write(
@@ -98,7 +96,7 @@ class Command(BaseCommand):
         if row and (missing := set(row) - {binding.pk for binding in chosen}):
             raise CommandError(f"Nothing was done: not among the rows found: {join(missing)}.")
         owners = {binding.user_id for binding in chosen}
-        self.list(chosen)
+        self.show(chosen)
         if row is None and len(owners) > 1:
             raise CommandError(f"Nothing was done: users {join(owners)} have these. Name rows with --row.")
         self.confirm(f"Unbind {len(chosen)}?", yes)
@@ -117,7 +115,7 @@ class Command(BaseCommand):
 
     def erase(self, person: Person, database: str, *, file: Sequence[str], yes: bool, **_: Any) -> None:
         bindings, merged, files = self.collect(person, database, file)
-        self.list(with_users(bindings))
+        self.show(with_users(bindings))
         lines = sum(len(saved.theirs) for saved in files)
         self.confirm(
             f"Erase these bindings, {len(merged.read())} rows of tb_oauth_qq_merged, {lines} lines of files?", yes
@@ -165,9 +163,9 @@ def identify(found: Found, key: str, database: str) -> Person:
 
     The key may also be the id of an account that is gone, or an openid that only old rows have.
     """
-    user_ids = found.user_ids or list({binding.user_id for binding in found.bindings})
+    user_ids = list({*found.user_ids, *(binding.user_id for binding in found.bindings)})
     if len(user_ids) > 1:
-        raise CommandError(f"Nothing was done: these are several people, users {join(user_ids)}. Name one by the id.")
+        raise CommandError(f"Nothing was done: users {join(user_ids)} match. Name one by something else.")
     pk: Any = get_user_model()._meta.pk
     if not user_ids:
         with suppress(ValidationError):
