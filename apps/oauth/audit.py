@@ -112,18 +112,21 @@ def get_milliseconds(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 1)
 
 
-def hash_openid(openid: str) -> str:
-    """Return 12 hex digits that identify a user in the log. Only SECRET_KEY connects them to an openid."""
+def hash_openid(openid: str | None) -> str:
+    """Return 12 hex digits that identify a user in the log. Only SECRET_KEY connects them to an openid.
+
+    An old table may hold NULL.
+    """
     return make_hash(settings.SECRET_KEY)(openid)
 
 
-def make_hash(key: str) -> Callable[[str], str]:
+def make_hash(key: str) -> Callable[[str | None], str]:
     """Return hash_openid() for one key. The key is derived once, which makes a scan of many openids 4 times as fast."""
     keyed = salted_hmac("qq-login.audit", "", secret=key, algorithm="sha256")
 
-    def hash_with_key(openid: str) -> str:
+    def hash_with_key(openid: str | None) -> str:
         digest = keyed.copy()
-        digest.update(openid.encode())
+        digest.update((openid or "").encode())
         return digest.hexdigest()[:12]
 
     return hash_with_key

@@ -238,6 +238,27 @@ def test_binding_of_a_gone_account_is_found_and_unbound(run, adopted, heard):
     assert heard[1] == {"request": None, "user": None, "openid": "F" * 32, "reason": "gone"}
 
 
+def test_rows_without_an_openid_are_their_users_only(run, old_shop, shop, tmp_path):
+    shop.VAR_DIR = tmp_path
+    old_shop.set_up(nullable=True)
+    old_shop.bind((None, 1, 1), (None, 2, 1), ("", 3, 1), ("", 4, 2))
+    old_shop.resolve("--keep=earliest")
+    old_shop.migrate()
+    assert run("find", "0" * 12, f"--database={ALIAS}") == (1, "", f"Nothing found: {'0' * 12}")
+    for user in (1, 3):
+        code, printed, _ = run("erase", f"user {user}", "--yes", f"--database={ALIAS}")
+        assert (code, printed.splitlines()[1:]) == (
+            0,
+            ["Erased: 1 bindings, 0 rows of tb_oauth_qq_merged, 0 lines of files."],
+        )
+    assert [row[1:] for row in old_shop.rows()] == [(None, 2)]
+    assert run("erase", "--yes", f"--database={ALIAS}", typed=" \n") == (
+        1,
+        "",
+        f"{ASKED}Nothing was done: the key is empty.",
+    )
+
+
 def test_several_people_are_not_erased_at_once(run, adopted, tmp_path):
     insert(adopted, {"id": 90, "openid": f"{'A' * 31}0", "user_id": 2})
     refused = "Nothing was done: users 1, 2 match. Name one by something else."

@@ -52,6 +52,8 @@ class Command(BaseCommand):
     def handle(self, *, action: str, key: str | None, database: str | None, **options: Any) -> None:
         database = database or router.db_for_write(OAuthQQUser)
         key = (self.ask(f"{KEYS}: ") if key is None else key).strip()
+        if not key:
+            raise CommandError("Nothing was done: the key is empty.")
         try:
             found = find(key, database)
             if len(found.user_ids) >= MAX_USERS:
@@ -174,7 +176,8 @@ def identify(found: Found, key: str, database: str) -> Person:
         return Person(None, [key])
     bindings = OAuthQQUser.objects.using(database).filter(user_id=user_ids[0])
     stored = pk.get_db_prep_value(user_ids[0], connections[database])
-    return Person(stored, [key, *bindings.values_list("openid", flat=True)])
+    openids = filter(None, bindings.values_list("openid", flat=True))  # an old table has rows without
+    return Person(stored, [key, *openids])
 
 
 def join(values: Iterable[Any]) -> str:
