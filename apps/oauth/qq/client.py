@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from .answers import OPENID, TOKEN, UNIONID, get_field, parse_answer
+from .answers import OPENID, TOKEN, UNIONID, decode_answer, get_field
 from .errors import NO_UNIONID_RIGHT, QQBusy, QQCircuitOpen, QQError, QQForeignToken, QQMisconfigured, QQUnavailable
 from .resilience import Attempt, Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Deadline, Slot
 from .transport import ConnectionPool, TransportError
@@ -236,7 +236,7 @@ class Exchange:
         if status != 200:
             raise QQUnavailable(f"{path}: status {status}")
         try:
-            answer = parse_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
+            answer = decode_answer(body)
         except QQError as exc:
             # An error number shows that QQ works. If it counted as a failure, made-up codes could open the circuit.
             self._attempt.succeeded = exc.number is not None

@@ -132,10 +132,12 @@ def test_key_listed_twice_does_not_matter(browser, shop, binding):
     assert browser.redeem_code(browser.arrive()).status_code == 200
 
 
+OLD_FORM = '{\n"code": 100019,\n"msg": "code is illegal",\n}'  # as QQ's wiki prints it
 FAILURES = [
     ({"fault": "error", "number": 100020}, "qq_rejected", "QQRejected", "100020"),
     ({"fault": "error", "number": 100009}, "qq_misconfigured", "QQMisconfigured", "100009"),
     ({"fault": "error", "number": 100017}, "qq_unavailable", "QQUnavailable", "100017"),
+    ({"fault": "body", "body": OLD_FORM, "number": 100019}, "qq_rejected", "QQRejected", "100019"),
     ({"fault": "html"}, "qq_unavailable", "QQUnavailable", "unreadable"),
     ({"fault": "502"}, "qq_unavailable", "QQUnavailable", "/oauth2.0/token: status 502"),
     ({"fault": "reset"}, "qq_unavailable", "QQUnavailable", "/oauth2.0/token: ConnectionResetError"),
