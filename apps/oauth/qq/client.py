@@ -11,9 +11,18 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from .answers import OPENID, TOKEN, UNIONID, decode_answer, get_field
-from .errors import NO_UNIONID_RIGHT, QQBusy, QQCircuitOpen, QQError, QQForeignToken, QQMisconfigured, QQUnavailable
+from .errors import (
+    NO_UNIONID_RIGHT,
+    QQBusy,
+    QQCertificateError,
+    QQCircuitOpen,
+    QQError,
+    QQForeignToken,
+    QQMisconfigured,
+    QQUnavailable,
+)
 from .resilience import Attempt, Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Deadline, Slot
-from .transport import ConnectionPool, TransportError
+from .transport import CertificateError, ConnectionPool, TransportError
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +240,8 @@ class Exchange:
         try:
             target = f"{self._client._base_path}{path}?{query}"
             status, body = self._pool.get(target, HEADERS, MAX_BODY, self._deadline)
+        except CertificateError as exc:
+            raise QQCertificateError(f"{path}: {exc}") from None
         except TransportError as exc:
             raise QQUnavailable(f"{path}: {exc}") from None
         if status != 200:

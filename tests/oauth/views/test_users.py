@@ -1,12 +1,14 @@
 """GET users/: the page trades its sealed code for a login or a bind token."""
 
 import pytest
+import trustme
 from django.contrib.auth import SESSION_KEY, login
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 
 from apps.oauth.signals import qq_audited, qq_bound, qq_logged_in
 from tests.conftest import error_of, grouped, page_query, query_of, token_requests
+from tests.oauth.qq.conftest import raw_server
 from tests.tools.requirements import requirement
 
 
@@ -164,6 +166,17 @@ def test_failure_of_qq_is_logged_recorded_and_answered_without_qqs_text(
     fields = {name: fields.get(name) for name in ("outcome", "reason", "number")}
     outcome = "alarm" if reason in ("QQMisconfigured", "QQForeignToken") else "refused"
     assert (event, fields) == ("qq", {"outcome": outcome, "reason": reason, "number": fault.get("number")})
+
+
+def test_certificate_that_is_not_accepted_is_an_alarm(browser, shop, connect, caplog):
+    code, events = browser.arrive(), []
+    connect(lambda event, fields, **_: events.append((event, fields["outcome"], fields["reason"])), qq_audited)
+    with raw_server(lambda connection, over: over.wait(), trustme.CA().issue_cert("127.0.0.1")) as (shop.QQ_API_URL, _):
+        assert error_of(browser.redeem_code(code)) == (503, "qq_unavailable")
+    assert events[0] == ("qq", "alarm", "QQCertificateError")
+    (record,) = (record for record in caplog.records if record.levelname == "ERROR" and "QQ" in record.getMessage())
+    reason = "the certificate is not accepted: unable to get local issuer certificate"
+    assert record.getMessage() == f"QQ did not name a user: QQCertificateError: /oauth2.0/token: {reason}"
 
 
 @requirement("5.5", "7.9")
