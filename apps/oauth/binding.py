@@ -4,7 +4,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, OperationalError, router, transaction
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
@@ -90,6 +92,9 @@ def _save(serializer: BaseSerializer[Any], flow: Flow, identity: QQIdentity, for
     try:
         with transaction.atomic(database):
             user: AbstractBaseUser = serializer.save()
+            if not isinstance(user, get_user_model()) or user.pk is None:
+                fault = f"{conf.ACCOUNT_SERIALIZER}.save() returned {type(user).__name__}, not a saved user."
+                raise ImproperlyConfigured(f"QQ_ACCOUNT_SERIALIZER: {fault}")
             refuse_staff_and_disabled(user, status=400)  # old pages show a message at this status only
             OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
             # Inside the transaction: if the process dies right after the commit, the repeat must find this note.

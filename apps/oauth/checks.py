@@ -6,6 +6,7 @@ Everything that can be checked without calling a server is a row of RULES. `mana
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import iscoroutinefunction, signature
 from logging import INFO, getLogger
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -41,6 +42,17 @@ def is_saving_serializer(path: str) -> bool:
     loaded, methods = conf.load(str(path)), ("create", "update", "save")
     is_serializer = isinstance(loaded, type) and issubclass(loaded, BaseSerializer)
     return is_serializer and any(getattr(loaded, name) is not getattr(BaseSerializer, name) for name in methods)
+
+
+def is_payload_function(path: str) -> bool:
+    """Whether a function at the path takes user and request. A handler of rest_framework_jwt takes a token first."""
+    loaded = conf.load(str(path))
+    if not callable(loaded) or isinstance(loaded, type) or iscoroutinefunction(loaded):
+        return False
+    try:
+        return next(iter(signature(loaded).bind("user", "request").arguments)) != "token"
+    except (TypeError, ValueError):
+        return False
 
 
 def has_one_server(cache: Any) -> bool:
@@ -114,7 +126,7 @@ RULES = [
     Rule("QQ_ACCOUNT_SERIALIZER", "E007", is_saving_serializer,
          "is not a DRF serializer with create(), update() or save(): {!r}.",
          "Set it to the dotted path of a DRF serializer with mobile, password and sms_code that saves the user."),
-    Rule("QQ_LOGIN_PAYLOAD", "E008", lambda path: callable(conf.load(str(path))), "is not a function: {!r}.",
+    Rule("QQ_LOGIN_PAYLOAD", "E008", is_payload_function, "is not a function that takes user and request: {!r}.",
          "Set it to the dotted path of a function (user, request) -> dict."),
     Rule("QQ_TIMEOUT", "E009", lambda value: isinstance(value, (int, float)) and 0 < value <= 60,
          "is not a number of seconds up to 60: {!r}.", "Remove the setting, or try 5."),

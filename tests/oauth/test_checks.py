@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,14 +75,42 @@ class ShopSerializer(AccountSerializer):
     pass
 
 
+class Payloads:
+    """Functions for QQ_LOGIN_PAYLOAD; a class does not return a payload."""
+
+    def __call__(self, *users_and_requests): ...
+
+
+def one_argument(user): ...
+
+
+def three_arguments(user, request, next): ...
+
+
+def keyword_only(user, *, request): ...
+
+
+async def coroutine(user, request): ...
+
+
+def jwt_response_payload_handler(token, user=None, request=None): ...
+
+
+def with_default(user, request, kind="qq"): ...
+
+
+called_object, partly_called = Payloads(), partial(three_arguments, next="/")
+
+
 SMS_CODES = {"verify_codes": {**REDIS["default"], "BACKEND": "django_redis.cache.RedisCache"}}
+PAYLOADS = [f"{__name__}.{name}" for name in ("with_default", "called_object", "partly_called")]
 GOOD = [
     {},
     DIRECT,
     *({"QQ_ACCOUNT_SERIALIZER": f"{__name__}.{name}"} for name in ("Saving", "Updating")),
     {"QQ_ACCOUNT_SERIALIZER": f"{__name__}.ShopSerializer", "CACHES": {**cache(MEMORY, **BIG), **SMS_CODES}},
     {"QQ_ACCOUNT_SERIALIZER": f"{PIECES}.AccountSerializer", "CACHES": {**cache(MEMORY, **BIG), **SMS_CODES}},
-    {"QQ_LOGIN_PAYLOAD": f"{PIECES}.simplejwt_payload"},
+    *({"QQ_LOGIN_PAYLOAD": path} for path in (f"{PIECES}.simplejwt_payload", *PAYLOADS)),
     *({"QQ_REDIRECT_URI": f"http://{host}/oauth/qq/callback/"} for host in ("127.0.0.1:80", "localhost", "[::1]:8000")),
     {"QQ_REDIRECT_URI": HTTP_URI, "DEBUG": True},
     {"QQ_CLIENT_ID": "101…"},  # a stand-in's
@@ -99,6 +128,8 @@ def test_good_settings_pass(https, changes):
 
 NO_URLS = ["", None, "/oauth/qq/callback/", "http://[", "ftp://testserver.example/", f" {URI}", f"{URI} ", f"{URI}\n"]
 NO_SERIALIZERS = ["apps.users.models.User", "apps.users.tokens.login_payload", "rest_framework.serializers.Serializer"]
+NO_PAYLOADS = ["Payloads", "one_argument", "three_arguments", "keyword_only", "coroutine"]
+NO_PAYLOADS = [f"{__name__}.{name}" for name in (*NO_PAYLOADS, "jwt_response_payload_handler")]
 NO_RATES = [{"qq_callback": rate} for rate in ("60", "sixty/min", "60/eon", "", 60, "6/m/m")]
 WRONG = {  # number, setting: its wrong values
     ("E001", "QQ_CLIENT_ID"): [101000001, "101000001\n"],
@@ -108,7 +139,7 @@ WRONG = {  # number, setting: its wrong values
     ("E005", "QQ_API_URL"): ["graph.qq.com", "http://127.0.0.1:0", "http://graph.qq.com/"],
     ("E006", "ROOT_URLCONF"): ["apps.users.urls"],
     ("E007", "QQ_ACCOUNT_SERIALIZER"): ["", None, "nowhere.Serializer", "os.path", *NO_SERIALIZERS],
-    ("E008", "QQ_LOGIN_PAYLOAD"): ["apps.users.tokens.nothing", "os.path", len],
+    ("E008", "QQ_LOGIN_PAYLOAD"): ["apps.users.tokens.nothing", "os.path", len, "builtins.min", *NO_PAYLOADS],
     ("E009", "QQ_TIMEOUT"): [0, 61, "5"],
     ("E010", "QQ_MAX_CONCURRENCY"): [0, "48"],
     ("E011", "CACHES"): [cache(f"{BACKENDS}.dummy.DummyCache")],

@@ -168,6 +168,37 @@ def test_failure_of_qq_is_logged_recorded_and_answered_without_qqs_text(
     assert (event, fields) == ("qq", {"outcome": outcome, "reason": reason, "number": fault.get("number")})
 
 
+def bind_token_payload(user, request):
+    return {"token": "T", "access_token": "A"}
+
+
+def text_payload(user, request):
+    return "T"
+
+
+def no_payload(user, request):
+    pass
+
+
+BIND_TOKEN_KEY = 'returned the key "access_token", by which pages know a user who is not bound'
+PAYLOADS = [(bind_token_payload, BIND_TOKEN_KEY), (text_payload, "returned str"), (no_payload, "returned NoneType")]
+
+
+@pytest.mark.parametrize(("payload", "fault"), PAYLOADS)
+def test_payload_that_is_no_login_is_a_500_that_names_setting_and_function(
+    browser, shop, binding, caplog, payload, fault
+):
+    shop.QQ_LOGIN_PAYLOAD = path = f"{__name__}.{payload.__name__}"
+    browser.client.raise_request_exception = False
+    assert browser.redeem_code(browser.arrive()).status_code == 500
+    (record,) = (record for record in caplog.records if record.exc_info)
+    hint = 'Return a dict, as in {"token": …, "user_id": …, "username": …}.'
+    assert (record.name, str(record.exc_info[1])) == (
+        "django.request",
+        f"QQ_LOGIN_PAYLOAD: {path} {fault}. {hint}",
+    )
+
+
 def test_certificate_that_is_not_accepted_is_an_alarm(browser, shop, connect, caplog):
     code, events = browser.arrive(), []
     connect(lambda event, fields, **_: events.append((event, fields["outcome"], fields["reason"])), qq_audited)
