@@ -135,6 +135,7 @@ WRONG = {  # number, setting: its wrong values
     ("E001", "QQ_CLIENT_ID"): [101000001, "101000001\n"],
     ("E002", "QQ_CLIENT_SECRET"): ["", None, f" {SECRET}", SECRET.encode()],
     ("E003", "QQ_REDIRECT_URI"): [*NO_URLS, f"{URI}#/back"],
+    ("E023", "QQ_REDIRECT_URI"): [URI.replace("callback", "callbak"), URI.replace("/oauth", "/api/oauth"), f"{PAGE}l"],
     ("E004", "QQ_CALLBACK_PAGE"): [*NO_URLS, URI, "https://TESTSERVER.example:443/oauth/qq/callback?from=qq"],
     ("E005", "QQ_API_URL"): ["graph.qq.com", "http://127.0.0.1:0", "http://graph.qq.com/"],
     ("E006", "ROOT_URLCONF"): ["apps.users.urls"],
@@ -151,7 +152,6 @@ WRONG = {  # number, setting: its wrong values
     ("W002", "QQ_REDIRECT_URI"): [HTTP_URI],
     ("W003", "CACHES"): [cache(MEMORY), cache(TABLE)],
     ("W004", "QQ_REQUIRE_COOKIE"): [False],
-    ("W005", "QQ_REDIRECT_URI"): [URI.replace("callback", "callbak"), URI.replace("/oauth", "/api/oauth"), f"{PAGE}l"],
     ("W007", "QQ_API_URL"): ["https://graph.qq.com.evil.example", "http://127.evil.example"],
     ("W011", "INSTALLED_APPS"): [[name for name in settings.INSTALLED_APPS if name != "rest_framework"]],
     **{("W012", name): ["x"] for name in ("QQ_APP_ID", "QQ_APP_KEY", "QQ_STATE", "QQ_LOGIN_URL", "QQ_MAX_CONNECTIONS")},
@@ -230,7 +230,7 @@ NO_DOMAIN = [f"https://{host}/oauth/qq/callback/" for host in HOSTS]
 DEPLOYED_ONLY = [
     ({"QQ_API_URL": "http://127.0.0.1:8001"}, "W013"),
     (DIRECT, "W014"),
-    ({**DIRECT, "QQ_REDIRECT_URI": "http://other.example/back"}, "W014"),  # on any site
+    ({"QQ_REDIRECT_URI": "http://other.example/back", "QQ_CALLBACK_PAGE": "http://other.example/back/?a=b"}, "W014"),
     ({"QQ_REDIRECT_URI": URI.replace(".example", ".example:8443")}, "W015"),
     ({"SECURE_SSL_REDIRECT": True, "REST_FRAMEWORK": {"NUM_PROXIES": 1}}, "W017"),
     *(({"QQ_REDIRECT_URI": url, "QQ_REQUIRE_COOKIE": False}, "W015") for url in NO_DOMAIN),
