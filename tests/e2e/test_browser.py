@@ -291,6 +291,19 @@ def test_ten_tabs_finish_and_an_eleventh_drops_the_oldest(member):
     member.is_logged_in(oldest, "/")  # `next` was in the dropped cookie
 
 
+def test_page_keeps_a_refresh_token_until_the_next_login(member):
+    def add_refresh_token(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"refresh": "R"})
+
+    member.context.route("**/oauth/qq/users/?*", add_refresh_token, times=1)
+    for refresh in ("R", None):
+        page = member.press_qq()
+        member.sign_in(page)
+        member.is_logged_in(page, "/")
+        assert page.evaluate("localStorage.getItem('refresh')") == refresh
+
+
 def test_whole_login_works_by_keyboard(user):
     page = user.open("/login.html?next=/?keys")
     keyboard = page.keyboard

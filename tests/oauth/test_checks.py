@@ -3,8 +3,10 @@
 import logging
 import re
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -13,6 +15,7 @@ from django_redis.cache import RedisCache
 from rest_framework.serializers import Serializer
 
 from apps.oauth.contrib.meiduo import AccountSerializer
+from apps.users.tokens import LoginToken
 
 PIECES = "apps.oauth.contrib.meiduo"
 BACKENDS = "django.core.cache.backends"
@@ -329,6 +332,43 @@ def test_contrib_payload_needs_its_package(https, monkeypatch, payload):
     https.QQ_LOGIN_PAYLOAD = f"{PIECES}.{payload}"
     monkeypatch.setitem(sys.modules, f"{package}.settings", None)
     assert f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: " in find()["E019"].msg
+
+
+SERIALIZERS = "rest_framework_simplejwt.serializers"
+
+
+class OneTokenSerializer:
+    token_class = LoginToken  # lives for 24 hours
+
+
+def jwt_settings(minutes, *, expires=True):
+    """The settings of rest_framework_jwt."""
+    settings = {"JWT_EXPIRATION_DELTA": timedelta(minutes=minutes), "JWT_VERIFY_EXPIRATION": expires}
+    return SimpleNamespace(api_settings=SimpleNamespace(**settings))
+
+
+@pytest.mark.parametrize(
+    ("package", "lifetime"),
+    [
+        (f"{SERIALIZERS}.TokenObtainPairSerializer", None),
+        (f"{SERIALIZERS}.TokenObtainSlidingSerializer", "0:05:00"),
+        (f"{__name__}.OneTokenSerializer", None),
+        ("apps.users.tokens.LoginToken", None),  # has no token_class
+        (jwt_settings(29), "0:29:00"),
+        (jwt_settings(30), None),
+        (jwt_settings(29, expires=False), None),
+    ],
+)
+def test_token_that_lives_for_minutes_needs_a_refresh_token(https, monkeypatch, package, lifetime):
+    if isinstance(package, str):
+        https.QQ_LOGIN_PAYLOAD = f"{PIECES}.simplejwt_payload"
+        https.SIMPLE_JWT = {**https.SIMPLE_JWT, "TOKEN_OBTAIN_SERIALIZER": package}
+    else:
+        https.QQ_LOGIN_PAYLOAD = f"{PIECES}.jwt_payload"
+        monkeypatch.setitem(sys.modules, "rest_framework_jwt", SimpleNamespace(settings=package))
+        monkeypatch.setitem(sys.modules, "rest_framework_jwt.settings", package)
+    warning = {"W024": f"QQ_LOGIN_PAYLOAD returns a token that lives for {lifetime}, and no refresh token."}
+    assert {number: message.msg for number, message in find().items()} == (warning if lifetime else {})
 
 
 def test_contrib_is_not_imported_unless_a_setting_names_it(https, monkeypatch):
