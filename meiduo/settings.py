@@ -330,9 +330,9 @@ LOGGING = {
         "without_traceback": {"()": "meiduo.logs.WithoutTraceback"},
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_secrets"]},
+        "stderr": {"class": "meiduo.log_stream.BoundedHandler", "formatter": "line", "filters": ["without_secrets"]},
         "audit": {
-            "class": "logging.StreamHandler",
+            "class": "meiduo.log_stream.BoundedHandler",
             "formatter": "line",
             "filters": ["without_secrets"],
             "stream": "ext://sys.stdout",
