@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 
 from meiduo.environment import Env, between
+from meiduo.log_stream import BoundedHandler
 from meiduo.logs import WithoutSecrets, make_formatter
 
 
@@ -45,6 +46,15 @@ class logger_class(Logger):
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
             handler.setFormatter(make_formatter())
             handler.addFilter(WithoutSecrets())
+
+    def _set_handler(self, log, output, fmt, stream=None):
+        """Let a log on stdout or stderr hold up no request."""
+        super()._set_handler(log, output, fmt, stream)
+        if output == "-":
+            log.removeHandler(self._get_gunicorn_handler(log))
+            handler = BoundedHandler(stream)
+            handler._gunicorn = True  # so that gunicorn replaces it when it reloads
+            log.addHandler(handler)
 
     def access(self, resp, req, environ, request_time):
         """Log a call, with the fields that Django's lines and the audit log have too."""

@@ -274,6 +274,12 @@ AUTHENTICATION_BACKENDS = ["apps.users.backends.MobileBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "apps.users.password_validation.NotBlankValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        # Django's 0.7 would refuse a date that shares most of its digits with the number.
+        "OPTIONS": {"user_attributes": ["username", "mobile"], "max_similarity": 0.85},
+    },
 ]
 
 REST_FRAMEWORK = {
@@ -324,9 +330,9 @@ LOGGING = {
         "without_traceback": {"()": "meiduo.logs.WithoutTraceback"},
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_secrets"]},
+        "stderr": {"class": "meiduo.log_stream.BoundedHandler", "formatter": "line", "filters": ["without_secrets"]},
         "audit": {
-            "class": "logging.StreamHandler",
+            "class": "meiduo.log_stream.BoundedHandler",
             "formatter": "line",
             "filters": ["without_secrets"],
             "stream": "ext://sys.stdout",

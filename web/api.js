@@ -65,11 +65,12 @@ export function fetchLoginURL(next) {
   return call(`/oauth/qq/authorization/?next=${encodeURIComponent(cleanPath(next))}`);
 }
 
-// The shop's other pages read these keys.
-const LOGIN_KEYS = ["token", "user_id", "username"];
+// The shop's other pages read these keys. A shop with simplejwt has `refresh` too, this one has not.
+const LOGIN_KEYS = ["token", "refresh", "user_id", "username"];
 
 export function storeLogin(data) {
-  for (const key of LOGIN_KEYS) localStorage.setItem(key, data[key]);
+  forgetLogin(); // another login's refresh token must not stay
+  for (const key of LOGIN_KEYS) if (key in data) localStorage.setItem(key, data[key]);
 }
 
 export function forgetLogin() {

@@ -73,7 +73,8 @@ def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
         field = next(iter(get_fields(error)), None)
         if isinstance(error, QQLoginError) and error.flow_id is not None:
             step.add(flow=error.flow_id)
-        step.record(event, "refused", reason=reason, hint=HINTS.get(reason), field=field)
+        number = getattr(error, "number", None)
+        step.record(event, "refused", reason=reason, number=number, hint=HINTS.get(reason), field=field)
         raise
     step.record(step.event)  # the block may have changed the event, to bind_token
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, OperationalError, router, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -133,6 +134,9 @@ def _save(serializer: BaseSerializer[Any], flow: Flow, identity: QQIdentity, for
     try:
         with transaction.atomic(database):
             user: AbstractBaseUser = serializer.save()
+            if not isinstance(user, get_user_model()) or user.pk is None:
+                fault = f"{conf.ACCOUNT_SERIALIZER}.save() returned {type(user).__name__}, not a saved user."
+                raise ImproperlyConfigured(f"QQ_ACCOUNT_SERIALIZER: {fault}")
             refuse_staff_and_disabled(user, status=400)  # old pages show a message at this status only
             OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
             # Inside the transaction: if the process dies right after the commit, the repeat must find this note.

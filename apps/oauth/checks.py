@@ -6,6 +6,7 @@ Everything that can be checked without calling a server is a row of RULES. `mana
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import iscoroutinefunction, signature
 from logging import INFO, getLogger
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -41,6 +42,17 @@ def is_saving_serializer(path: str) -> bool:
     loaded, methods = conf.load(str(path)), ("create", "update", "save")
     is_serializer = isinstance(loaded, type) and issubclass(loaded, BaseSerializer)
     return is_serializer and any(getattr(loaded, name) is not getattr(BaseSerializer, name) for name in methods)
+
+
+def is_payload_function(path: str) -> bool:
+    """Whether a function at the path takes user and request. A handler of rest_framework_jwt takes a token first."""
+    loaded = conf.load(str(path))
+    if not callable(loaded) or isinstance(loaded, type) or iscoroutinefunction(loaded):
+        return False
+    try:
+        return next(iter(signature(loaded).bind("user", "request").arguments)) != "token"
+    except (TypeError, ValueError):
+        return False
 
 
 def has_one_server(cache: Any) -> bool:
@@ -86,8 +98,8 @@ RULES = [
     Rule("QQ_REDIRECT_URI", "W002", lambda url: settings.DEBUG or conf.is_secure or is_loopback(url),
          "is http, so another host of the site can plant the login's cookie: {!r}.",
          "Serve the API over https and register its https URL with QQ."),
-    Rule("QQ_REDIRECT_URI", "W005", lambda url: get_mode() != "direct" or is_same_page(url, conf.CALLBACK_PAGE),
-         "is neither our callback/ nor QQ_CALLBACK_PAGE: {!r}.",
+    Rule("QQ_REDIRECT_URI", "E023", lambda url: get_mode() != "direct" or is_same_page(url, conf.CALLBACK_PAGE),
+         "is neither our callback/, {conf.callback_path}/, nor QQ_CALLBACK_PAGE: {!r}.",
          "Use callback/'s path, below a prefix with FORCE_SCRIPT_NAME; or set both to your page (direct mode)."),
     Rule("QQ_REDIRECT_URI", "W014", lambda _: get_mode() != "direct",
          "is not our callback/, so QQ returns to your page itself (direct mode): {!r}.",
@@ -114,7 +126,7 @@ RULES = [
     Rule("QQ_ACCOUNT_SERIALIZER", "E007", is_saving_serializer,
          "is not a DRF serializer with create(), update() or save(): {!r}.",
          "Set it to the dotted path of a DRF serializer with mobile, password and sms_code that saves the user."),
-    Rule("QQ_LOGIN_PAYLOAD", "E008", lambda path: callable(conf.load(str(path))), "is not a function: {!r}.",
+    Rule("QQ_LOGIN_PAYLOAD", "E008", is_payload_function, "is not a function that takes user and request: {!r}.",
          "Set it to the dotted path of a function (user, request) -> dict."),
     Rule("QQ_TIMEOUT", "E009", lambda value: isinstance(value, (int, float)) and 0 < value <= 60,
          "is not a number of seconds up to 60: {!r}.", "Remove the setting, or try 5."),

@@ -52,8 +52,12 @@ class Conf:
     @property
     def is_direct(self) -> bool:
         """Whether QQ returns directly to the shop's page: the registered URL is not our callback/."""
-        callback = get_callback_path(get_urlconf(settings.ROOT_URLCONF), get_script_prefix(), get_language())
-        return urlsplit(self.REDIRECT_URI).path.rstrip("/") != callback
+        return urlsplit(self.REDIRECT_URI).path.rstrip("/") != self.callback_path
+
+    @property
+    def callback_path(self) -> str:
+        """callback/'s path without the final slash."""
+        return get_callback_path(get_urlconf(settings.ROOT_URLCONF), get_script_prefix(), get_language())
 
     @property
     def calls_qq(self) -> bool:

@@ -41,11 +41,13 @@ class QQLoginError(APIException):
         wait: float | None = None,
         reason: str | None = None,
         flow_id: str | None = None,
+        number: int | None = None,
     ) -> None:
         """Name the error.
 
         `status`: an HTTP status other than the table's. `wait`: seconds until the same call is worth another try.
         `reason`: the audit log's text in place of the code. `flow_id`: the login that the refused value belongs to.
+        `number`: QQ's own, for the audit log.
         """
         super().__init__(get_message(code), code)
         self.code = code
@@ -53,6 +55,7 @@ class QQLoginError(APIException):
         self.wait = wait
         self.reason = reason or code
         self.flow_id = flow_id
+        self.number = number
 
 
 class CacheUnavailable(QQLoginError):

@@ -18,6 +18,7 @@ from .qq import (
     Exchange,
     OAuthQQ,
     QQBusy,
+    QQCertificateError,
     QQCircuitOpen,
     QQError,
     QQForeignToken,
@@ -114,8 +115,8 @@ class _SingleFlight:
         try:
             outcome = Outcome(self.ask(exchange, code))
         except QQError as exc:
-            is_alarm = isinstance(exc, (QQForeignToken, QQMisconfigured))
-            level = logging.ERROR if isinstance(exc, QQMisconfigured) else logging.WARNING
+            is_alarm = isinstance(exc, (QQCertificateError, QQForeignToken, QQMisconfigured))
+            level = logging.WARNING if isinstance(exc, QQForeignToken) or not is_alarm else logging.ERROR
             reason = type(exc).__name__
             logger.log(level, "QQ did not name a user: %s: %s", reason, exc, extra={"flow": self.flow.id})
             self.step.record(Event.QQ, "alarm" if is_alarm else "refused", reason=reason, number=exc.number)

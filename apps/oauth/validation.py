@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from .conf import conf
 from .errors import QQLoginError
 from .language import translate
+from .qq.answers import ERROR_NUMBER
 
 MAX_NEXT = 512  # bytes, percent-encoded: ten flow cookies, each with one, must fit into a request's headers
 NEXT_SAFE = "/?:@=,;"  # left raw in the page's `state`: old pages undo only decodeURI()
@@ -90,8 +91,9 @@ def read_qq_code(query: QueryDict) -> str:
     """
     if query.get("usercancel", "0") != "0" or query.get("error") == "access_denied":
         raise QQLoginError("user_cancelled")
-    if "error" in query:
-        raise QQLoginError("qq_rejected")
+    if "error" in query or "msg" in query:  # the older form has the number in `code`, and its text in `msg`
+        number = query.get("error") or query.get("code", "")
+        raise QQLoginError("qq_rejected", number=int(number) if ERROR_NUMBER.fullmatch(number) else None)
     return read_parameter(query, "code", CODE)
 
 

@@ -33,9 +33,10 @@ from .tokens import LOGIN_ENDED
 AGREEMENT_MISSING = _("请阅读并同意用户协议。")
 
 
-def require_good_password(password):
+def require_good_password(password, user):
+    """Raise ValidationError if the password is weak, or like a name of the User, who need not be saved."""
     try:
-        validate_password(password)
+        validate_password(password, user)
     except DjangoValidationError as exc:
         raise ValidationError({"password": exc.messages}) from None
 
@@ -65,7 +66,7 @@ class AccountSerializer(serializers.Serializer):
             sms.remember_proof(attrs["mobile"], attempt)
         account = find_account(attrs["mobile"])
         if account is None:
-            require_good_password(attrs["password"])
+            require_good_password(attrs["password"], User(mobile=attrs["mobile"]))
         else:
             self.require_password_of(account, attrs["password"])
         if proof is not None:
@@ -121,7 +122,7 @@ class RegistrationSerializer(serializers.Serializer):
         if attrs["password"] != attrs["password2"]:
             raise ValidationError({"password2": [_("两次输入的密码不一致。")]})
         proof = prove_mobile(self.context["request"], attrs)
-        require_good_password(attrs["password"])
+        require_good_password(attrs["password"], User(username=attrs["username"], mobile=attrs["mobile"]))
         self.require_free(attrs)
         proof.redeem()
         return attrs
@@ -171,8 +172,8 @@ class PasswordResetSerializer(serializers.Serializer):
 
     def validate(self, attrs):
         proof = prove_mobile(self.context["request"], attrs)
-        require_good_password(attrs["password"])
         account = find_account(attrs["mobile"])
+        require_good_password(attrs["password"], account or User(mobile=attrs["mobile"]))
         if account is None:
             raise ValidationError({"mobile": [_("该手机号还没有账号。请用 QQ 登录并绑定这个手机号，账号会自动创建。")]})
         if not account.is_active or account.is_staff or account.is_superuser:
@@ -202,7 +203,7 @@ class PasswordChangeSerializer(serializers.Serializer):
         with password_attempt(request, get_account_key(request.user)):
             if len(old_password) > LONGEST_PASSWORD or not request.user.check_password(old_password):
                 raise ValidationError({"old_password": [_("原密码不正确。")]})
-        require_good_password(attrs["password"])
+        require_good_password(attrs["password"], request.user)
         return attrs
 
     def save(self):

@@ -136,6 +136,16 @@ def test_time_of_qq_is_recorded_for_calls_that_asked_it(audit, browser, qq, bind
     assert audit.last("login") == failed | {"reason": "qq_rejected"}
 
 
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [("error=100010", 100010), ("code=100010&msg=x", 100010), ("error=server_error", None), ("msg=x", None)],
+)
+def test_number_that_qq_sends_the_browser_back_with_is_recorded(audit, browser, query, number):
+    browser.get(f"/oauth/qq/callback/?state={query_of(browser.start())['state']}&{query}")
+    recorded = {"flow": audit.last("start")["flow"], "reason": "qq_rejected"} | ({"number": number} if number else {})
+    assert audit.last("callback") == REFUSED | recorded
+
+
 def refuse(*args, **kwargs):
     raise PermissionDenied
 

@@ -7,6 +7,7 @@ from threading import Barrier, Thread
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models.signals import pre_save
 from redis.exceptions import RedisError
@@ -36,6 +37,29 @@ def test_shops_own_integrity_error_is_not_called_already_bound(browser, form, sh
     shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Clashing"
     with pytest.raises(IntegrityError, match="the shop's own"):
         browser.bind(form)
+
+
+class Forgetful(Serializer):
+    """Its save() returns nothing."""
+
+    def save(self):
+        User.objects.create_user("forgotten")
+
+
+class Unsaved(Serializer):
+    def save(self):
+        return User(username="unsaved")
+
+
+@pytest.mark.parametrize(("serializer", "returned"), [("Forgetful", "NoneType"), ("Unsaved", "User")])
+def test_serializer_that_returns_no_saved_user_is_named_and_leaves_no_account(
+    browser, form, shop, serializer, returned
+):
+    shop.QQ_ACCOUNT_SERIALIZER = path = f"{__name__}.{serializer}"
+    with pytest.raises(ImproperlyConfigured) as caught:
+        browser.bind(form)
+    assert str(caught.value) == f"QQ_ACCOUNT_SERIALIZER: {path}.save() returned {returned}, not a saved user."
+    assert not User.objects.exists()
 
 
 # Deadlocks ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,10 @@
 import logging
 import re
 import sys
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -12,6 +15,7 @@ from django_redis.cache import RedisCache
 from rest_framework.serializers import Serializer
 
 from apps.oauth.contrib.meiduo import AccountSerializer
+from apps.users.tokens import LoginToken
 
 PIECES = "apps.oauth.contrib.meiduo"
 BACKENDS = "django.core.cache.backends"
@@ -74,14 +78,42 @@ class ShopSerializer(AccountSerializer):
     pass
 
 
+class Payloads:
+    """Functions for QQ_LOGIN_PAYLOAD; a class does not return a payload."""
+
+    def __call__(self, *users_and_requests): ...
+
+
+def one_argument(user): ...
+
+
+def three_arguments(user, request, next): ...
+
+
+def keyword_only(user, *, request): ...
+
+
+async def coroutine(user, request): ...
+
+
+def jwt_response_payload_handler(token, user=None, request=None): ...
+
+
+def with_default(user, request, kind="qq"): ...
+
+
+called_object, partly_called = Payloads(), partial(three_arguments, next="/")
+
+
 SMS_CODES = {"verify_codes": {**REDIS["default"], "BACKEND": "django_redis.cache.RedisCache"}}
+PAYLOADS = [f"{__name__}.{name}" for name in ("with_default", "called_object", "partly_called")]
 GOOD = [
     {},
     DIRECT,
     *({"QQ_ACCOUNT_SERIALIZER": f"{__name__}.{name}"} for name in ("Saving", "Updating")),
     {"QQ_ACCOUNT_SERIALIZER": f"{__name__}.ShopSerializer", "CACHES": {**cache(MEMORY, **BIG), **SMS_CODES}},
     {"QQ_ACCOUNT_SERIALIZER": f"{PIECES}.AccountSerializer", "CACHES": {**cache(MEMORY, **BIG), **SMS_CODES}},
-    {"QQ_LOGIN_PAYLOAD": f"{PIECES}.simplejwt_payload"},
+    *({"QQ_LOGIN_PAYLOAD": path} for path in (f"{PIECES}.simplejwt_payload", *PAYLOADS)),
     *({"QQ_REDIRECT_URI": f"http://{host}/oauth/qq/callback/"} for host in ("127.0.0.1:80", "localhost", "[::1]:8000")),
     {"QQ_REDIRECT_URI": HTTP_URI, "DEBUG": True},
     {"QQ_CLIENT_ID": "101…"},  # a stand-in's
@@ -99,16 +131,19 @@ def test_good_settings_pass(https, changes):
 
 NO_URLS = ["", None, "/oauth/qq/callback/", "http://[", "ftp://testserver.example/", f" {URI}", f"{URI} ", f"{URI}\n"]
 NO_SERIALIZERS = ["apps.users.models.User", "apps.users.tokens.login_payload", "rest_framework.serializers.Serializer"]
+NO_PAYLOADS = ["Payloads", "one_argument", "three_arguments", "keyword_only", "coroutine"]
+NO_PAYLOADS = [f"{__name__}.{name}" for name in (*NO_PAYLOADS, "jwt_response_payload_handler")]
 NO_RATES = [{"qq_callback": rate} for rate in ("60", "sixty/min", "60/eon", "", 60, "6/m/m")]
 WRONG = {  # number, setting: its wrong values
     ("E001", "QQ_CLIENT_ID"): [101000001, "101000001\n"],
     ("E002", "QQ_CLIENT_SECRET"): ["", None, f" {SECRET}", SECRET.encode()],
     ("E003", "QQ_REDIRECT_URI"): [*NO_URLS, f"{URI}#/back"],
+    ("E023", "QQ_REDIRECT_URI"): [URI.replace("callback", "callbak"), URI.replace("/oauth", "/api/oauth"), f"{PAGE}l"],
     ("E004", "QQ_CALLBACK_PAGE"): [*NO_URLS, URI, "https://TESTSERVER.example:443/oauth/qq/callback?from=qq"],
     ("E005", "QQ_API_URL"): ["graph.qq.com", "http://127.0.0.1:0", "http://graph.qq.com/"],
     ("E006", "ROOT_URLCONF"): ["apps.users.urls"],
     ("E007", "QQ_ACCOUNT_SERIALIZER"): ["", None, "nowhere.Serializer", "os.path", *NO_SERIALIZERS],
-    ("E008", "QQ_LOGIN_PAYLOAD"): ["apps.users.tokens.nothing", "os.path", len],
+    ("E008", "QQ_LOGIN_PAYLOAD"): ["apps.users.tokens.nothing", "os.path", len, "builtins.min", *NO_PAYLOADS],
     ("E009", "QQ_TIMEOUT"): [0, 61, "5"],
     ("E010", "QQ_MAX_CONCURRENCY"): [0, "48"],
     ("E011", "CACHES"): [cache(f"{BACKENDS}.dummy.DummyCache")],
@@ -120,7 +155,6 @@ WRONG = {  # number, setting: its wrong values
     ("W002", "QQ_REDIRECT_URI"): [HTTP_URI],
     ("W003", "CACHES"): [cache(MEMORY), cache(TABLE)],
     ("W004", "QQ_REQUIRE_COOKIE"): [False],
-    ("W005", "QQ_REDIRECT_URI"): [URI.replace("callback", "callbak"), URI.replace("/oauth", "/api/oauth"), f"{PAGE}l"],
     ("W007", "QQ_API_URL"): ["https://graph.qq.com.evil.example", "http://127.evil.example"],
     ("W011", "INSTALLED_APPS"): [[name for name in settings.INSTALLED_APPS if name != "rest_framework"]],
     **{("W012", name): ["x"] for name in ("QQ_APP_ID", "QQ_APP_KEY", "QQ_STATE", "QQ_LOGIN_URL", "QQ_MAX_CONNECTIONS")},
@@ -199,7 +233,7 @@ NO_DOMAIN = [f"https://{host}/oauth/qq/callback/" for host in HOSTS]
 DEPLOYED_ONLY = [
     ({"QQ_API_URL": "http://127.0.0.1:8001"}, "W013"),
     (DIRECT, "W014"),
-    ({**DIRECT, "QQ_REDIRECT_URI": "http://other.example/back"}, "W014"),  # on any site
+    ({"QQ_REDIRECT_URI": "http://other.example/back", "QQ_CALLBACK_PAGE": "http://other.example/back/?a=b"}, "W014"),
     ({"QQ_REDIRECT_URI": URI.replace(".example", ".example:8443")}, "W015"),
     ({"SECURE_SSL_REDIRECT": True, "REST_FRAMEWORK": {"NUM_PROXIES": 1}}, "W017"),
     *(({"QQ_REDIRECT_URI": url, "QQ_REQUIRE_COOKIE": False}, "W015") for url in NO_DOMAIN),
@@ -298,6 +332,43 @@ def test_contrib_payload_needs_its_package(https, monkeypatch, payload):
     https.QQ_LOGIN_PAYLOAD = f"{PIECES}.{payload}"
     monkeypatch.setitem(sys.modules, f"{package}.settings", None)
     assert f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: " in find()["E019"].msg
+
+
+SERIALIZERS = "rest_framework_simplejwt.serializers"
+
+
+class OneTokenSerializer:
+    token_class = LoginToken  # lives for 24 hours
+
+
+def jwt_settings(minutes, *, expires=True):
+    """The settings of rest_framework_jwt."""
+    settings = {"JWT_EXPIRATION_DELTA": timedelta(minutes=minutes), "JWT_VERIFY_EXPIRATION": expires}
+    return SimpleNamespace(api_settings=SimpleNamespace(**settings))
+
+
+@pytest.mark.parametrize(
+    ("package", "lifetime"),
+    [
+        (f"{SERIALIZERS}.TokenObtainPairSerializer", None),
+        (f"{SERIALIZERS}.TokenObtainSlidingSerializer", "0:05:00"),
+        (f"{__name__}.OneTokenSerializer", None),
+        ("apps.users.tokens.LoginToken", None),  # has no token_class
+        (jwt_settings(29), "0:29:00"),
+        (jwt_settings(30), None),
+        (jwt_settings(29, expires=False), None),
+    ],
+)
+def test_token_that_lives_for_minutes_needs_a_refresh_token(https, monkeypatch, package, lifetime):
+    if isinstance(package, str):
+        https.QQ_LOGIN_PAYLOAD = f"{PIECES}.simplejwt_payload"
+        https.SIMPLE_JWT = {**https.SIMPLE_JWT, "TOKEN_OBTAIN_SERIALIZER": package}
+    else:
+        https.QQ_LOGIN_PAYLOAD = f"{PIECES}.jwt_payload"
+        monkeypatch.setitem(sys.modules, "rest_framework_jwt", SimpleNamespace(settings=package))
+        monkeypatch.setitem(sys.modules, "rest_framework_jwt.settings", package)
+    warning = {"W024": f"QQ_LOGIN_PAYLOAD returns a token that lives for {lifetime}, and no refresh token."}
+    assert {number: message.msg for number, message in find().items()} == (warning if lifetime else {})
 
 
 def test_contrib_is_not_imported_unless_a_setting_names_it(https, monkeypatch):

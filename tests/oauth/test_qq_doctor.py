@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 import time_machine
+import trustme
 from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
@@ -16,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpResponse
 from django.urls import set_script_prefix
 
+from tests.oauth.qq.conftest import raw_server
 from tests.tools import processes
 
 API, PAGE = "https://api.shop.com.cn/oauth/qq/callback/", "https://www.shop.com.cn/oauth_callback.html"
@@ -165,6 +167,26 @@ def test_api_is_called_as_the_page_calls_it_over_https_and_below_a_prefix(plugge
         assert findings() == []
     finally:
         set_script_prefix("/")
+
+
+@pytest.mark.parametrize(
+    ("callback", "prefix", "path"),
+    [
+        (ONE_URI.replace("callback", "callbak"), "/", "/oauth/qq/callback/"),
+        ("https://testserver/shop/oauth/qq/callback/", "/shpo", "/shpo/oauth/qq/callback/"),
+        (ONE_PAGE.replace("callback", "callbak"), "/", "/oauth/qq/callback/"),  # meant as direct mode
+    ],
+)
+def test_address_that_neither_the_app_nor_the_page_serves_is_wrong(plugged_in, callback, prefix, path):
+    plugged_in.QQ_REDIRECT_URI = callback
+    set_script_prefix(prefix)
+    try:
+        printed, status = examine()
+    finally:
+        set_script_prefix("/")
+    problem = f"QQ_REDIRECT_URI is neither our callback/, {path}, nor QQ_CALLBACK_PAGE: '{callback}'. (oauth.E023)"
+    assert re.findall(r"^wrong +(.*)$", printed, re.MULTILINE) == [problem]
+    assert (status, "W014" in printed) == (1, False)
 
 
 def test_direct_mode_needs_no_cors(two_origins):
@@ -431,3 +453,23 @@ def test_refusal_of_qq_is_explained(plugged_in, qq, name, value, kind, problem):
     ((found, said, hint),) = findings("--online")
     assert (found, said) == (kind, problem)
     assert hint
+
+
+CERTIFICATE = (
+    "Update ca-certificates, check this machine's clock, and whether a proxy or firewall on the way puts a certificate "
+    "of its own in place of the server's. If it does so on purpose, SSL_CERT_FILE names a file with its CA."
+)
+NOT_ACCEPTED = "the certificate is not accepted: unable to get local issuer certificate"
+
+
+def test_certificate_that_is_not_accepted_is_named(plugged_in):
+    plugged_in.QQ_ACCOUNT_SERIALIZER = "apps.oauth.contrib.meiduo.AccountSerializer"
+    with raw_server(lambda connection, over: over.wait(), trustme.CA().issue_cert("127.0.0.1")) as (url, _):
+        plugged_in.QQ_API_URL, location = url, url.replace("https", "rediss")
+        backends = {"default": REDIS["default"]["BACKEND"], "verify_codes": "django_redis.cache.RedisCache"}
+        plugged_in.CACHES = {name: {"BACKEND": path, "LOCATION": location} for name, path in backends.items()}
+        assert findings("--online") == [
+            ("wrong", f'CACHES["default"] does not work: {NOT_ACCEPTED}.', CERTIFICATE),
+            ("wrong", f"The Redis with the SMS codes, 'verify_codes', runs no scripts: {NOT_ACCEPTED}.", CERTIFICATE),
+            ("wrong", FAILED.format(f"/oauth2.0/token: {NOT_ACCEPTED}"), CERTIFICATE),
+        ]

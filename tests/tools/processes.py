@@ -58,13 +58,24 @@ class Shop:
 
 @contextmanager
 def shop(
-    var, qq=None, *, listener=None, workers=1, threads=16, wsgi="meiduo.wsgi", database="default", cwd=ROOT, **environ
+    var,
+    qq=None,
+    *,
+    listener=None,
+    workers=1,
+    threads=16,
+    wsgi="meiduo.wsgi",
+    database="default",
+    cwd=ROOT,
+    output=None,
+    **environ,
 ):
     """Migrate the `database` alias and serve the shop under gunicorn while the block runs.
 
     `var` holds the shop's files and keys: several processes of one shop share it. `qq` is a stand-in that knows the
     shop's callback, which callback_of(listener) returns. `environ` adds to the shop's environment, whose DATABASE_URL
-    and CACHE_URL are inherited. gunicorn's output is printed at the end, so that pytest shows it with a failed test.
+    and CACHE_URL are inherited. gunicorn's output goes to the file `output`; without one it is printed at the end, so
+    that pytest shows it with a failed test.
     """
     listener = listener or listen()
     url = address_of(listener)
@@ -86,7 +97,7 @@ def shop(
     gunicorn += [f"--workers={workers}", "--worker-class=gthread", f"--threads={threads}", "--graceful-timeout=1"]
     try:
         # The socket already listens, so the first call waits until the shop answers it.
-        with running(gunicorn, log, cwd=cwd, env=environ, pass_fds=[listener.fileno()]) as process:
+        with running(gunicorn, output or log, cwd=cwd, env=environ, pass_fds=[listener.fileno()]) as process:
             listener.close()  # otherwise calls to a shop that has ended would wait forever
             wait_until(lambda: process.poll() is not None or answers(url), f"gunicorn answers at {url}")
             assert process.poll() is None, "gunicorn has ended"

@@ -60,6 +60,39 @@ def test_disabled_and_staff_accounts_have_no_reset(client, users, account, reset
     assert users.get().check_password(PASSWORD)
 
 
+GUESSABLE = [
+    *((blanks, texts.PASSWORD_BLANK) for blanks in (" " * 8, "\u3000" * 8, " \t" * 4)),
+    *((mobile, texts.PASSWORD_LIKE_MOBILE) for mobile in (MOBILE, "138-1234-5678", f"a{MOBILE}")),
+]
+
+
+@requirement("6.7")
+@pytest.mark.parametrize(("password", "sentence"), GUESSABLE)
+def test_password_of_blanks_or_like_the_mobile_is_refused(browser, client, registration, password, sentence):
+    form = registration | {"password": password, "password2": password, "access_token": browser.get_bind_token()}
+    for answer in (post(client, "/users/", form), post(client, "/password/", form), browser.bind(form)):
+        assert_invalid(answer, "password", sentence)
+
+
+@requirement("6.7")
+def test_password_like_the_username_is_refused(client, registration, account, token):
+    for username in ("xiaoming", "XIAOMING1"):
+        guessable = {"username": "XiaoMing", "password": username, "password2": username}
+        assert_invalid(post(client, "/users/", registration | guessable), "password", texts.PASSWORD_LIKE_USERNAME)
+    reset = registration | {"password": "zhang3!!"}
+    assert_invalid(post(client, "/password/", reset), "password", texts.PASSWORD_LIKE_USERNAME)
+    assert_invalid(change(client, token, password="zhang3!!"), "password", texts.PASSWORD_LIKE_USERNAME)
+    english = post(client, "/password/", registration | {"password": MOBILE}, **{"Accept-Language": "en"})
+    assert english.json()["message"] == "The password is too similar to the mobile number."
+    english = post(client, "/password/", registration | {"password": " " * 8}, **{"Accept-Language": "en"})
+    assert english.json()["message"] == "The password must not consist of blanks only."
+
+
+def test_date_that_shares_digits_with_the_mobile_is_accepted(client, registration):
+    form = registration | {"password": "18765432", "password2": "18765432"}
+    assert post(client, "/users/", form).status_code == 201
+
+
 @requirement("7.1")
 def test_owner_of_a_mobile_takes_over_an_account_that_a_stranger_registered(browser, phone, clock, users):
     stranger = Client()

@@ -1,6 +1,7 @@
 """The flow cookies of a browser: one per login under way."""
 
 import re
+import time
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -44,16 +45,18 @@ def set_flow_cookie(response: HttpResponseBase, flow_id: str, value: str, max_ag
 
 def drop_oldest_flows(request: HttpRequest | Request, response: HttpResponseBase, flow_id: str, value: str) -> None:
     """Delete the browser's oldest flow cookies so that a new one fits beside the rest."""
-    by_age, malformed = [], []
+    dated, malformed = [], []
     for name, cookie in get_flow_cookies(request).items():
         try:
-            by_age.append((verify("flow", cookie)[1], name, cookie))
+            payload, age = verify("flow", cookie)
         except BadData:
             malformed.append(name)
+        else:  # a cookie from before `at` was added has only whole seconds
+            dated.append((payload.get("at", (time.time() - age) * 1000), name, cookie))
     for name in malformed[:MAX_FLOWS]:  # no more: the response's headers are limited too
         _delete(response, name)
     room = MAX_COOKIE_BYTES - len(get_cookie_name(flow_id)) - len(value)
-    for count, (_age, name, cookie) in enumerate(sorted(by_age), start=2):  # the new flow is the first
+    for count, (_at, name, cookie) in enumerate(sorted(dated, reverse=True), start=2):  # the new flow is the first
         room -= len(name) + len(cookie)
         if count > MAX_FLOWS or room < 0:
             _delete(response, name)

@@ -5,6 +5,7 @@ and carries the key's hash, so it is worthless in another browser.
 """
 
 import secrets
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,7 +85,8 @@ class Flow:
         return claims if conf.REQUIRE_COOKIE else claims | {"client": _hash_client(request)[0]}
 
     def _sign_cookie(self) -> str:
-        return sign("flow", {"id": self.id, "key": self.key, "next": self.next, "state": self.state})
+        at = time.time_ns() // 1_000_000  # the signature's own time has whole seconds, too few to order tabs by
+        return sign("flow", {"id": self.id, "key": self.key, "next": self.next, "state": self.state, "at": at})
 
 
 def find_flow_by_state(request: Request) -> Flow:

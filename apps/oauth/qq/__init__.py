@@ -7,6 +7,7 @@ UnionID介绍 and 公共返回码说明.
 from .client import API_URL, Exchange, OAuthQQ, QQIdentity, forget_connections
 from .errors import (
     QQBusy,
+    QQCertificateError,
     QQCircuitOpen,
     QQError,
     QQForeignToken,
@@ -20,6 +21,7 @@ __all__ = [
     "Exchange",
     "OAuthQQ",
     "QQBusy",
+    "QQCertificateError",
     "QQCircuitOpen",
     "QQError",
     "QQForeignToken",

@@ -10,31 +10,47 @@ from .errors import QQUnavailable, make_error
 TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,512}")
 OPENID = re.compile(r"[0-9A-Fa-f]{32}")
 UNIONID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+ERROR_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 _CALLBACK = re.compile(r"callback\(\s*(\{.*\})\s*\)\s*;?", re.DOTALL)
-_ERROR_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_LAST_COMMA = re.compile(r",[ \t\r\n]*\}\Z")
+_NUMBER_NAMES = ("error", "code", "ret")  # the text beside the two older names is `msg`
+
+
+def decode_answer(body: bytes) -> dict[str, Any]:
+    """Parse the bytes of an answer, as parse_answer does its text. They are UTF-8, whatever its Content-Type says.
+
+    Of an answer in another encoding only an error's number counts, which is ASCII. The rest is not what QQ has sent.
+    """
+    text = body.decode(errors="replace")
+    answer = parse_answer(text)
+    if text.encode() != body:
+        raise QQUnavailable("an answer that is not UTF-8")
+    return answer
 
 
 def parse_answer(text: str) -> dict[str, Any]:
     """Parse an answer in any of QQ's three formats: JSON, `callback( {…} );` or form-encoded.
 
-    QQ may use any of them, whichever was requested. Raises QQUnavailable for text that is not exactly one answer, and
-    the number's own error for an answer with an error number, which QQ sends with status 200.
+    QQ may use any of them, whichever was requested. JSON may have a comma after its last value, as QQ's wiki prints it.
+    Raises QQUnavailable for text that is not exactly one answer, and the number's own error for an answer with an error
+    number, which QQ sends with status 200.
     """
     text = text.strip(" \t\r\n")
     callback = _CALLBACK.fullmatch(text)
     try:
         if callback or text.startswith("{"):
-            answer = read_json(callback[1] if callback else text)
+            answer = read_json(_LAST_COMMA.sub("}", callback[1] if callback else text))
         else:
             answer = refuse_duplicate_keys(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
     except (ValueError, RecursionError):
         raise QQUnavailable("an unreadable answer") from None
-    if "error" in answer:
-        number = str(answer["error"])
-        if not _ERROR_NUMBER.fullmatch(number):
+    for name in _NUMBER_NAMES:
+        number = str(answer.get(name, 0))  # 0: no error
+        if not ERROR_NUMBER.fullmatch(number):
             raise QQUnavailable("an error without a number")
-        raise make_error(int(number))
+        if int(number):
+            raise make_error(int(number))
     return dict(answer)
 
 

@@ -10,10 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from .answers import OPENID, TOKEN, UNIONID, get_field, parse_answer
-from .errors import NO_UNIONID_RIGHT, QQBusy, QQCircuitOpen, QQError, QQForeignToken, QQMisconfigured, QQUnavailable
+from .answers import OPENID, TOKEN, UNIONID, decode_answer, get_field
+from .errors import (
+    NO_UNIONID_RIGHT,
+    QQBusy,
+    QQCertificateError,
+    QQCircuitOpen,
+    QQError,
+    QQForeignToken,
+    QQMisconfigured,
+    QQUnavailable,
+)
 from .resilience import Attempt, Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, Deadline, Slot
-from .transport import ConnectionPool, TransportError
+from .transport import CertificateError, ConnectionPool, TransportError
 
 logger = logging.getLogger(__name__)
 
@@ -231,12 +240,14 @@ class Exchange:
         try:
             target = f"{self._client._base_path}{path}?{query}"
             status, body = self._pool.get(target, HEADERS, MAX_BODY, self._deadline)
+        except CertificateError as exc:
+            raise QQCertificateError(f"{path}: {exc}") from None
         except TransportError as exc:
             raise QQUnavailable(f"{path}: {exc}") from None
         if status != 200:
             raise QQUnavailable(f"{path}: status {status}")
         try:
-            answer = parse_answer(body.decode(errors="replace"))  # always UTF-8, whatever the Content-Type says
+            answer = decode_answer(body)
         except QQError as exc:
             # An error number shows that QQ works. If it counted as a failure, made-up codes could open the circuit.
             self._attempt.succeeded = exc.number is not None

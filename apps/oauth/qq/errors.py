@@ -29,6 +29,10 @@ class QQCircuitOpen(QQUnavailable):
     """QQ has failed repeatedly. Nothing was sent: the same call may be repeated later."""
 
 
+class QQCertificateError(QQUnavailable):
+    """QQ's certificate is not accepted, so nothing was sent: this machine or the way to QQ is at fault."""
+
+
 class QQForeignToken(QQUnavailable):
     """The access_token was issued to another application: a sign of an attack."""
 

@@ -20,7 +20,6 @@ from .resilience import Deadline
 
 RECV_SIZE = 64 * 1024  # bytes; larger than a TLS record, so that no part of one stays in the TLS buffer
 MAX_FRAMING = 64 * 1024  # bytes of a response beside its body: headers, chunk lengths
-
 CONNECT_TIMEOUT = 2.0  # seconds, for each address of the host and for the TLS handshake
 MIN_CONNECT_TIMEOUT = 0.5  # seconds that each address gets, however many there are
 MAX_IDLE = 30  # seconds: firewalls and NAT drop an idle connection, and may tell neither end
@@ -32,6 +31,10 @@ class TransportError(Exception):
     """The call failed; the text says how, without the address."""
 
 
+class CertificateError(TransportError):
+    """Nothing was sent: the server's certificate is not accepted."""
+
+
 class ConnectionPool:
     """One process's connections to one server."""
 
@@ -40,8 +43,7 @@ class ConnectionPool:
         # Created once: reading the trust store costs more CPU than the rest of a login.
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         default_port = 443 if self._tls else 80
-        self._name = parts.hostname or ""
-        self._port = parts.port or default_port
+        self._name, self._port = parts.hostname or "", parts.port or default_port
         self._host_header = parts.netloc.rpartition("@")[2].removesuffix(f":{default_port}")
         self._idle: list[_Connection] = []  # the last used is reused first
         self._lookup: _Lookup | None = None
@@ -56,21 +58,20 @@ class ConnectionPool:
             raise TransportError("the target is not percent-encoded")
         lines = [f"GET {target} HTTP/1.1", f"Host: {self._host_header}", *(f"{k}: {v}" for k, v in headers.items())]
         request = "\r\n".join([*lines, "", ""]).encode("ascii")
-        connection = self._take_idle() or _Connection(self._name, self._port, self._tls)
+        connection, response = self._take_idle() or _Connection(self._name, self._port, self._tls), None
         try:
             if connection.socket is None:
                 connection.open(self._look_up(deadline), deadline)
             response = connection.send(request, max_body, deadline)
+        except ssl.SSLCertVerificationError as exc:
+            raise CertificateError(f"the certificate is not accepted: {exc.verify_message}") from None
         except (HttpParserError, HttpParserUpgrade, OSError, ValueError) as exc:
-            connection.close()
             raise TransportError(type(exc).__name__) from None  # its text may quote the address
-        except TransportError:
-            connection.close()
-            raise
-        if response.will_close:
-            connection.close()
-        else:
-            self._keep(connection)
+        finally:
+            if response is None or response.will_close:
+                connection.close()
+            else:
+                self._keep(connection)
         return response.status, response.body
 
     def close(self) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
-from django.core.exceptions import TooManyFieldsSent
+from django.core.exceptions import ImproperlyConfigured, TooManyFieldsSent
 from django.dispatch import Signal
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -91,8 +91,7 @@ def read_direct_code(request: Request, flow: Flow) -> str:
 def log_in(request: Request, user: AbstractBaseUser, flow: Flow, *signals: Signal, **extra: Any) -> Response:
     """Return the shop's own login answer, with `extra` added. `signals` are sent before qq_logged_in."""
     refuse_staff_and_disabled(user)
-    payload: dict[str, Any] = conf.load(conf.LOGIN_PAYLOAD)(user, request)
-    response = Response(payload | {"next": flow.next} | extra)
+    response = Response(make_payload(user, request) | {"next": flow.next} | extra)
     for signal in (*signals, qq_logged_in):
         signal.send(sender=type(user), request=request, user=user, response=response)
     session = getattr(request._request, "session", None)
@@ -100,3 +99,16 @@ def log_in(request: Request, user: AbstractBaseUser, flow: Flow, *signals: Signa
     if session is None or not session.modified or session.get(SESSION_KEY) != str(user.pk):
         user_logged_in.send(sender=type(user), request=request._request, user=user)
     return response
+
+
+def make_payload(user: AbstractBaseUser, request: Request) -> dict[str, Any]:
+    """Return the shop's part of the answer. Raises ImproperlyConfigured if pages could not read it as a login."""
+    payload = conf.load(conf.LOGIN_PAYLOAD)(user, request)
+    if not isinstance(payload, dict):
+        fault = f"returned {type(payload).__name__}"
+    elif "access_token" in payload:
+        fault = 'returned the key "access_token", by which pages know a user who is not bound'
+    else:
+        return payload
+    hint = 'Return a dict, as in {"token": …, "user_id": …, "username": …}.'
+    raise ImproperlyConfigured(f"QQ_LOGIN_PAYLOAD: {conf.LOGIN_PAYLOAD} {fault}. {hint}")

@@ -9,6 +9,8 @@ from importlib import import_module
 from inspect import getsource
 
 import pytest
+from django.core.checks import run_checks
+from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 from rest_framework_simplejwt.tokens import AccessToken, SlidingToken
 
 from apps.oauth.contrib.meiduo import jwt_payload, simplejwt_payload
@@ -51,6 +53,9 @@ def test_simplejwt_token_is_made_by_the_serializer_of_the_shop(shop, account, se
     payload = simplejwt_payload(account, None)
     token = token_class(payload.pop("token"))
     assert str(token["user_id"]) == str(account.pk)
+    if token_class is AccessToken:
+        refreshed = TokenRefreshSerializer().validate({"refresh": payload.pop("refresh")})
+        assert AccessToken(refreshed["access"])["user_id"] == token["user_id"]
     assert payload == {"user_id": account.pk, "username": "zhang3"}
 
 
@@ -112,6 +117,8 @@ def test_djangorestframework_jwt_makes_the_token_and_its_handler_adds_fields(sho
 
 def test_drf_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(install(tmp_path, "drf-jwt>=1.19.2,<1.20"))
+    shop.QQ_LOGIN_PAYLOAD = "apps.oauth.contrib.meiduo.jwt_payload"
+    assert "oauth.W024" in [message.id for message in run_checks(tags=["qq_login"])]  # it lives for 5 minutes
     settings = import_module("rest_framework_jwt.settings").api_settings
     user = {"user_id": account.pk, "username": "zhang3"}
     for handler, added in ((None, ()), (handle_three, ("id", "request")), (handle_four, ("issued_at",))):

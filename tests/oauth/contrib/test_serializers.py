@@ -24,6 +24,7 @@ from tests.users.helpers import OTHER_MOBILE, simultaneously
 pytestmark = pytest.mark.servers
 
 CODE, WRONG_CODE, ATTEMPT, OTHER_ATTEMPT = "024680", "024681", "0123456789ab", "ba9876543210"
+SIMILARITY = "UserAttributeSimilarityValidator"
 SMS_CODE_WRONG = {"sms_code": ["短信验证码错误或已过期。"]}
 PASSWORD_WRONG = {"password": ["手机号或密码不正确。"]}
 
@@ -151,9 +152,26 @@ def test_missing_and_malformed_fields_have_their_own_messages(field, missing, ma
 
 
 @requirement("6.7")
-@pytest.mark.parametrize("password", [" spaces at both ends ", " " * 8, "八个字也是密码的", "line\nline", "x" * 128])
-def test_password_is_not_altered(codes, db, password):
+@pytest.mark.parametrize("password", [MOBILE, f" {MOBILE}", " " * 8, "\u3000" * 8])
+def test_mobile_or_blanks_are_no_password_of_a_new_account(codes, bind, shop, password):
+    shop.AUTH_PASSWORD_VALIDATORS = []
+    sentence = "密码不能是手机号，也不能全是空格。"
+    body = {"password": [sentence], "message": sentence, "code": "invalid"}
+    assert bind(password=password).json() == body
+    sentence = "The password must not be the mobile number or consist of blanks only."
+    assert bind({"Accept-Language": "en"}, password=password).json()["message"] == sentence
+
+
+@requirement("6.7")
+def test_shops_own_password_rules_hold_and_know_the_user(codes, db, shop):
     assert errors_of(fill_in(password="password1")) == {"password": ["这个密码太常见了。"]}
+    shop.AUTH_PASSWORD_VALIDATORS = [{"NAME": f"django.contrib.auth.password_validation.{SIMILARITY}"}]
+    assert errors_of(fill_in(password=f"{MOBILE}a")) == {"password": ["密码跟 用户名 太相似了。"]}
+
+
+@requirement("6.7")
+@pytest.mark.parametrize("password", [" spaces at both ends ", "八个字也是密码的", "line\nline", "x" * 128])
+def test_password_is_not_altered(codes, db, password):
     assert validated(password=password).save().check_password(password)
 
 

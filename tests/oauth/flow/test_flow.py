@@ -24,6 +24,29 @@ def test_eleventh_flow_drops_the_oldest(clock, browser):
         assert browser.come_back(address).keys() == {"code", "state"}
 
 
+@requirement("1.4")
+def test_flows_of_one_second_are_dropped_in_their_order(clock, browser):
+    addresses = []
+    for _ in range(12):
+        addresses.append(browser.sign_in())
+        clock.shift(0.02)
+    assert [browser.come_back(address) == INVALID for address in addresses] == [True] * 2 + [False] * 10
+
+
+def test_cookie_of_a_version_without_milliseconds_works_and_has_its_place(clock, browser, other_browser):
+    address = browser.sign_in()
+    ((name, value),) = browser.cookies.items()
+    claims = flow_serializer("flow").loads(value)
+    browser.add_cookies({name: flow_serializer("flow").dumps({key: claims[key] for key in claims.keys() - {"at"}})})
+    other_browser.add_cookies(browser.cookies)
+    clock.shift(1)
+    for _ in range(10):
+        assert name in browser.cookies
+        browser.start()
+    assert name not in browser.cookies
+    assert other_browser.come_back(address).keys() == {"code", "state"}
+
+
 @requirement("2.4")
 def test_cookies_of_all_flows_have_at_most_three_kibibytes(clock, browser):
     letters = Random(1)

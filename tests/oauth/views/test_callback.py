@@ -124,7 +124,7 @@ def test_made_up_codes_and_states_never_reach_qq(browser, qq):
     ("error", "query"),
     grouped(
         user_cancelled=["usercancel=1", "usercancel=2&code=C", "error=access_denied&error_description=x"],
-        qq_rejected=["error=<script>alert(1)</script>", "error=100010&code=C"],
+        qq_rejected=["error=<script>alert(1)</script>", "error=100010&code=C", "code=100010&msg=x"],
         code_missing=["", "code=", "code=null"],
         code_invalid=["code=a%20b", "code=a&code=b", "code=" + "a" * 513],
     ),

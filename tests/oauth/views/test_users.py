@@ -1,12 +1,14 @@
 """GET users/: the page trades its sealed code for a login or a bind token."""
 
 import pytest
+import trustme
 from django.contrib.auth import SESSION_KEY, login
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 
 from apps.oauth.signals import qq_audited, qq_bound, qq_logged_in
 from tests.conftest import error_of, grouped, page_query, query_of, token_requests
+from tests.oauth.qq.conftest import raw_server
 from tests.tools.requirements import requirement
 
 
@@ -132,10 +134,12 @@ def test_key_listed_twice_does_not_matter(browser, shop, binding):
     assert browser.redeem_code(browser.arrive()).status_code == 200
 
 
+OLD_FORM = '{\n"code": 100019,\n"msg": "code is illegal",\n}'  # as QQ's wiki prints it
 FAILURES = [
     ({"fault": "error", "number": 100020}, "qq_rejected", "QQRejected", "100020"),
     ({"fault": "error", "number": 100009}, "qq_misconfigured", "QQMisconfigured", "100009"),
     ({"fault": "error", "number": 100017}, "qq_unavailable", "QQUnavailable", "100017"),
+    ({"fault": "body", "body": OLD_FORM, "number": 100019}, "qq_rejected", "QQRejected", "100019"),
     ({"fault": "html"}, "qq_unavailable", "QQUnavailable", "unreadable"),
     ({"fault": "502"}, "qq_unavailable", "QQUnavailable", "/oauth2.0/token: status 502"),
     ({"fault": "reset"}, "qq_unavailable", "QQUnavailable", "/oauth2.0/token: ConnectionResetError"),
@@ -162,6 +166,48 @@ def test_failure_of_qq_is_logged_recorded_and_answered_without_qqs_text(
     fields = {name: fields.get(name) for name in ("outcome", "reason", "number")}
     outcome = "alarm" if reason in ("QQMisconfigured", "QQForeignToken") else "refused"
     assert (event, fields) == ("qq", {"outcome": outcome, "reason": reason, "number": fault.get("number")})
+
+
+def bind_token_payload(user, request):
+    return {"token": "T", "access_token": "A"}
+
+
+def text_payload(user, request):
+    return "T"
+
+
+def no_payload(user, request):
+    pass
+
+
+BIND_TOKEN_KEY = 'returned the key "access_token", by which pages know a user who is not bound'
+PAYLOADS = [(bind_token_payload, BIND_TOKEN_KEY), (text_payload, "returned str"), (no_payload, "returned NoneType")]
+
+
+@pytest.mark.parametrize(("payload", "fault"), PAYLOADS)
+def test_payload_that_is_no_login_is_a_500_that_names_setting_and_function(
+    browser, shop, binding, caplog, payload, fault
+):
+    shop.QQ_LOGIN_PAYLOAD = path = f"{__name__}.{payload.__name__}"
+    browser.client.raise_request_exception = False
+    assert browser.redeem_code(browser.arrive()).status_code == 500
+    (record,) = (record for record in caplog.records if record.exc_info)
+    hint = 'Return a dict, as in {"token": …, "user_id": …, "username": …}.'
+    assert (record.name, str(record.exc_info[1])) == (
+        "django.request",
+        f"QQ_LOGIN_PAYLOAD: {path} {fault}. {hint}",
+    )
+
+
+def test_certificate_that_is_not_accepted_is_an_alarm(browser, shop, connect, caplog):
+    code, events = browser.arrive(), []
+    connect(lambda event, fields, **_: events.append((event, fields["outcome"], fields["reason"])), qq_audited)
+    with raw_server(lambda connection, over: over.wait(), trustme.CA().issue_cert("127.0.0.1")) as (shop.QQ_API_URL, _):
+        assert error_of(browser.redeem_code(code)) == (503, "qq_unavailable")
+    assert events[0] == ("qq", "alarm", "QQCertificateError")
+    (record,) = (record for record in caplog.records if record.levelname == "ERROR" and "QQ" in record.getMessage())
+    reason = "the certificate is not accepted: unable to get local issuer certificate"
+    assert record.getMessage() == f"QQ did not name a user: QQCertificateError: /oauth2.0/token: {reason}"
 
 
 @requirement("5.5", "7.9")

@@ -1,19 +1,25 @@
 """Checks that the pieces of contrib.meiduo fit the shop. The app's own checks call them if a setting names a piece."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.checks import Error
+from django.core.checks import CheckMessage, Error, Warning
 
 from ...conf import conf
 from . import AccountSerializer, jwt_payload, simplejwt_payload
 
 PACKAGES = {jwt_payload: "rest_framework_jwt", simplejwt_payload: "rest_framework_simplejwt"}
 INSTALL_JWT = "pip install djangorestframework-simplejwt, which is maintained, and name simplejwt_payload; or drf-jwt."
+LASTING = timedelta(minutes=30)  # a user shops for longer than 5 minutes, the default of both packages
+LET_IT_LAST = (
+    'Raise JWT_AUTH["JWT_EXPIRATION_DELTA"] or SIMPLE_JWT["SLIDING_TOKEN_LIFETIME"], or use simplejwt\'s '
+    "TokenObtainPairSerializer, which makes a refresh token."
+)
 
 
-def check_contrib() -> Iterator[Error]:
+def check_contrib() -> Iterator[CheckMessage]:
     yield from check_serializer(conf.load(conf.ACCOUNT_SERIALIZER))
     yield from check_payload(conf.load(conf.LOGIN_PAYLOAD))
 
@@ -37,10 +43,25 @@ def check_serializer(serializer: Any) -> Iterator[Error]:
         yield Error(problem, "Write your own serializer, or add that field with unique=True.", id="oauth.E018")
 
 
-def check_payload(payload: Any) -> Iterator[Error]:
+def check_payload(payload: Any) -> Iterator[CheckMessage]:
     for package in (package for function, package in PACKAGES.items() if payload is function):
         try:
-            conf.load(f"{package}.settings.api_settings")
+            lifetime = get_lifetime(conf.load(f"{package}.settings.api_settings"))
+            if lifetime is not None and lifetime < LASTING:
+                problem = f"QQ_LOGIN_PAYLOAD returns a token that lives for {lifetime}, and no refresh token."
+                yield Warning(problem, LET_IT_LAST, id="oauth.W024")
         except ImportError as exc:
             problem = f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: {exc}."
             yield Error(problem, INSTALL_JWT, id="oauth.E019")
+
+
+def get_lifetime(settings: Any) -> timedelta | None:
+    """Return how long the one token of a login lives, by the JWT package's own settings.
+
+    None if it does not expire, a refresh token comes with it, or only the shop's serializer knows.
+    """
+    if hasattr(settings, "JWT_EXPIRATION_DELTA"):  # rest_framework_jwt
+        lifetime: timedelta | None = settings.JWT_EXPIRATION_DELTA if settings.JWT_VERIFY_EXPIRATION else None
+        return lifetime
+    token_class = getattr(conf.load(settings.TOKEN_OBTAIN_SERIALIZER), "token_class", None)
+    return None if hasattr(token_class, "access_token") else getattr(token_class, "lifetime", None)

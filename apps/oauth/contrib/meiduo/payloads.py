@@ -28,8 +28,12 @@ def jwt_payload(user: Any, request: Request) -> dict[str, Any]:
 
 
 def simplejwt_payload(user: Any, request: Request) -> dict[str, Any]:
-    """Return the payload of a shop with simplejwt: the access token made by its TOKEN_OBTAIN_SERIALIZER."""
+    """Return the payload of a shop with simplejwt: the token or tokens made by its TOKEN_OBTAIN_SERIALIZER.
+
+    `token` is the access token, as the pages call it. `refresh` is there unless the shop uses sliding tokens.
+    """
     path = import_string("rest_framework_simplejwt.settings.api_settings").TOKEN_OBTAIN_SERIALIZER
     token = import_string(path).get_token(user)
-    token = getattr(token, "access_token", token)  # a refresh token has one, a sliding token is one
-    return {"token": str(token), "user_id": user.pk, "username": user.get_username()}
+    payload = {"token": str(token), "user_id": user.pk, "username": user.get_username()}
+    access_token = getattr(token, "access_token", None)  # of a refresh token; a sliding token has none
+    return payload if access_token is None else payload | {"token": str(access_token), "refresh": str(token)}

@@ -74,10 +74,7 @@ class AccountSerializer(serializers.Serializer[Any]):
         if account is not None:
             self.check_password(account, attrs["password"])
         else:
-            try:
-                validate_password(attrs["password"])
-            except DjangoValidationError as exc:
-                raise ValidationError({"password": exc.messages}) from None
+            self.check_new_password(attrs["mobile"], attrs["password"])
         return {**attrs, "account": account}
 
     def save(self, **kwargs: Any) -> Any:
@@ -116,6 +113,16 @@ class AccountSerializer(serializers.Serializer[Any]):
         users = self.users
         with transaction.atomic(users.db):
             return users.create_user(username=username, mobile=mobile, password=password)
+
+    def check_new_password(self, mobile: str, password: str) -> None:
+        """Raise ValidationError for a weak password, by AUTH_PASSWORD_VALIDATORS, which may be empty, and by us."""
+        if password.strip() in ("", mobile):
+            raise ValidationError({"password": [translate(_("密码不能是手机号，也不能全是空格。"))]})
+        user_model = get_user_model()
+        try:
+            validate_password(password, user_model(**{"mobile": mobile, user_model.USERNAME_FIELD: mobile}))
+        except DjangoValidationError as exc:
+            raise ValidationError({"password": exc.messages}) from None
 
     def check_mobile(self, mobile: str, code: str) -> None:
         """Raise ValidationError unless this code, or an earlier one in this login, proves the mobile."""

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import ssl
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -24,10 +25,14 @@ from ...conf import conf
 from ...flow.lifetimes import CLOCK_ALARM
 from ...models import OAuthQQUser
 from ...origins import format_origin, get_mode, is_loopback, is_url
-from ...qq import QQMisconfigured, QQRejected, QQUnavailable
+from ...qq import QQCertificateError, QQMisconfigured, QQRejected, QQUnavailable
 from ...single_flight import make_client
 from ..table import check_table
 
+CERTIFICATE = (
+    "Update ca-certificates, check this machine's clock, and whether a proxy or firewall on the way puts a certificate "
+    "of its own in place of the server's. If it does so on purpose, SSL_CERT_FILE names a file with its CA."
+)
 UTC_NOW = {"mysql": "SELECT UTC_TIMESTAMP(6)", "postgresql": "SELECT CURRENT_TIMESTAMP AT TIME ZONE 'UTC'"}
 ID, SECRET = "QQ_CLIENT_ID", "QQ_CLIENT_SECRET"
 REFUSED = {100001: ID, 100008: ID, 100002: SECRET, 100009: SECRET, 100010: "QQ_REDIRECT_URI"}  # by QQ's error number
@@ -119,16 +124,27 @@ def check_cors(origin: str, headers: Mapping[str, str]) -> Iterator[CheckMessage
         yield Info("Page and API have two origins.", hint)
 
 
+def explain(exc: BaseException | None, hint: str) -> tuple[str, str]:
+    """Return the class of a client's error, not its text, which may hold a password; and the hint that fits."""
+    name = type(exc).__name__
+    while exc is not None:
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            return f"the certificate is not accepted: {exc.verify_message}", CERTIFICATE
+        exc = exc.__cause__ or exc.__context__  # of the client's own class
+    return name, hint
+
+
 def use_cache() -> Iterator[CheckMessage]:
     cache, key = caches["default"], f"qq-login:doctor:{secrets.token_hex(8)}"
+    hint = "Check LOCATION and whether the server runs."
     try:
         counts = cache.add(key, 1, 60) and not cache.add(key, 1, 60) and cache.incr(key) == 2
         problem = "" if counts and pop(key) == 2 and cache.get(key) is None else "it does not add, count or delete"
-    except Exception as exc:  # any backend may be here, with errors of its own; their text may hold the password
-        problem = type(exc).__name__
+    except Exception as exc:  # any backend may be here, with errors of its own
+        problem, hint = explain(exc, hint)
     client: Any = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
     if problem:
-        yield Error(f'CACHES["default"] does not work: {problem}.', "Check LOCATION and whether the server runs.")
+        yield Error(f'CACHES["default"] does not work: {problem}.', hint)
     elif hasattr(client, "get_client"):  # Redis
         with suppress(*CACHE_ERRORS):  # not allowed to read it
             policy = client.get_client(write=True).config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
@@ -142,9 +158,9 @@ def run_redis_script() -> Iterator[CheckMessage]:
     if any(base.__module__.startswith(CONTRIB) for base in serializer.__mro__):
         try:
             conf.load("django_redis.get_redis_connection")(serializer.connection).eval("return 1", 0)
-        except CACHE_ERRORS as exc:  # not their text, which may hold the password
-            problem = f"The Redis with the SMS codes, {serializer.connection!r}, runs no scripts: {type(exc).__name__}."
-            yield Error(problem, "Check whether it runs, and allow its user EVAL and EVALSHA.")
+        except CACHE_ERRORS as exc:
+            reason, hint = explain(exc, "Check whether it runs, and allow its user EVAL and EVALSHA.")
+            yield Error(f"The Redis with the SMS codes, {serializer.connection!r}, runs no scripts: {reason}.", hint)
 
 
 def query_database() -> Iterator[CheckMessage]:
@@ -199,4 +215,5 @@ def call_qq() -> Iterator[CheckMessage]:
         yield Error(f"QQ refuses {refused} ({exc.number}).", "Compare QQ's console; changes there take half an hour.")
     except QQUnavailable as exc:
         hint = f"Try again later. If {conf.API_URL} is out of reach, check DNS and firewall; HTTPS_PROXY is unused."
+        hint = CERTIFICATE if isinstance(exc, QQCertificateError) else hint
         yield Error(f"QQ does not answer correctly: {exc}.", hint)
