@@ -110,6 +110,7 @@ def test_djangorestframework_jwt_makes_the_token_and_its_handler_adds_fields(sho
     assert our_claims["username"] == "zhang3"  # these shops accept tokens of this one
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # drf-jwt calls it
 def test_drf_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(install(tmp_path, "drf-jwt>=1.19.2,<1.20"))
     settings = import_module("rest_framework_jwt.settings").api_settings
