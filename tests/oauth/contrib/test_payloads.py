@@ -8,7 +8,11 @@ import time
 from importlib import import_module
 from inspect import getsource
 
+import django
 import pytest
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from rest_framework_simplejwt.tokens import AccessToken, SlidingToken
 
 from apps.oauth.contrib.meiduo import jwt_payload, simplejwt_payload
@@ -123,3 +127,18 @@ def test_drf_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_
         extra = {"id": account.pk, "request": "request", "issued_at": claims["iat"]}
         assert payload == user | {name: extra[name] for name in added}
         assert claims["username"] == "zhang3"
+
+
+BLACKLIST = "rest_framework_jwt.blacklist"
+
+
+@pytest.mark.parametrize("app", [BLACKLIST, f"{BLACKLIST}.apps.BlacklistedTokenConfig"])
+def test_blacklist_of_drf_jwt_is_refused_on_django_6_before_its_models_are_imported(tmp_path, monkeypatch, app):
+    monkeypatch.syspath_prepend(install(tmp_path, "drf-jwt==1.19.2"))
+    monkeypatch.setattr(django, "VERSION", (6, 1))
+    AppConfig.create("apps.oauth")  # as Django does for each of INSTALLED_APPS before it imports any models
+    monkeypatch.setattr(settings, "INSTALLED_APPS", [*settings.INSTALLED_APPS, app])
+    with pytest.raises(ImproperlyConfigured, match="which Django 6 cannot import"):
+        AppConfig.create("apps.oauth")
+    monkeypatch.setattr(django, "VERSION", (5, 2))
+    AppConfig.create("apps.oauth")
