@@ -59,8 +59,8 @@ TIMEOUT = 30 * 60  # seconds a step may take; a few minutes are usual
 
 
 class Run:
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
-        self.arguments, self.folder = arguments, folder
+    def __init__(self, arguments: Sequence[str], folder: Path, python: str = sys.executable) -> None:
+        self.arguments, self.folder, self.python = arguments, folder, python
         self.steps: list[tuple[bool, str]] = []
         self.passed = self.failed = 0
         self.ran: set[str] = set()
@@ -68,12 +68,12 @@ class Run:
         self.not_run: list[str] = []
 
     def step(self, name: str, *command: str | Path, good: Sequence[int] = (0,), **environ: str) -> bool:
-        """Run a Python module; return whether its exit code is good."""
+        """Run a module of `python`; return whether its exit code is good."""
         print(f"\n== {name}", flush=True)
         start = time.monotonic()
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         environ = kept | {"PYTHONUTF8": "1", "VAR_DIR": str(self.folder / f"var-{len(self.steps)}")} | environ
-        is_good = processes.call([sys.executable, "-m", *map(str, command)], environ, TIMEOUT) in good
+        is_good = processes.call([self.python, "-m", *map(str, command)], environ, TIMEOUT) in good
         self.steps.append((is_good, f"{name} ({time.monotonic() - start:.0f} s)"))
         return is_good
 
