@@ -90,7 +90,7 @@ def run_row(row: Row, folder: Path) -> tuple[Run, str]:
     python = make_environment(row, folder) if "Python" in row.versions else sys.executable
     exact = {"Python": debian.read_version(python)} | read_packages(python)
     unpacked = {}
-    for name in row.versions.keys() & SERVERS:
+    for name in filter(SERVERS.get, row.versions):
         command = find_server(name, row.versions[name])
         exact[name] = debian.read_version(*command)
         if len(command) > 1:
@@ -128,11 +128,11 @@ def make_environment(row: Row, folder: Path) -> str:
 
 
 def find_python(version: str) -> str:
-    """Return the path of a Python that is installed, for all or by pyenv, or unpacked."""
+    """Return the path of a Python that is installed, by pyenv or for all, or unpacked."""
+    if found := sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}")):
+        return str(found[-1])  # before pyenv's entry on the PATH, which runs only the versions chosen there
     if program := processes.find(f"python{version}"):
         return program
-    if found := sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}")):
-        return str(found[-1])
     return debian.make_python(unpack("Python", version)[0], version)
 
 
@@ -183,7 +183,7 @@ def main(arguments: list[str]) -> int:
             failed.append(f"FAILED  {row.name}: {figures}")
     print("\n== Versions", *passed, *failed, sep="\n")
     if missing:
-        print("", "!!  NOT EVERY VERSION WAS TESTED. These could not be had:", *missing, sep="\n!!  ")
+        print("", "NOT EVERY VERSION WAS TESTED. These could not be had:", *missing, sep="\n!!  ")
     return 1 if failed else 0
 
 
