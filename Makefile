@@ -2,12 +2,13 @@
 # make serve     the shop under gunicorn as in production, configured by the environment; run the migrations first.
 #                PORT (8000) on this machine only, or BIND=0.0.0.0:80; WEB_CONCURRENCY workers of THREADS threads
 # make test      all tests and checks; ARGS="-k callback" is passed to pytest
+# make test-versions  the tests on each version of the README's table, for hours; ARGS="MySQL 3.10" chooses rows
 # make mutation  changes apps/oauth in small ways and checks that a test fails each time; see tests/tools/mutation.py
 # make bench     measures the speed of a login, next to other implementations; ARGS="--only slow" runs some scenarios
 # PYTHON is the Python (3.10 or later) that creates .venv.
 
 PYTHON ?= python3
-.PHONY: run serve test mutation bench
+.PHONY: run serve test test-versions mutation bench
 
 run: .venv/installed
 	@exec .venv/bin/python -m standin.demo
@@ -18,6 +19,9 @@ serve: .venv/serving
 
 test: .venv/bin/pip
 	@exec .venv/bin/python tests/tools/everything.py $(ARGS)
+
+test-versions: .venv/bin/pip
+	@exec .venv/bin/python tests/tools/versions.py $(ARGS)
 
 # mutmut is not in tests/requirements.txt because only this needs it. mutation.py changes a method of this version.
 mutation: .venv/bin/pip

@@ -186,5 +186,5 @@ class ErrorReport(ExceptionReporter):
             for frame in data["frames"]:
                 frame["vars"] = []
             for name in data.keys() & {"exception_value", "exception_notes"}:
-                data[name] = clean(data[name])
+                data[name] = clean(str(data[name]))  # since Django 6.0 the value is the exception itself
         return data

@@ -34,7 +34,8 @@ except ImproperlyConfigured as exc:
 worker_class = "gthread"
 keepalive = 75  # seconds; longer than nginx's (60, in deploy/ 20), which must not send into a connection that closes
 control_socket_disable = True  # all shops of a user would share its path
-forwarded_allow_ips = ""  # NUM_PROXIES alone decides which proxies to trust
+# NUM_PROXIES alone decides which proxies to trust. Through a Unix socket gunicorn would trust every call.
+forwarded_allow_ips, forwarder_headers, secure_scheme_headers = "", "", {}
 
 # Used with --access-logfile; nginx has its own log, and the audit log has each login.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s'  # the path without its query

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
+import django
 import pytest
 import time_machine
 from django.conf import settings
@@ -169,6 +170,14 @@ def shop(settings, qq_server, tmp_path):
     settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
     cache.clear()
     return settings
+
+
+@pytest.fixture
+def admins(shop):
+    """Makes Django mail its error reports, by the settings of Django 5.2 or of 6."""
+    address = "operator@shop.example"
+    shop.ADMINS = [address] if django.VERSION >= (6,) else [("Operator", address)]
+    shop.MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 
 
 @pytest.fixture

@@ -1,4 +1,10 @@
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import django
 from django.apps import AppConfig
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 
 class OAuthConfig(AppConfig):
@@ -7,5 +13,26 @@ class OAuthConfig(AppConfig):
     verbose_name = "QQ 登录"
     default_auto_field = "django.db.models.BigAutoField"
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        refuse_drf_jwt_blacklist()
+
     def ready(self) -> None:
         from . import checks, owner  # noqa: F401  (registers them)
+
+
+def refuse_drf_jwt_blacklist() -> None:
+    """Raise ImproperlyConfigured if Django 6 could not import the blacklist of drf-jwt, whose last release is 1.19.2.
+
+    Not a system check: Django imports all models before it runs one, and fails there with a TypeError of drf-jwt's.
+    """
+    try:
+        is_broken = django.VERSION >= (6,) and version("drf-jwt") == "1.19.2"
+    except PackageNotFoundError:
+        return
+    if is_broken and any(app.startswith("rest_framework_jwt.blacklist") for app in settings.INSTALLED_APPS):
+        raise ImproperlyConfigured(
+            "INSTALLED_APPS has rest_framework_jwt.blacklist, which Django 6 cannot import: drf-jwt 1.19.2 gives "
+            "CheckConstraint the argument `check`. Stay on Django 5.2, or move to djangorestframework-simplejwt, which "
+            "has a blacklist too: docs/plug-in.md, Tokens."
+        )

@@ -1,12 +1,15 @@
 """The files of deploy/ with only names, ports and paths replaced: nginx, TLS, gunicorn and the whole login."""
 
+import json
 import os
 import re
 import socket
 import sysconfig
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPSConnection
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -35,7 +38,7 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def nginx(folder, certificate, gunicorn_port):
+def nginx(folder, certificate, upstream):
     """Run nginx with the site of deploy/ and a minimal nginx.conf; the block gets its http and https addresses."""
     folder.mkdir()
     http, https = processes.free_port(), processes.free_port()
@@ -45,7 +48,7 @@ def nginx(folder, certificate, gunicorn_port):
         r"listen 80;": f"listen {HOST}:{http};",
         r"listen 443 ": f"listen {HOST}:{https} ",
         r"api\.shop\.example": HOST,
-        r"127\.0\.0\.1:8000": f"{HOST}:{gunicorn_port}",
+        r"unix:/run/meiduo/shop\.sock": upstream,
         r"/etc/ssl/meiduo": str(certificate),
         r"/var/log/nginx": str(folder),
     }.items():
@@ -68,7 +71,7 @@ def nginx(folder, certificate, gunicorn_port):
 def shop(folder):
     """The shop behind nginx. Replaces the fixture of that name in conftest.py."""
     listener = processes.listen()
-    with nginx(folder / "nginx", folder, listener.getsockname()[1]) as (http, https):
+    with nginx(folder / "nginx", folder, f"{HOST}:{listener.getsockname()[1]}") as (http, https):
         environ = {"QQ_REDIRECT_URI": f"{https}/oauth/qq/callback/", "QQ_CALLBACK_PAGE": f"{https}/oauth_callback.html"}
         environ |= {"GUNICORN_CMD_ARGS": "--config=python:meiduo.server"}
         with (
@@ -136,9 +139,17 @@ def test_browser_with_the_cookies_of_39_flows_can_log_in(user, shop):
     assert user.redeem_code(user.arrive()).status == 200
 
 
-def test_body_that_is_too_long_gets_the_shops_error(shop):
-    answer = Visitor().post(f"{shop.url}/oauth/qq/users/", {"mobile": "1" * 40_000})
-    assert (answer.status, answer.json()["code"]) == (413, "invalid")
+@pytest.mark.parametrize("size", [40_000, 64 * 1024, 70_000, 200_000, 5_000_000])
+def test_body_that_is_too_long_costs_the_next_user_nothing(shop, size):
+    paths = ("oauth/qq/users", "oauth/qq/login", "oauth/qq/callback", "authorizations", "users", "nowhere")
+    # The next user's connection stays open, so that the call is sent at once.
+    with closing(HTTPSConnection(urlsplit(shop.url).netloc, timeout=30)) as next_user:
+        for path in paths * 2:
+            answer = Visitor().post(f"{shop.url}/{path}/", {"mobile": "1" * (size - len('{"mobile": ""}'))})
+            next_user.request("POST", "/oauth/qq/authorization/", "{}")
+            with next_user.getresponse() as following:
+                assert (following.status, json.load(following)["code"]) == (405, "invalid")
+            assert (answer.status, answer.json()) == (413, {"message": "请求内容太大。", "code": "invalid"})
 
 
 def test_request_that_may_have_reached_the_shop_is_neither_repeated_nor_logged(folder, tmp_path):
@@ -157,7 +168,7 @@ def test_request_that_may_have_reached_the_shop_is_neither_repeated_nor_logged(f
 
     listener = processes.listen()
     threading.Thread(target=close_on_the_second_request, daemon=True).start()
-    with nginx(tmp_path / "nginx", folder, listener.getsockname()[1]) as (_, https):
+    with nginx(tmp_path / "nginx", folder, f"{HOST}:{listener.getsockname()[1]}") as (_, https):
         statuses = [Visitor().get(f"{https}/?code={name}").status for name in "ab"]
     assert (statuses, received) == ([204, 502], [b"/?code=a", b"/?code=b"])
     assert "code=" not in nginx_logs(tmp_path)
@@ -191,10 +202,11 @@ def test_each_thread_keeps_one_database_connection_and_replaces_a_dead_one(shop)
 
 @pytest.fixture
 def unit(folder, tmp_path):
-    """gunicorn as the unit starts it, in production mode behind nginx: process, log, port and the shop's address."""
-    port, log = processes.free_port(), tmp_path / "unit.log"
+    """gunicorn as the unit starts it, in production mode behind nginx: process, log, socket and the shop's address."""
+    path, log = tmp_path / "shop.sock", tmp_path / "unit.log"
     (command,) = re.findall("^ExecStart=(.+)$", (ROOT / "deploy/meiduo.service").read_text(), re.MULTILINE)
-    command = command.replace("/srv/meiduo/.venv/bin", sysconfig.get_path("scripts")).replace("8000", str(port))
+    for ours, here in {"/srv/meiduo/.venv/bin": sysconfig.get_path("scripts"), "/run/meiduo": str(tmp_path)}.items():
+        command = command.replace(ours, here)
     environ = PRODUCTION | {"ALLOWED_HOSTS": HOST, "NUM_PROXIES": "1", "WEB_CONCURRENCY": "2"}
     environ |= {name: os.environ[name] for name in ("DATABASE_URL", "CACHE_URL")}
     environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
@@ -203,22 +215,23 @@ def unit(folder, tmp_path):
     systemd.settimeout(processes.SECONDS_TO_START)
     with (
         systemd,
-        nginx(tmp_path / "nginx", folder, port) as (_, https),
+        nginx(tmp_path / "nginx", folder, f"unix:{path}") as (_, https),
         processes.running(command.split(), log, cwd=ROOT, env=environ) as process,
     ):
         assert systemd.recv(100).startswith(b"READY=1")
-        processes.wait_until(lambda: processes.accepts(port), "gunicorn listens")
-        yield process, log, port, https
+        yield process, log, path, https
     print(log.read_text())
 
 
 def test_unit_knows_that_the_request_came_over_https_and_ends_after_answering_it(unit):
-    process, log, port, url = unit
-    answer = Visitor().get(f"{url}/oauth/qq/login/?next=/cart", X_Forwarded_Proto="http")
+    process, log, path, url = unit
+    answer = Visitor().get(f"{url}/oauth/qq/login/?next=/cart", X_Forwarded_Proto="http", X_Forwarded_Ssl="off")
     assert (answer.status, answer.headers["Location"][:41]) == (302, "https://graph.qq.com/oauth2.0/authorize?r")
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
-    with socket.create_connection((HOST, port), timeout=30) as client:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(path))
         head = "POST /authorizations/ HTTP/1.1", f"Host: {HOST}", "X-Forwarded-Proto: https", "Expect: 100-continue"
         head += "Content-Type: application/json", "Content-Length: 2", "Connection: close", "", ""
         client.sendall("\r\n".join(head).encode())

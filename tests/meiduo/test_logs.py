@@ -204,9 +204,8 @@ def test_logged_secret_or_malformed_message_fails_a_test(name):
 
 
 @pytest.fixture
-def reports(settings, log_stream):
+def reports(settings, admins, log_stream):
     """Return the reports of an unhandled error: the subject and both bodies of Django's mail, and the log."""
-    settings.ADMINS = [("Operator", "operator@shop.test")]
     settings.CACHE_URL = "redis://:CANARY@cache.test"  # Django does not know that this setting holds a password
     handler = AdminEmailHandler(include_html=True)
     handler.filters = [each for entry in shop_handlers() for each in entry.filters]

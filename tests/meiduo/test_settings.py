@@ -272,6 +272,13 @@ def test_development_starts_without_keys(read_settings):
     assert [one["PRODUCTION"] for one in found] == [False, False, False]
 
 
+@pytest.mark.servers  # mysqlclient
+def test_shop_starts_while_its_database_is_down(start):
+    database = {"DATABASE_URL": f"mysql://user:password@127.0.0.1:{processes.free_port()}/meiduo"}
+    process = start("-c", "import meiduo.wsgi", env=PRODUCTION | database)
+    assert (process.returncode, process.err) == (0, "")
+
+
 @requirement("9.14")
 def test_production_passes_the_deployment_checks_unless_sms_go_to_a_file(start):
     check = ("-W", "error", "manage.py", "check", "--deploy", "--fail-level", "WARNING")

@@ -20,9 +20,8 @@ def broken_payload(user, request):
 
 
 @pytest.fixture
-def reports(shop, mailoutbox):
+def reports(admins, mailoutbox):
     """A function that returns Django's mails to the admins, in their most detailed form."""
-    shop.ADMINS = [("Operator", "operator@shop.example")]
     handler = AdminEmailHandler(include_html=True, reporter_class="django.views.debug.ExceptionReporter")
     handler.setLevel(logging.ERROR)
     logger = logging.getLogger("django.request")

@@ -50,14 +50,17 @@ ON_SQLITE_TOO = (
     ["tests/users", "tests/e2e/test_fuzz.py"],  # the fuzz test runs on SQLite only
 )
 # Nothing else of the caller's environment: its DATABASE_URL or QQ_… would lead the tests to real servers.
-KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "CI", "PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS")
+KEPT = (
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "CI", "PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS"),
+    *("DATABASE_SERVER", "CACHE_SERVER"),  # processes.py starts these instead of the installed servers
+)
 NO_TESTS = 5  # pytest's exit code
 TIMEOUT = 30 * 60  # seconds a step may take; a few minutes are usual
 
 
 class Run:
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
-        self.arguments, self.folder = arguments, folder
+    def __init__(self, arguments: Sequence[str], folder: Path, python: str = sys.executable) -> None:
+        self.arguments, self.folder, self.python = arguments, folder, python
         self.steps: list[tuple[bool, str]] = []
         self.passed = self.failed = 0
         self.ran: set[str] = set()
@@ -65,12 +68,12 @@ class Run:
         self.not_run: list[str] = []
 
     def step(self, name: str, *command: str | Path, good: Sequence[int] = (0,), **environ: str) -> bool:
-        """Run a Python module; return whether its exit code is good."""
+        """Run a module of `python`; return whether its exit code is good."""
         print(f"\n== {name}", flush=True)
         start = time.monotonic()
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         environ = kept | {"PYTHONUTF8": "1", "VAR_DIR": str(self.folder / f"var-{len(self.steps)}")} | environ
-        is_good = processes.call([sys.executable, "-m", *map(str, command)], environ, TIMEOUT) in good
+        is_good = processes.call([self.python, "-m", *map(str, command)], environ, TIMEOUT) in good
         self.steps.append((is_good, f"{name} ({time.monotonic() - start:.0f} s)"))
         return is_good
 
@@ -135,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
             run.not_run.append(f"all tests on MariaDB and Redis, and those marked servers: no {absent}")
             run.not_run.append("the check that every branch of apps/oauth is tested: some run only on MariaDB")
         else:
-            with processes.mariadb(folder) as database_url, processes.redis(folder) as cache_url:
+            with processes.database(folder) as database_url, processes.redis(folder) as cache_url:
                 servers = {"DATABASE_URL": database_url, "CACHE_URL": cache_url}
                 run.pytest_on("MariaDB and Redis", "not browser", EVERYTHING, **servers)
         if processes.find("chromium"):

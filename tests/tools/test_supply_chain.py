@@ -70,6 +70,14 @@ def test_no_vulnerable_version_is_allowed(name):
 
 
 @requirement("10.11")
+@pytest.mark.parametrize("series", [["5.2.17", "5.2.18"], ["6.0.8", "6.0.9"], ["6.1.1", "6.1.2"], ["6.1", "6.1.3"]])
+def test_each_series_of_django_begins_with_its_first_safe_version(series):
+    (packaged,) = re.findall('"(Django>.+)"', (ROOT / "pyproject.toml").read_text("utf-8"))
+    for allowed in (REQUIRED["django"].specifier, Requirement(packaged).specifier):
+        assert [version in allowed for version in series] == [False, True]
+
+
+@requirement("10.11")
 def test_no_vulnerable_or_unmaintained_version_is_installed():
     installed = {canonicalize_name(found.name): Version(found.version) for found in distributions()}
     assert SAFE.keys() <= installed.keys()

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
-from django.db import connections
+from django.db import connection, connections
 from django.test import RequestFactory
 
 from apps.users.serializers import AccountSerializer
@@ -48,6 +48,8 @@ def simultaneously(call, times=8):
             return call(number)
         finally:
             connections.close_all()
+            if connection.connection:  # Django leaves SQLite in memory open, of which Python 3.13 warns
+                connection.connection.close()
 
     with ThreadPoolExecutor(times) as pool:
         return list(pool.map(wait_and_call, range(times)))

@@ -8,8 +8,12 @@ import time
 from importlib import import_module
 from inspect import getsource
 
+import django
 import pytest
+from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
 from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 from rest_framework_simplejwt.tokens import AccessToken, SlidingToken
 
@@ -115,6 +119,7 @@ def test_djangorestframework_jwt_makes_the_token_and_its_handler_adds_fields(sho
     assert our_claims["username"] == "zhang3"  # these shops accept tokens of this one
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # drf-jwt calls it
 def test_drf_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(install(tmp_path, "drf-jwt>=1.19.2,<1.20"))
     shop.QQ_LOGIN_PAYLOAD = "apps.oauth.contrib.meiduo.jwt_payload"
@@ -129,3 +134,18 @@ def test_drf_jwt_makes_the_token_and_its_handler_adds_fields(shop, account, tmp_
         extra = {"id": account.pk, "request": "request", "issued_at": claims["iat"]}
         assert payload == user | {name: extra[name] for name in added}
         assert claims["username"] == "zhang3"
+
+
+BLACKLIST = "rest_framework_jwt.blacklist"
+
+
+@pytest.mark.parametrize("app", [BLACKLIST, f"{BLACKLIST}.apps.BlacklistedTokenConfig"])
+def test_blacklist_of_drf_jwt_is_refused_on_django_6_before_its_models_are_imported(tmp_path, monkeypatch, app):
+    monkeypatch.syspath_prepend(install(tmp_path, "drf-jwt==1.19.2"))
+    monkeypatch.setattr(django, "VERSION", (6, 1))
+    AppConfig.create("apps.oauth")  # as Django does for each of INSTALLED_APPS before it imports any models
+    monkeypatch.setattr(settings, "INSTALLED_APPS", [*settings.INSTALLED_APPS, app])
+    with pytest.raises(ImproperlyConfigured, match="which Django 6 cannot import"):
+        AppConfig.create("apps.oauth")
+    monkeypatch.setattr(django, "VERSION", (5, 2))
+    AppConfig.create("apps.oauth")

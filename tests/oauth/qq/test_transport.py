@@ -123,7 +123,7 @@ def test_slow_look_up_ends_at_the_deadline_and_is_shared(resolver):
 def test_failed_look_up_is_not_remembered(resolver, monkeypatch):
     resolver.released.set()
     with pool_to(reply, host="qq.example") as (pool, _):
-        for names, reason in ((["nowhere.invalid"], "gaierror"), (["a..b"], "UnicodeError"), ([], "no address")):
+        for names, reason in ((["nowhere.invalid"], "gaierror"), (["a..b"], "Unicode.*Error"), ([], "no address")):
             resolver.names = names
             with pytest.raises(TransportError, match=reason):
                 get(pool)
