@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import IntegrityError, OperationalError, router, transaction
+from django.db import Error, IntegrityError, OperationalError, router, transaction
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from .conf import conf
+from .database import is_outage
 from .errors import CacheUnavailable, QQLoginError
 from .flow.flow import Flow
 from .models import OAuthQQUser
@@ -64,12 +65,13 @@ def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity)
     try:
         serializer.is_valid(raise_exception=True)
         user = _save_with_retry(serializer, flow, identity, request.data)
-    except (Throttled, AlreadyBound):  # a limit of the shop's own, or another call was first: the form was not wrong
-        flow.store.refund_form()
-        failure.refund()
+    except (Throttled, AlreadyBound, CacheUnavailable, Error) as exc:
+        # A limit of the shop's own, another call was first, or an outage: the form was not wrong.
+        if not isinstance(exc, Error) or is_outage(exc):
+            flow.store.refund_form()
+            failure.refund()
         raise
-    with suppress(CacheUnavailable):  # the openid is bound, so the shop's receivers must hear of it
-        failure.refund()
+    failure.refund()
     return user
 
 

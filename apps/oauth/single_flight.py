@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,7 @@ from rest_framework.request import Request
 
 from .audit import Event, record
 from .conf import conf
-from .errors import QQLoginError
+from .errors import CacheUnavailable, QQLoginError
 from .flow.flow import Flow
 from .flow.lifetimes import COOKIELESS_SEALED_CODE
 from .flow.store import CodeClaim, Outcome
@@ -66,8 +67,6 @@ def resolve_identity(request: Request, flow: Flow, code: str | None, rate_limit:
     Raises QQLoginError, RateLimited and CacheUnavailable.
     """
     outcome = _SingleFlight(request, flow, rate_limit).resolve(code)
-    if flow.key is None and not flow.store.redeem_sealed_code():
-        raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
     if outcome.identity is None:
         raise QQLoginError(outcome.error or "qq_unavailable")
     return outcome.identity
@@ -88,9 +87,12 @@ class _SingleFlight:
         try:
             # Take the slot before the code: a popped code cannot be put back.
             with self.client.exchange() as exchange:
-                fresh_code = self.store.pop_code() if code is None else self.claim(code)
-                if fresh_code is not None:
-                    return self.lead(exchange, fresh_code)
+                # A cache that refuses writes ends the call here, before anything is used up.
+                if self.store.start_asking(conf.TIMEOUT + 1):
+                    fresh_code = self.store.pop_code() if code is None else self.claim(code)
+                    if fresh_code is not None:
+                        return self.lead(exchange, fresh_code)
+                    self.store.end_asking()
         except (QQBusy, QQCircuitOpen) as exc:
             return self.replay(exc)
         self.count()
@@ -104,6 +106,7 @@ class _SingleFlight:
         """Return the code if this call leads with it, None if another call of this flow does."""
         claim = self.store.claim_code(code)
         if claim is CodeClaim.FOREIGN:
+            self.store.end_asking()
             raise QQLoginError("code_invalid")
         return code if claim is CodeClaim.FIRST else None
 
@@ -118,7 +121,11 @@ class _SingleFlight:
             logger.log(level, "QQ did not name a user: %s: %s", reason, exc)
             record(self.request, Event.QQ, "alarm" if is_alarm else "refused", reason=reason, number=exc.number)
             outcome = Outcome(error=ERROR_CODES.get(type(exc), "qq_unavailable"))
-        self.store.save_outcome(outcome)
+        try:
+            self.store.save_outcome(outcome)
+        except CacheUnavailable:  # the answer is in hand, so this call goes on; others must not wait for it
+            with suppress(CacheUnavailable):
+                self.store.end_asking()
         return outcome
 
     def replay(self, refusal: QQBusy | QQCircuitOpen) -> Outcome:
@@ -134,20 +141,20 @@ class _SingleFlight:
         raise QQLoginError("qq_unavailable") from refusal
 
     def follow(self) -> Outcome:
-        """Wait until the leader has QQ's answer, but no longer than a leader may take."""
+        """Wait until the leader has QQ's answer, while there is a leader."""
         if not self.store.is_state_redeemed():
             raise QQLoginError("code_invalid")  # the cache has lost the flow: there is no leader
         try:
             with self.client.follower_slot():
-                ends = time.monotonic() + conf.TIMEOUT + 1
-                while time.monotonic() < ends:
+                while self.store.is_asking():
                     outcome = self.store.get_outcome()
                     if outcome is not None:
                         return outcome
                     time.sleep(POLL_INTERVAL)
         except QQBusy as exc:
             raise self.make_busy_error(1) from exc
-        return self.store.settle_outcome(Outcome(error="qq_unavailable"))  # the leader's worker has died
+        # The leader's worker has died, or the cache did not take its answer. QQ is not to blame.
+        return self.store.settle_outcome(Outcome(error="cache_unavailable"))
 
     def make_busy_error(self, wait: float) -> QQLoginError:
         """Return the error for a call that found no slot: the page repeats it after `wait` seconds."""

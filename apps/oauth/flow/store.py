@@ -1,6 +1,7 @@
 """The cache entries of a flow, one named method each."""
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +12,7 @@ from django.utils.crypto import constant_time_compare
 from .. import cache
 from ..qq import QQIdentity
 from .lifetimes import REMEMBERED, REMEMBERED_CODE, REMEMBERED_FORM, REPEATED_FORM
-from .signing import hash_with_each_secret_key
+from .signing import hash_text, hash_with_each_secret_key
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,16 @@ class FlowStore:
         """Save the outcome unless there is one. Return the one that counts."""
         return outcome if self._add("outcome", _to_dict(outcome)) else self.get_outcome() or outcome
 
+    def start_asking(self, seconds: float) -> bool:
+        """Note for so long that this call is about to take the code to QQ. Return False if another call has done so."""
+        return cache.add(self._key("asking"), True, math.ceil(seconds))  # not every cache takes fractions
+
+    def end_asking(self) -> None:
+        cache.pop(self._key("asking"))
+
+    def is_asking(self) -> bool:
+        return self._get("asking") is not None
+
     def redeem_sealed_code(self) -> bool:
         """Use the sealed code up, which without a cookie works once. Return False if it was used before."""
         return self._add("sealed-code", True)
@@ -120,15 +131,14 @@ class FlowStore:
 
     def save_binding(self, form: Any, user_id: Any) -> None:
         """Remember which form was bound to which user, in case the browser sends it again."""
-        self._set("binding", {"form": _hash_form(form), "user_id": user_id, "time": time.time()}, REMEMBERED_FORM)
+        self._set(_name_binding(user_id), {"form": _hash_form(form), "time": time.time()}, REMEMBERED_FORM)
 
     def is_repeated_binding(self, form: Any, user_id: Any) -> bool:
         """Return whether this flow bound the very same form to this user within the last minute."""
-        saved = self._get("binding")
+        saved = self._get(_name_binding(user_id))
         return (
             saved is not None
             and constant_time_compare(saved["form"], _hash_form(form))
-            and saved["user_id"] == user_id
             and time.time() - saved["time"] <= REPEATED_FORM
         )
 
@@ -150,6 +160,12 @@ def _to_dict(outcome: Outcome) -> dict[str, str | None]:
     if outcome.identity is None:
         return {"error": outcome.error}
     return {"openid": outcome.identity.openid, "unionid": outcome.identity.unionid}
+
+
+def _name_binding(user_id: Any) -> str:
+    # One note for each user: the loser of a race between two servers of a cluster notes its own user, whom the commit
+    # then refuses, and must not overwrite the winner's note.
+    return f"binding:{hash_text(str(user_id))[:12]}"
 
 
 def _hash_form(form: Any) -> str:
