@@ -16,7 +16,7 @@ from django.db import (
 )
 
 from apps.oauth.models import OAuthQQUser
-from apps.oauth.signals import qq_logged_in
+from apps.oauth.signals import qq_audited, qq_logged_in
 from apps.users.models import User
 from tests.conftest import MOBILE, PAGE, PASSWORD, Browser, page_query
 
@@ -107,6 +107,14 @@ def test_password_attempts_that_met_an_outage_are_not_counted(client, account, s
     with pytest.raises(ProgrammingError):
         log_in(PASSWORD)
     assert log_in(PASSWORD).status_code == 429  # that one was counted
+
+
+def test_outage_is_recorded(browser, form, failing, connect):
+    recorded = []
+    connect(lambda event, fields, **_: recorded.append((event, fields["outcome"], fields.get("reason"))), qq_audited)
+    failing["INSERT"] = OperationalError(1205, "Lock wait timeout exceeded")
+    browser.bind(form)
+    assert recorded == [("bind", "refused", "database_unavailable")]
 
 
 def test_receiver_that_meets_an_outage_leaves_the_binding(browser, form, connect):

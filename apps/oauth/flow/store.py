@@ -35,7 +35,7 @@ class FlowStore:
     stage       entered by               remembered
     started     login/                   nothing: the state is in the cookie only
     returned    callback/                state redeemed; QQ's code, claimed for this flow
-    asking      the first users/ call    the code is popped: that call leads, others follow
+    asking      the first users/ call    that it asks; the code is popped: that call leads, others follow
     answered    QQ's answer              the outcome, which repeats replay
     bound       POST users/              the form, for a repeat within a minute
 
