@@ -18,6 +18,7 @@ from django.db import (
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_audited, qq_logged_in
 from apps.users.models import User
+from apps.users.tokens import LoginToken
 from tests.conftest import MOBILE, PAGE, PASSWORD, Browser, page_query
 
 DOWN = (503, "5", {"message": "服务暂时不可用，请稍后再试。", "code": "database_unavailable"})
@@ -99,14 +100,21 @@ def test_password_attempts_that_met_an_outage_are_not_counted(client, account, s
         form = {"username": MOBILE, "password": password}
         return client.post("/authorizations/", form, content_type="application/json")
 
-    assert [log_in("wrong").status_code for _ in range(4)] == [400] * 4  # the fifth one locks the account
-    shop.PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher", *shop.PASSWORD_HASHERS]
+    shop.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher", *shop.PASSWORD_HASHERS]
     failing["UPDATE"] = OperationalError(1290, "read-only")  # the login stores a better hash of the right password
+    assert answer_of(log_in(PASSWORD)) == DOWN
+    assert [log_in("wrong").status_code for _ in range(4)] == [400] * 4  # the fifth one locks the account
     assert [answer_of(log_in(PASSWORD)) for _ in range(11)] == [DOWN] * 11
     failing["UPDATE"] = ProgrammingError(1146, "Table does not exist")
     with pytest.raises(ProgrammingError):
         log_in(PASSWORD)
     assert log_in(PASSWORD).status_code == 429  # that one was counted
+
+
+def test_outage_at_another_view_of_the_shop_is_named_too(client, account, failing):
+    token = LoginToken.for_user(account)
+    failing["SELECT"] = OperationalError(2006, "Server has gone away")
+    assert answer_of(client.get("/user/", headers={"Authorization": f"JWT {token}"})) == DOWN
 
 
 def test_outage_is_recorded(browser, form, failing, connect):
