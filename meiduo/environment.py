@@ -65,6 +65,9 @@ def database(url):
     try:
         if url.startswith(("mysql://", "sqlite://")):
             found = dj_database_url.parse(url)
+            for name, value in found.get("OPTIONS", {}).items():
+                if name.endswith("_timeout") and not isinstance(value, int):
+                    raise environs.ValidationError(f"{name} is not a whole number of seconds.")
             return found | {"OPTIONS": use_tls(url, found.get("OPTIONS", {}))}
     except ValueError:
         pass

@@ -153,13 +153,20 @@ else:
 
 if "DATABASE_URL" not in env:
     DATABASE["NAME"] = var("db.sqlite3")
+OPTIONS_OF_CALLS = {}  # wsgi.py adds them
 if DATABASE["ENGINE"].endswith("mysql"):
     options = {
         "charset": "utf8mb4",
-        "connect_timeout": 3,
+        "connect_timeout": 1,
         # Without it MySQL cuts a value that is too long instead of refusing it.
         "init_command": "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
     } | DATABASE.get("OPTIONS", {})
+    # Seconds. A silent database must not hold the threads of calls; a migration may take hours. Checking a kept
+    # connection and making a new one end within 5 s, with connect_timeout. A lock ends before the reader gives up.
+    timeouts = {name: options.pop(name, 3) for name in ("read_timeout", "write_timeout")}
+    lock_wait = options.pop("lock_wait_timeout", 2)
+    locks = f"innodb_lock_wait_timeout = {lock_wait}, lock_wait_timeout = {lock_wait}"
+    OPTIONS_OF_CALLS = timeouts | {"init_command": f"{options['init_command']}, {locks}"}
     # ?conn_max_age=0 is for a shop with more threads than MySQL allows connections.
     DATABASE |= {"CONN_MAX_AGE": options.pop("conn_max_age", 600), "CONN_HEALTH_CHECKS": True}
     DATABASE["TEST"] = {"CHARSET": "utf8mb4"}

@@ -1,11 +1,15 @@
+import sys
+
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from django.utils.translation import gettext as _
 
-from apps.oauth.errors import get_message
+from apps.oauth.database import is_outage, report_outage
+from apps.oauth.errors import get_message, get_retry_after
 from apps.oauth.exception_handler import make_json_error
+from apps.oauth.redaction import suppress_error_log
 
 from . import unbind_on_reset  # noqa: F401  connects its receiver
 
@@ -29,6 +33,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer a bug; or an outage of the database outside DRF's views, as in the admin or its session."""
+    exc = sys.exc_info()[1]  # Django calls this while it handles the exception
+    if is_outage(exc):
+        error = report_outage(exc)
+        response = make_json_error(error.status_code, str(error.detail), error.code)
+        for name, value in get_retry_after(error).items():
+            response.headers[name] = value
+        return suppress_error_log(response)
     return make_json_error(500, _("服务器出错了，请稍后再试。"), "server_error")
 
 

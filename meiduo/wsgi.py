@@ -8,6 +8,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "meiduo.settings")
 application = get_wsgi_application()
+# Here, and not for the commands of manage.py. No connection is open yet.
+settings.DATABASES["default"]["OPTIONS"] |= settings.OPTIONS_OF_CALLS
 
 from meiduo.middleware import replace_bad_content_type  # noqa: E402  it needs Django to be set up
 

@@ -87,6 +87,11 @@ export const faces = {
     text: ["请稍等片刻再试。", "Please wait a moment and try again."],
     step: "repeat",
   },
+  database_unavailable: {
+    heading: ["网站暂时有点忙", "The shop is a little busy"],
+    text: ["请稍等片刻再试。", "Please wait a moment and try again."],
+    step: "repeat",
+  },
   throttled: {
     heading: ["操作太频繁了", "Too many requests"],
     text: ["请稍后再试。", "Please wait a moment and try again."],

@@ -11,14 +11,18 @@ would race.
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from typing import Any
 
+from django.db import Error
 from django.http import HttpRequest
 from rest_framework.request import Request
 
 from . import cache
 from .audit import Event, record
+from .database import is_outage
+from .errors import CacheUnavailable
 from .ratelimit import RateLimited
 
 LIMIT_NAME = "password"
@@ -32,6 +36,7 @@ REMEMBERED = 24 * 3600  # seconds: how long a lock makes the next one longer
 def password_attempt(request: HttpRequest | Request, account_key: str) -> Iterator[None]:
     """Run one password check of the account in the block. A block that ends without an error forgets all failures.
 
+    One that fails because of the database does not count.
     Raises RateLimited while the account is locked, or if this attempt is one too many.
     """
     state_key = _get_state_key(account_key)
@@ -52,14 +57,31 @@ def password_attempt(request: HttpRequest | Request, account_key: str) -> Iterat
         cache.set(state_key, (epoch, locks), REMEMBERED)
         if failures > MAX_FAILURES or slow_failures > MAX_SLOW_FAILURES:
             raise _refuse(request, seconds)
-    yield
+    try:
+        yield
+    except Error as exc:
+        if is_outage(exc):
+            _refund(state_key, epoch, locks, counter)
+        raise
     unlock(account_key)
 
 
 def unlock(account_key: str) -> None:
     """Forget all failures of the account: its owner has just proved who they are."""
-    # A random epoch outlives every counter of the old one.
-    cache.set(_get_state_key(account_key), (secrets.token_hex(8), 0), REMEMBERED)
+    with suppress(CacheUnavailable):  # then the failures stay counted, and the owner goes on
+        # A random epoch outlives every counter of the old one.
+        cache.set(_get_state_key(account_key), (secrets.token_hex(8), 0), REMEMBERED)
+
+
+def _refund(state_key: str, epoch: Any, locks: int, counter: str) -> None:
+    """Take an attempt back, and the lock if this attempt has set it. `locks`: how many there are with that one."""
+    cache.decrement(counter)
+    cache.decrement(f"{counter}:slow")
+    own = f"{state_key}:{epoch}:{locks}"
+    with suppress(CacheUnavailable):
+        if own != counter and cache.get(state_key) == (epoch, locks):
+            cache.set(state_key, (epoch, locks - 1), REMEMBERED)
+            cache.pop(f"{own}:locked")
 
 
 def _refuse(request: HttpRequest | Request, wait: float) -> RateLimited:

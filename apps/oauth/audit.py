@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
 from .client_ip import get_client_ip
+from .database import database_guard
 from .errors import QQLoginError
 from .exception_handler import API_ERRORS, get_code, get_fields, to_api_error
 from .signals import qq_audited
@@ -65,7 +66,8 @@ def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
     """Record the event once the block ends: "refused" with the reason if it raises an API error, else "ok"."""
     step = Step(request, event)
     try:
-        yield step
+        with database_guard():
+            yield step
     except API_ERRORS as exc:
         error = to_api_error(exc)
         assert error is not None

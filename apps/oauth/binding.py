@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, OperationalError, router, transaction
+from django.db import Error, IntegrityError, OperationalError, router, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from rest_framework.exceptions import Throttled
@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from .audit import Event, hash_openid, record
 from .conf import conf
+from .database import is_outage
 from .errors import CacheUnavailable, QQLoginError
 from .flow.flow import Flow
 from .models import OAuthQQUser
@@ -108,12 +109,13 @@ def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity)
     try:
         serializer.is_valid(raise_exception=True)
         user = _save_with_retry(serializer, flow, identity, request.data)
-    except (Throttled, AlreadyBound):  # a limit of the shop's own, or another call was first: the form was not wrong
-        flow.store.refund_form()
-        failure.refund()
+    except (Throttled, AlreadyBound, CacheUnavailable, Error) as exc:
+        # A limit of the shop's own, another call was first, or an outage: the form was not wrong.
+        if not isinstance(exc, Error) or is_outage(exc):
+            flow.store.refund_form()
+            failure.refund()
         raise
-    with suppress(CacheUnavailable):  # the openid is bound, so the shop's receivers must hear of it
-        failure.refund()
+    failure.refund()
     return user
 
 

@@ -96,8 +96,8 @@ def increment(key: str, seconds: float) -> int:
 
 
 def decrement(key: str) -> None:
-    """Take one from a counter, if it still exists."""
-    with cache_guard(), suppress(ValueError):  # it has expired
+    """Take one from a counter, if it still exists: a try is given back. If the cache fails, the try stays counted."""
+    with suppress(CacheUnavailable), cache_guard(), suppress(ValueError):  # it has expired
         count = cache.decr(key)
         if count is not None and count < 0:  # None: the client hides its errors
             cache.delete(key)  # it expired just now, and Django's Redis cache created one without an expiry

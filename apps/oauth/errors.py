@@ -7,6 +7,8 @@ from rest_framework.exceptions import APIException
 
 from .language import translate
 
+RETRY_DATABASE = 5  # seconds: locks and full connections pass sooner, restarts and failovers later
+
 # code: (status, sentence). The sentence says what happened and what the user does next.
 ERRORS = {
     "code_missing": (400, _("没有收到 QQ 的登录凭证，请在这个浏览器里再点一次 QQ 登录。")),
@@ -20,6 +22,7 @@ ERRORS = {
     "qq_unavailable": (503, _("QQ 暂时没有响应，请稍后再点一次 QQ 登录。")),
     "qq_misconfigured": (503, _("本店的 QQ 登录暂时不可用，请先用其他方式登录。")),
     "cache_unavailable": (503, _("登录服务暂时不可用，请稍后再试。")),
+    "database_unavailable": (503, _("服务暂时不可用，请稍后再试。")),
     "account_refused": (403, _("这个账号不能使用 QQ 登录，请联系客服。")),
     "bind_token_missing": (400, _("缺少绑定凭证，请再点一次 QQ 登录。")),
     "bind_token_invalid": (400, _("绑定凭证已失效，请在这个浏览器里再点一次 QQ 登录。")),
@@ -63,6 +66,13 @@ class CacheUnavailable(QQLoginError):
 
     def __init__(self) -> None:
         super().__init__("cache_unavailable")
+
+
+class DatabaseUnavailable(QQLoginError):
+    """The database cannot answer now; database.py says when that is."""
+
+    def __init__(self) -> None:
+        super().__init__("database_unavailable", wait=RETRY_DATABASE)
 
 
 class BodyTooLarge(APIException):

@@ -10,7 +10,9 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
-from .errors import ERRORS, BodyTooLarge, QQLoginError, get_message, get_retry_after
+from .database import is_outage, report_outage
+from .errors import ERRORS, BodyTooLarge, DatabaseUnavailable, QQLoginError, get_message, get_retry_after
+from .redaction import suppress_error_log
 
 # Exceptions that become an error response. Anything else is a bug, which must stay visible.
 API_ERRORS = (
@@ -44,7 +46,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     body = {**fields, "message": message or get_message("invalid"), "code": code}
-    return Response(body, status=error.status_code, headers=headers)
+    response = Response(body, status=error.status_code, headers=headers)
+    if isinstance(error, DatabaseUnavailable):  # report_outage has logged it
+        suppress_error_log(response)
+    return response
 
 
 def to_api_error(exc: Exception) -> APIException | None:
@@ -57,6 +62,8 @@ def to_api_error(exc: Exception) -> APIException | None:
         return ParseError(get_message("invalid"))
     if isinstance(exc, RequestDataTooBig):  # Django's own limit is below ours
         return BodyTooLarge()
+    if is_outage(exc):
+        return report_outage(exc)
     return exc if isinstance(exc, APIException) else None
 
 

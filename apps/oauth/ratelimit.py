@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from django.db import Error
 from django.http import HttpRequest
 from rest_framework.exceptions import APIException, Throttled
 from rest_framework.request import Request
@@ -15,6 +16,7 @@ from rest_framework.settings import api_settings
 from . import cache
 from .audit import Event, record
 from .client_ip import get_client_ip, get_network
+from .database import is_outage
 from .errors import get_message
 
 # Calls per client address, unless REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] says otherwise. A school or an office
@@ -80,9 +82,14 @@ class RateLimit:
 
     @contextmanager
     def count_failures(self, request: HttpRequest | Request, subject: str | None = None) -> Iterator[None]:
-        """Count a try before the block runs, and refund it if the block succeeds."""
+        """Count a try before the block runs. Refund it if the block succeeds, or fails because of the database."""
         hit = self.hit(request, subject)
-        yield
+        try:
+            yield
+        except Error as exc:
+            if is_outage(exc):
+                hit.refund()
+            raise
         hit.refund()
 
 

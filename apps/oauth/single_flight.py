@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.dispatch import receiver
 
 from .audit import Event, Step, get_milliseconds
 from .conf import conf
-from .errors import QQLoginError
+from .errors import CacheUnavailable, QQLoginError
 from .flow.flow import Flow
 from .flow.lifetimes import COOKIELESS_SEALED_CODE
 from .flow.store import CodeClaim, Outcome
@@ -67,8 +68,6 @@ def resolve_identity(step: Step, flow: Flow, code: str | None, rate_limit: RateL
     Raises QQLoginError, RateLimited and CacheUnavailable.
     """
     outcome = _SingleFlight(step, flow, rate_limit).resolve(code)
-    if flow.key is None and not flow.store.redeem_sealed_code():
-        raise QQLoginError("code_invalid")  # without the cookie a sealed code works once
     if outcome.identity is None:
         raise QQLoginError(outcome.error or "qq_unavailable")
     return outcome.identity
@@ -121,7 +120,8 @@ class _SingleFlight:
             logger.log(level, "QQ did not name a user: %s: %s", reason, exc, extra={"flow": self.flow.id})
             self.step.record(Event.QQ, "alarm" if is_alarm else "refused", reason=reason, number=exc.number)
             outcome = Outcome(error=ERROR_CODES.get(type(exc), "qq_unavailable"))
-        self.store.save_outcome(outcome)
+        with suppress(CacheUnavailable):  # the answer is in hand, so this call goes on
+            self.store.save_outcome(outcome)
         return outcome
 
     def ask(self, exchange: Exchange, code: str) -> QQIdentity:
@@ -147,6 +147,7 @@ class _SingleFlight:
         """Wait until the leader has QQ's answer, but no longer than a leader may take."""
         if not self.store.is_state_redeemed():
             raise QQLoginError("code_invalid")  # the cache has lost the flow: there is no leader
+        self.store.check_writable()  # otherwise the leader could not save its answer either
         try:
             with self.client.follower_slot():
                 ends = time.monotonic() + conf.TIMEOUT + 1
@@ -157,7 +158,8 @@ class _SingleFlight:
                     time.sleep(POLL_INTERVAL)
         except QQBusy as exc:
             raise self.make_busy_error(1) from exc
-        return self.store.settle_outcome(Outcome(error="qq_unavailable"))  # the leader's worker has died
+        # The leader's worker has died, or the cache did not take its answer. QQ is not to blame.
+        return self.store.settle_outcome(Outcome(error="cache_unavailable"))
 
     def make_busy_error(self, wait: float) -> QQLoginError:
         """Return the error for a call that found no slot: the page repeats it after `wait` seconds."""

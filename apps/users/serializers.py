@@ -124,15 +124,16 @@ class RegistrationSerializer(serializers.Serializer):
         proof = prove_mobile(self.context["request"], attrs)
         require_good_password(attrs["password"], User(username=attrs["username"], mobile=attrs["mobile"]))
         self.require_free(attrs)
-        proof.redeem()
-        return attrs
+        return {**attrs, "proof": proof}
 
     def save(self):
-        """Return the new User. Raises ValidationError if the username or the number has been taken meanwhile."""
+        """Return the new User. Raises ValidationError if username, number or SMS code has been taken meanwhile."""
         fields = {name: self.validated_data[name] for name in ("username", "password", "mobile")}
         try:
             with transaction.atomic():
-                return User.objects.create_user(**fields)
+                user = User.objects.create_user(**fields)
+                self.validated_data["proof"].redeem()  # after the write: a database that fails uses no SMS code up
+                return user
         except IntegrityError:
             self.require_free(fields)
             raise
@@ -179,14 +180,14 @@ class PasswordResetSerializer(serializers.Serializer):
         if not account.is_active or account.is_staff or account.is_superuser:
             # An SMS can be intercepted, so it is too weak a proof for staff.
             raise ValidationError({"mobile": [_("该账号不能用短信重设密码，请联系客服。")]})
-        proof.redeem()
-        return {**attrs, "account": account}
+        return {**attrs, "account": account, "proof": proof}
 
     def save(self):
         account = self.validated_data["account"]
         account.set_password(self.validated_data["password"])
         with transaction.atomic():
             account.save(update_fields=["password"])
+            self.validated_data["proof"].redeem()  # after the write: a database that fails uses no SMS code up
             password_was_reset.send(sender=User, request=self.context["request"], user=account)
         unlock(get_account_key(account))  # a stranger's wrong guesses must not keep the owner out
         return account

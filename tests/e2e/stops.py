@@ -5,15 +5,17 @@ import os
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.signals import post_save
 from django.dispatch import receiver
 
+from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound
 from apps.users import serializers, tokens
 from tests.tools import processes
 
 SETTINGS = "tests.e2e.stops_settings"
 # The moments of a bind, in their order.
-USER_WRITTEN, COMMITTED, ANSWERING = "user-written", "committed", "answering"
+USER_WRITTEN, BINDING_WRITTEN, COMMITTED, ANSWERING = "user-written", "binding-written", "committed", "answering"
 
 
 class AccountSerializer(serializers.AccountSerializer):
@@ -27,6 +29,11 @@ class AccountSerializer(serializers.AccountSerializer):
 def login_payload(user, request):
     stop_at(ANSWERING)
     return tokens.login_payload(user, request)
+
+
+@receiver(post_save, sender=OAuthQQUser)
+def stop_before_commit(**_):
+    stop_at(BINDING_WRITTEN)
 
 
 @receiver(qq_bound)

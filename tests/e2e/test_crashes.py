@@ -6,20 +6,32 @@ This shop has one worker and its own servers, so that they can be killed.
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 from redis import Redis
 
-from tests.e2e.stops import ANSWERING, COMMITTED, SETTINGS, USER_WRITTEN, Stop
+from tests.e2e.stops import ANSWERING, BINDING_WRITTEN, COMMITTED, SETTINGS, USER_WRITTEN, Stop
 from tests.tools import processes, remote_users
-from tests.tools.remote_users import PASSWORD, RemoteUser, new_mobile, query_database, read_page, status_and_code
+from tests.tools.remote_users import (
+    PASSWORD,
+    RemoteUser,
+    at_once,
+    connect_database,
+    new_mobile,
+    query_database,
+    read_page,
+    status_and_code,
+    tally,
+)
 from tests.tools.requirements import requirement
 
 pytestmark = pytest.mark.servers
 
 PAGES = ("/", "/oauth_callback.html", "/oauth/qq/authorization/?next=/cart")
-CACHE_UNAVAILABLE = (503, "cache_unavailable")
+QQ_TIMEOUT, THREADS = 2, 16  # seconds; gunicorn's threads
+CACHE_UNAVAILABLE, DATABASE_UNAVAILABLE = (503, "cache_unavailable"), (503, "database_unavailable")
+DATABASE_DOWN = {"message": "服务暂时不可用，请稍后再试。", "code": "database_unavailable"}
 BIND_TOKEN, NO_SMS_CODE = {"access_token", "next"}, {"sms_code", "message", "code"}
 
 
@@ -33,7 +45,8 @@ class Site:
         self.start_database()
         self.start_cache()
         environ = {"DATABASE_URL": self.database_url, "CACHE_URL": self.cache_url, "DJANGO_SETTINGS_MODULE": SETTINGS}
-        self.shop, self.qq = stack.enter_context(remote_users.shop_and_qq(self.var, QQ_TIMEOUT="2", **environ))
+        environ |= {"QQ_TIMEOUT": str(QQ_TIMEOUT), "ADMIN_PATH": "back-office"}
+        self.shop, self.qq = stack.enter_context(remote_users.shop_and_qq(self.var, threads=THREADS, **environ))
 
     def new_user(self, person=None):
         return RemoteUser([self.shop], self.qq, person)
@@ -41,16 +54,69 @@ class Site:
     def count_exchanges(self):
         return len(self.qq.requests("/oauth2.0/token"))
 
-    def start_database(self):
-        self.database_url = self.database.enter_context(processes.database(self.var, self.database_url))
+    def start_database(self, *options):
+        self.database_url = self.database.enter_context(processes.database(self.var, self.database_url, *options))
 
-    def restart_database(self, _worker):
+    def restart_database(self, _worker=None, *options):
         self.database.close()
-        self.start_database()
+        self.start_database(*options)
 
     def crash_database(self, worker):
-        os.kill(int((self.var / "database.pid").read_text()), signal.SIGKILL)
+        self.signal_database(signal.SIGKILL)
         self.restart_database(worker)
+
+    def signal_database(self, number):
+        os.kill(int((self.var / "database.pid").read_text()), number)
+
+    @contextmanager
+    def database_gone(self):
+        self.database.close()
+        try:
+            yield
+        finally:
+            self.start_database()
+
+    @contextmanager
+    def database_silent(self):
+        """Stop the process: the kernel still accepts connections and data for it."""
+        self.signal_database(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal_database(signal.SIGCONT)
+
+    @contextmanager
+    def database_read_only(self):
+        self.restart_database(None, "--read-only")
+        try:
+            yield
+        finally:
+            self.restart_database()
+
+    @contextmanager
+    def database_full(self):
+        """Hold all connections that the database accepts."""
+        from MySQLdb import OperationalError  # only installed where MariaDB is
+
+        self.restart_database(None, "--max-connections=10")  # its minimum
+        try:
+            with ExitStack() as stack:
+                with suppress(OperationalError):
+                    while True:
+                        stack.enter_context(closing(connect_database(self.database_url)))
+                yield
+        finally:
+            self.restart_database()
+
+    @contextmanager
+    def cache_full(self):
+        """Let the cache refuse writes that need memory, while it answers reads and takes deletions."""
+        with Redis.from_url(self.cache_url) as redis:
+            redis.config_set("maxmemory", 1)
+            try:
+                yield
+            finally:
+                redis.config_set("maxmemory", 0)
 
     def kill_worker(self, worker):
         os.kill(worker, signal.SIGKILL)
@@ -146,9 +212,10 @@ def assert_names(status, names, answer):
     assert (answer.status, answer.json().keys()) == (status, names)
 
 
-def assert_server_error(answer):
-    assert answer.status in (500, 503)
-    assert answer.json()["message"]
+def assert_database_unavailable(*answers):
+    for answer in answers:
+        assert (answer.json(), answer.status) == (DATABASE_DOWN, 503)
+        assert answer.headers["Retry-After"] == "5"
 
 
 def assert_pages_work(site, user):
@@ -162,7 +229,7 @@ def test_failure_before_the_binding_is_written_leaves_nothing(site, user, form, 
     if failure == "kill_worker":
         assert_connection_closed(sent)
     else:
-        assert_server_error(sent.result())
+        assert_database_unavailable(sent.result())
     assert users_with(site, user, form) == ([], [])
     assert_logged_in(site, user, form, user.bind(form))
 
@@ -197,27 +264,116 @@ def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, 
         processes.wait_until(lambda: site.count_exchanges() > before, "QQ is called")
         site.kill_worker(worker)
     assert_connection_closed(call)
-    assert [status_and_code(other.redeem_code(code)) for _ in range(2)] == [(503, "qq_unavailable")] * 2
+    assert [status_and_code(other.redeem_code(code)) for _ in range(2)] == [CACHE_UNAVAILABLE] * 2
     assert site.count_exchanges() == before + 1
     assert_names(200, BIND_TOKEN, other.redeem_code(other.arrive()))
 
 
-def test_nothing_is_used_up_while_the_database_is_down(site, user, form):
-    arrived, signed_in = site.new_user(), site.new_user()
-    code, callback = arrived.arrive(), signed_in.sign_in()
-    site.database.close()
-    try:
-        assert_server_error(user.bind(form))
-        assert_server_error(arrived.redeem_code(code))
+# The database --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def register(site):
+    """A function that returns a call: it registers a new account by one form, as often as it is made."""
+
+    def register():
+        user, mobile = site.new_user(), new_mobile()
+        form = {"username": f"u{mobile}", "mobile": mobile, "sms_code": user.receive_sms_code(mobile), "allow": True}
+        form |= {"password": PASSWORD, "password2": PASSWORD}
+        return lambda: user.visitor.post(f"{site.shop.url}/users/", form)
+
+    return register
+
+
+@pytest.mark.parametrize("outage", ["database_gone", "database_silent", "database_full"])
+def test_every_door_names_an_outage_and_nothing_is_used_up(site, user, form, register, outage):
+    arrived, signed_in, visitor, url = site.new_user(), site.new_user(), user.visitor, site.shop.url
+    code, callback, member = arrived.arrive(), signed_in.sign_in(), register()().json()
+    password = {"username": member["username"], "password": PASSWORD}
+    token = {"Authorization": f"JWT {member['token']}"}
+    doors = [
+        lambda: user.bind(form),
+        lambda: arrived.redeem_code(code),
+        lambda: visitor.post(f"{url}/authorizations/", password),
+        lambda: visitor.get(f"{url}/user/", **token),
+        lambda: visitor.get(f"{url}/mobiles/{form['mobile']}/count/"),
+        lambda: visitor.get(f"{url}/usernames/{member['username']}/count/"),
+        lambda: visitor.get(f"{url}/back-office/", Cookie=f"sessionid={'x' * 32}"),
+    ]
+    log = next(site.var.glob("shop-*.log"))
+    before = len(log.read_text())
+    with ThreadPoolExecutor(THREADS) as pool, getattr(site, outage)():
+        calls = [pool.submit(door) for door in doors for _ in range(6)]  # one more than may fail
+        seconds = -(-len(calls) // THREADS) * (QQ_TIMEOUT + 5)
+        processes.wait_until(lambda: all(call.done() for call in calls), "all threads are free again", seconds)
+        assert_database_unavailable(*(call.result() for call in calls))
         assert "code" in signed_in.come_back(callback)  # needs no database
         assert_pages_work(site, user)
-    finally:
-        site.start_database()
-    assert_names(200, BIND_TOKEN, arrived.redeem_code(code))
+    logged = log.read_text()[before:]
+    assert (
+        logged.count("ERROR apps.oauth.database: The database is unavailable: OperationalError ")
+        == logged.count("ERROR")
+        == len(calls)
+    )
+    assert "Traceback" not in logged
+    assert [door().status for door in doors] == [200] * (len(doors) - 1) + [302]
+
+
+def test_read_only_database_uses_up_no_try_and_no_sms_code(site, user, form, register):
+    doors = [lambda: user.bind(form), register()]
+    with site.database_read_only():
+        for door in doors:
+            assert_database_unavailable(*(door() for _ in range(6)))
+    assert [door().status for door in doors] == [200, 201]
+
+
+def test_restart_of_the_database_costs_no_call(site, user):
+    def count():
+        return at_once(*[lambda: user.visitor.get(f"{site.shop.url}/mobiles/{new_mobile()}/count/")] * THREADS)
+
+    count()  # each thread keeps its connection
+    site.restart_database()
+    assert tally(count()) == {(200, None): THREADS}
+
+
+@pytest.mark.parametrize("lock", ["SELECT id FROM tb_users FOR UPDATE", "LOCK TABLES tb_users WRITE"])
+def test_bind_that_waits_for_a_lock_ends_within_seconds(site, user, form, lock):
+    with ThreadPoolExecutor(1) as pool, closing(connect_database(site.database_url)) as other:
+        other.cursor().execute(lock)
+        call = pool.submit(user.bind, form)
+        processes.wait_until(call.done, "the bind ends", QQ_TIMEOUT + 5)
+        assert_database_unavailable(call.result())
     assert_logged_in(site, user, form, user.bind(form))
 
 
-@pytest.fixture(params=["cache_stopped", "cache_read_only"])
+def test_bind_whose_commit_is_not_answered_may_have_been_written(site, user, form, bind_until):
+    with bind_until(BINDING_WRITTEN) as (stop, sent), site.database_silent():
+        stop.let_go()
+        assert_database_unavailable(sent.result(), user.bind(form))
+    user_id = assert_logged_in(site, user, form, user.bind(form))
+    assert user.redeem_code(user.arrive()).json()["user_id"] == user_id
+
+
+# The cache ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outage", ["cache_full", "cache_read_only"])
+def test_call_that_has_qqs_answer_logs_in_without_the_cache(site, user, form, outage):
+    user_id = user.bind(form).json()["user_id"]
+    code, before = user.arrive(), site.count_exchanges()
+    site.qq.behave(token={"fault": "slow", "seconds": 1})
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(user.redeem_code, code)
+        processes.wait_until(lambda: site.count_exchanges() > before, "QQ is called")
+        with getattr(site, outage)():
+            assert call.result().json()["user_id"] == user_id
+            assert status_and_code(user.redeem_code(code)) == CACHE_UNAVAILABLE
+    assert status_and_code(user.redeem_code(code)) == CACHE_UNAVAILABLE  # the answer is lost
+    assert site.count_exchanges() == before + 1
+    assert user.redeem_code(user.arrive()).json()["user_id"] == user_id
+
+
+@pytest.fixture(params=["cache_stopped", "cache_read_only", "cache_full"])
 def outage(site, request):
     return getattr(site, request.param)
 
@@ -233,9 +389,11 @@ def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(sit
     password = {"username": members_form["mobile"], "password": PASSWORD}
     before = site.count_exchanges(), (site.var / "sms.log").read_text()
 
+    is_full = outage == site.cache_full  # then it gives out what it holds, each code once
     with outage():
         assert read_page(newcomer.start()) == {"error": "cache_unavailable", "state": "/cart"}
         assert signed_in.come_back(callback)["error"] == "cache_unavailable"
+        assert status_and_code(arrived.redeem_code(code)) == ((200, None) if is_full else CACHE_UNAVAILABLE)
         for answer in (
             arrived.redeem_code(code),
             asking.visitor.get(sms_address),
@@ -248,7 +406,7 @@ def test_nobody_passes_while_the_cache_is_down_and_everybody_can_start_again(sit
         assert_pages_work(site, newcomer)
         me = member.visitor.get(f"{site.shop.url}/user/", Authorization=f"JWT {logged_in['token']}")
         assert (me.status, me.json()["id"]) == (200, logged_in["user_id"])
-    assert (site.count_exchanges(), (site.var / "sms.log").read_text()) == before
+    assert (site.count_exchanges() - is_full, (site.var / "sms.log").read_text()) == before
     assert users_with(site, filling_in, form) == ([], [])
 
     for user in everybody[:-1]:

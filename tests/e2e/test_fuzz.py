@@ -22,7 +22,6 @@ from apps.oauth import qq as oauth_qq
 from apps.oauth.errors import ERRORS
 from apps.oauth.models import OAuthQQUser
 from apps.users.tokens import LoginToken
-from meiduo.wsgi import application
 from tests.conftest import PAGE, PASSWORD, Browser, Phone, query_of
 from tests.tools.requirements import requirement
 
@@ -110,6 +109,8 @@ class Request:
             environ[key if key.startswith("CONTENT_") else f"HTTP_{key}"] = to_latin(re.sub("[\r\n\0]", " ", value))
         setup_testing_defaults(environ)
         started = []
+        from meiduo.wsgi import application  # here: importing it changes the database options of this process
+
         with closing(application(environ, lambda *args: started.extend(args))) as chunks:
             body = b"".join(chunks).decode(errors="replace")
         return int(started[0][:3]), dict(started[1]), body

@@ -169,6 +169,15 @@ def test_one_mobile_with_50_openids_at_once_is_bound_to_one(shops, qq, bind_at_o
 
 
 @requirement("7.5")
+def test_one_form_sent_twice_at_once_logs_in_twice(remote_user, qq, bind_at_once):
+    bind_token = remote_user.get_bind_token()
+    for _ in range(ROUNDS):
+        form = remote_user.fill_in(new_mobile(), bind_token)
+        answers, *_ = bind_at_once([remote_user] * 2, [form] * 2)
+        assert tally(answers) == {(200, None): 2}
+
+
+@requirement("7.5")
 def test_one_form_sent_20_times_at_once_binds_once(remote_user, qq, bind_at_once):
     var = remote_user.shops[0].var
     bind_token = remote_user.get_bind_token()

@@ -8,6 +8,7 @@ from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import OperationalError
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import path as route
@@ -289,7 +290,11 @@ def fail(request):
     raise RuntimeError(request.GET["code"])
 
 
-urlpatterns = [route("own/", own_headers), route("fail/", fail)]
+def need_database(request):
+    raise OperationalError(2006, "CANARY")
+
+
+urlpatterns = [route("own/", own_headers), route("fail/", fail), route("database/", need_database)]
 handler400, handler404, handler500 = urls.handler400, urls.handler404, urls.handler500
 
 
@@ -307,6 +312,7 @@ def test_headers_of_the_view_are_kept(client, db):
         ("/CANARY/?code=CANARY", "testserver", 404, "not_found", "没有找到。"),
         ("/fail/?code=CANARY", "CANARY", 400, "invalid", "请求内容有误，请检查后重试。"),
         ("/fail/?code=CANARY", "testserver", 500, "server_error", "服务器出错了，请稍后再试。"),
+        ("/database/?code=CANARY", "testserver", 503, "database_unavailable", "服务暂时不可用，请稍后再试。"),
     ],
 )
 def test_error_answers_repeat_nothing_of_the_request(db, path, host, status, code, message):

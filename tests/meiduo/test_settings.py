@@ -151,7 +151,7 @@ def test_mysql_and_redis_are_read_from_their_urls(read_settings):
     assert found["DATABASES"]["default"] == server | {
         "ENGINE": "django.db.backends.mysql",
         **{"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True, "DISABLE_SERVER_SIDE_CURSORS": False},
-        "OPTIONS": {"charset": "utf8mb4", "connect_timeout": 3, "init_command": strict},
+        "OPTIONS": {"charset": "utf8mb4", "connect_timeout": 1, "init_command": strict},
         "TEST": {"CHARSET": "utf8mb4"},
     }
     assert short["DATABASES"]["default"] == found["DATABASES"]["default"] | {"CONN_MAX_AGE": 0}
@@ -162,6 +162,25 @@ def test_mysql_and_redis_are_read_from_their_urls(read_settings):
     }
 
 
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        ("", (1, 3, 3, 2)),
+        ("?connect_timeout=2&read_timeout=30&write_timeout=20&lock_wait_timeout=10", (2, 30, 20, 10)),
+    ],
+)
+def test_calls_have_time_outs_at_the_database_and_commands_only_while_they_connect(start, query, seconds):
+    show = "from django.conf import settings; print(settings.DATABASES['default']['OPTIONS'])"
+    env = {"DATABASE_URL": f"mysql://shop@db.test/meiduo{query}"}
+    command, call = (start("-c", code + show, env=env) for code in ("", "import meiduo.wsgi; "))
+    connect, read, write, lock = seconds
+    strict = "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
+    options = {"charset": "utf8mb4", "connect_timeout": connect, "init_command": strict}
+    assert eval(command.out) == options
+    options["init_command"] += f", innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}"
+    assert eval(call.out) == options | {"read_timeout": read, "write_timeout": write}
+
+
 def test_tls_to_the_database_is_always_verified(read_settings, tmp_path):
     (tmp_path / "ca.pem").touch()
     ca, url = {"ca": str(tmp_path / "ca.pem")}, "mysql://shop@db.test/meiduo"
@@ -169,7 +188,7 @@ def test_tls_to_the_database_is_always_verified(read_settings, tmp_path):
         f"?ssl_ca={ca['ca']}": {"ssl_mode": "VERIFY_IDENTITY", "ssl": ca},
         f"?ssl_ca={ca['ca']}&ssl_mode=VERIFY_CA": {"ssl_mode": "VERIFY_CA", "ssl": ca},
         "?ssl_mode=VERIFY_IDENTITY": {"ssl_mode": "VERIFY_IDENTITY"},  # by the system's authorities
-        "?read_timeout=9": {"read_timeout": 9},
+        "?connect_timeout=9": {"connect_timeout": 9},
     }
     plain, *found = read_settings(*({"DATABASE_URL": url + query} for query in ("", *cases)))
     common = plain["DATABASES"]["default"]["OPTIONS"]
@@ -206,7 +225,12 @@ UNREADABLE = {
     "NUM_PROXIES": ["-1", "1000001"],
     "THREADS": ["0"],
     "LOG_FORMAT": ["JSON"],
-    "DATABASE_URL": ["nonsense", "postgres://user:password@db.test/meiduo", "mysql://user:password@[db.test/meiduo"],
+    "DATABASE_URL": [
+        "nonsense",
+        "postgres://user:password@db.test/meiduo",
+        "mysql://user:password@[db.test/meiduo",
+        "mysql://user:password@db.test/meiduo?read_timeout=3s",
+    ],
 }
 SAMPLE = "looks like a sample"
 REFUSED_IN_PRODUCTION = {  # setting, and its error: its values

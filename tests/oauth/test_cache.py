@@ -43,6 +43,24 @@ def test_nothing_works_while_the_cache_is_unreachable(browser, form, qq, shop, m
     assert token_requests(qq) == before
 
 
+class TakesNoUnlock(LocMemCache):
+    """A cache that fails once the password was right, when the failures are to be forgotten."""
+
+    def set(self, key, value, *args, **kwargs):
+        if ":password:" in key:
+            raise RedisError("gone")
+        super().set(key, value, *args, **kwargs)
+
+    def decr(self, *args, **kwargs):
+        raise RedisError("gone")
+
+
+def test_right_password_logs_in_though_its_failures_cannot_be_forgotten(client, account, use_cache):
+    use_cache(f"{__name__}.TakesNoUnlock")
+    right = {"username": MOBILE, "password": PASSWORD}
+    assert client.post("/authorizations/", right, content_type="application/json").status_code == 200
+
+
 # memcached ------------------------------------------------------------------------------------------------------------
 
 

@@ -3,11 +3,16 @@
 from socket import gaierror
 
 import pytest
+from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, UnreadablePostError
 from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException, Throttled, ValidationError
 from rest_framework.serializers import CharField, Serializer
+
+from apps.oauth.signals import qq_bound, qq_logged_in
+from apps.users.tokens import login_payload
+from tests.conftest import error_of
 
 
 class ServiceDown(APIException):
@@ -62,6 +67,38 @@ def test_error_of_the_shops_serializer_has_message_and_code(browser, shop, case)
     body = response.json()
     assert [response.status_code, body["code"], body["message"]] == expected
     assert response.headers.get("Retry-After") == ("7" if case == "throttled" else None)
+
+
+broken = []  # holds the error that the shop's payload function or receiver raises
+
+
+def fail(*args, **kwargs):
+    if broken:
+        raise broken[0]
+
+
+def payload(user, request):
+    fail()
+    return login_payload(user, request)
+
+
+@pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
+@pytest.mark.parametrize("place", [payload, qq_bound, qq_logged_in, user_logged_in], ids=["payload", "1", "2", "3"])
+def test_cache_or_network_error_after_the_bind_is_the_shops_and_the_binding_stays(
+    browser, form, shop, connect, monkeypatch, caplog, place, bug
+):
+    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.payload"
+    monkeypatch.setattr(f"{__name__}.broken", [bug])
+    if place is not payload:
+        shop.QQ_LOGIN_PAYLOAD = "apps.users.tokens.login_payload"
+        connect(fail, place)
+    browser.client.raise_request_exception = False
+    assert error_of(browser.bind(form)) == (500, "server_error")
+    (report,) = (record for record in caplog.records if record.exc_info)
+    assert (report.levelname, report.exc_info[1]) == ("ERROR", bug)
+    broken.clear()
+    user_id = browser.bind(form).json()["user_id"]
+    assert browser.redeem_code(browser.arrive()).json()["user_id"] == user_id
 
 
 @pytest.mark.parametrize("bug", BUGS)

@@ -140,12 +140,17 @@ def database_of_the_tests():
     return f"{server}/{connection.settings_dict['NAME']}"
 
 
-def query_database(database_url, query, *values):
-    """Return the rows as a new connection sees them; a row of one column is its value."""
+def connect_database(database_url):
+    """Return a new connection of the driver's."""
     import MySQLdb  # only installed where MariaDB is
 
     url = urlsplit(database_url)
     account = {"user": url.username, "password": url.password, "database": url.path[1:]}
-    with closing(MySQLdb.connect(host=url.hostname, port=url.port, **account)) as own, own.cursor() as cursor:
+    return MySQLdb.connect(host=url.hostname, port=url.port, **account)
+
+
+def query_database(database_url, query, *values):
+    """Return the rows as a new connection sees them; a row of one column is its value."""
+    with closing(connect_database(database_url)) as own, own.cursor() as cursor:
         cursor.execute(query, values or None)
         return [row[0] if len(row) == 1 else row for row in cursor.fetchall()]

@@ -11,7 +11,7 @@ from django.utils.crypto import constant_time_compare
 from .. import cache
 from ..qq import QQIdentity
 from .lifetimes import REMEMBERED, REMEMBERED_CODE, REMEMBERED_FORM, REPEATED_FORM
-from .signing import hash_with_each_secret_key
+from .signing import hash_text, hash_with_each_secret_key
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,10 @@ class FlowStore:
         """Save the outcome unless there is one. Return the one that counts."""
         return outcome if self._add("outcome", _to_dict(outcome)) else self.get_outcome() or outcome
 
+    def check_writable(self) -> None:
+        """Raise CacheUnavailable if the cache takes no writes, though it may still answer reads."""
+        self._set("follower", True)
+
     def redeem_sealed_code(self) -> bool:
         """Use the sealed code up, which without a cookie works once. Return False if it was used before."""
         return self._add("sealed-code", True)
@@ -123,15 +127,14 @@ class FlowStore:
 
     def save_binding(self, form: Any, user_id: Any) -> None:
         """Remember which form was bound to which user, in case the browser sends it again."""
-        self._set("binding", {"form": _hash_form(form), "user_id": user_id, "time": time.time()}, REMEMBERED_FORM)
+        self._set(_name_binding(user_id), {"form": _hash_form(form), "time": time.time()}, REMEMBERED_FORM)
 
     def is_repeated_binding(self, form: Any, user_id: Any) -> bool:
         """Return whether this flow bound the very same form to this user within the last minute."""
-        saved = self._get("binding")
+        saved = self._get(_name_binding(user_id))
         return (
             saved is not None
             and constant_time_compare(saved["form"], _hash_form(form))
-            and saved["user_id"] == user_id
             and time.time() - saved["time"] <= REPEATED_FORM
         )
 
@@ -153,6 +156,12 @@ def _to_dict(outcome: Outcome) -> dict[str, str | None]:
     if outcome.identity is None:
         return {"error": outcome.error}
     return {"openid": outcome.identity.openid, "unionid": outcome.identity.unionid}
+
+
+def _name_binding(user_id: Any) -> str:
+    # One note for each user: the loser of a race between two servers of a cluster notes its own user, whom the commit
+    # then refuses, and must not overwrite the winner's note.
+    return f"binding:{hash_text(str(user_id))[:12]}"
 
 
 def _hash_form(form: Any) -> str:

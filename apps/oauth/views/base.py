@@ -66,7 +66,7 @@ class QQView(APIView):
         error = to_api_error(exc)
         if error is None:
             redact_request(self.request._request)
-        response = super().handle_exception(exc)
+        response = super().handle_exception(error or exc)
         if isinstance(error, QQLoginError) and error.code == "qq_busy":
             suppress_error_log(response)
         return response

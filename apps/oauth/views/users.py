@@ -42,6 +42,9 @@ class QQTokenView(QQView):
                 identity = resolve_identity(step, flow, None, rate_limit)
             step.add(openid=hash_openid(identity.openid))
             user = find_user(identity.openid)
+            # Without the cookie a sealed code works once. After the look-up: a database that fails uses nothing up.
+            if flow.key is None and not flow.store.redeem_sealed_code():
+                raise QQLoginError("code_invalid")
             if user is None:
                 step.event = Event.BIND_TOKEN
                 response = Response({"access_token": flow.make_bind_token(identity, request), "next": flow.next})

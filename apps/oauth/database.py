@@ -1,0 +1,66 @@
+"""Tell a database that cannot answer now from a bug in a query.
+
+The first is nobody's fault: the call is answered 503 `database_unavailable`, one line is logged, and no try is used up.
+"""
+
+import logging
+from types import TracebackType
+
+from django.db import Error, InterfaceError, OperationalError, connections
+
+from .errors import DatabaseUnavailable
+
+logger = logging.getLogger(__name__)
+
+# Error numbers of MySQL and MariaDB, from their references. From 2000 to 2999 they are the client library's. The class
+# says too little: mysqlclient raises OperationalError for an unknown column as well.
+OUTAGES = {
+    *(2002, 2003, 2005, 2006, 2012, 2013, 2026, 2055),  # no connection, or it is lost
+    *(1040, 1129, 1203, 1226),  # too many connections
+    *(1053, 1927, 3169, 4031),  # the server shuts down, or has ended this connection
+    *(1205, 1206, 1213),  # locks: time-out, too many, deadlock
+    *(1317, 1969, 3024),  # the statement was ended, or took too long
+    *(1036, 1290, 1792, 1836),  # read-only
+    *(1021, 1026, 1030, 1114),  # the disk is full or broken
+    *(1047, 1180, 3032, 3100, 3101, 6400),  # a node of a cluster: not ready, or its commit was refused
+}
+SQLITE_OUTAGES = {
+    *("database is locked", "database table is locked", "attempt to write a readonly database"),
+    *("database or disk is full", "disk I/O error", "unable to open database file"),
+}
+
+
+def is_outage(exc: BaseException | None) -> bool:
+    """Return whether the exception says that the database cannot answer now."""
+    if not isinstance(exc, Error):
+        return False
+    if type(exc.__cause__).__module__ == "sqlite3":
+        return str(exc) in SQLITE_OUTAGES
+    number = exc.args[0] if exc.args else None
+    if isinstance(exc, InterfaceError) or not isinstance(number, int):
+        return isinstance(exc, (InterfaceError, OperationalError))
+    return number in OUTAGES
+
+
+def report_outage(exc: BaseException) -> DatabaseUnavailable:
+    """Log the outage; return the error to answer with."""
+    # Nothing else of the exception: a text may have values.
+    names = [type(exc).__name__, *(str(argument) for argument in exc.args if isinstance(argument, int))]
+    logger.error("The database is unavailable: %s", " ".join(names))
+    logger.debug("The failing call:", exc_info=exc)
+    for connection in connections.all(initialized_only=True):
+        # Otherwise Django keeps the connection to a server that answers and takes no writes, as after a failover.
+        if not connection.in_atomic_block:
+            connection.close()
+    return DatabaseUnavailable()
+
+
+class database_guard:
+    """Context manager: an outage becomes DatabaseUnavailable. Not within a transaction, which may yet be repeated."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None) -> None:
+        if exc is not None and is_outage(exc):
+            raise report_outage(exc) from exc
