@@ -28,10 +28,7 @@ logger = logging.getLogger(__name__)
 
 API_URL = "https://graph.qq.com"
 MAX_BODY = 64 * 1024  # bytes; real answers have a few hundred
-HEADERS = {
-    "User-Agent": "meiduo-qq-login",
-    "Accept-Encoding": "identity",
-}  # without a User-Agent: empty bodies
+HEADERS = {"User-Agent": "meiduo-qq-login", "Accept-Encoding": "identity"}  # without a User-Agent: empty bodies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,10 +203,8 @@ class Exchange:
         except QQMisconfigured as exc:
             if exc.number != NO_UNIONID_RIGHT:
                 raise
-            # Without the right to the unionid, QQ does not answer with the openid either.
-            identity = (
-                QQIdentity(openid=openid) if openid else self._request_me(access_token, retry=False)
-            )  # at most three requests
+            # Without the right to the unionid, QQ does not answer with the openid either. At most three requests.
+            identity = QQIdentity(openid=openid) if openid else self._request_me(access_token, retry=False)
         if openid and openid != identity.openid:
             raise QQUnavailable("two different openids for one code")
         return identity
@@ -240,10 +235,9 @@ class Exchange:
         try:
             target = f"{self._client._base_path}{path}?{query}"
             status, body = self._pool.get(target, HEADERS, MAX_BODY, self._deadline)
-        except CertificateError as exc:
-            raise QQCertificateError(f"{path}: {exc}") from None
         except TransportError as exc:
-            raise QQUnavailable(f"{path}: {exc}") from None
+            error_class = QQCertificateError if isinstance(exc, CertificateError) else QQUnavailable
+            raise error_class(f"{path}: {exc}") from None
         if status != 200:
             raise QQUnavailable(f"{path}: status {status}")
         try:
