@@ -161,7 +161,7 @@ class Bench:
         _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meiduo-bench-")))
-        self.database = stack.enter_context(processes.mariadb(self.folder))
+        self.database = stack.enter_context(processes.database(self.folder))
         self.cache = stack.enter_context(processes.redis(self.folder))
         self.ca_file = self.folder / "ca.pem"
         self.upstream = stack.enter_context(self._running_upstream())
@@ -172,7 +172,7 @@ class Bench:
         self._unused_persons = iter(random.sample(range(1, PERSONS + 1), PERSONS))
         self.pids = {
             "upstream": self.upstream.pid,
-            "mariadb": int((self.folder / "mariadb.pid").read_text()),
+            "mariadb": int((self.folder / "database.pid").read_text()),
             "redis": int(measure.redis_info(self.cache, "server")["process_id"]),
         }
         measure.sql(self.database, "SET GLOBAL max_connections = 1000")

@@ -42,14 +42,14 @@ class Site:
         return len(self.qq.requests("/oauth2.0/token"))
 
     def start_database(self):
-        self.database_url = self.database.enter_context(processes.mariadb(self.var, self.database_url))
+        self.database_url = self.database.enter_context(processes.database(self.var, self.database_url))
 
     def restart_database(self, _worker):
         self.database.close()
         self.start_database()
 
     def crash_database(self, worker):
-        os.kill(int((self.var / "mariadb.pid").read_text()), signal.SIGKILL)
+        os.kill(int((self.var / "database.pid").read_text()), signal.SIGKILL)
         self.restart_database(worker)
 
     def kill_worker(self, worker):

@@ -42,10 +42,10 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(certificates, tmp_path_factory):
-    """The URL of a MariaDB that offers TLS; its socket is {folder}/mariadb.sock."""
+    """The URL of a MariaDB that offers TLS; its socket is {folder}/database.sock."""
     options = [f"--ssl-{name}={certificates[name]}" for name in ("ca", "cert", "key")]
     folder = tmp_path_factory.mktemp("mariadb")
-    with processes.mariadb(folder, None, *options) as url:
+    with processes.database(folder, None, *options) as url:
         yield url, folder
 
 
@@ -87,7 +87,7 @@ def test_connection_to_another_host_must_be_encrypted_and_verified(examine, serv
 def test_plain_text_within_the_machine_is_no_problem(examine, server):
     url, folder = server
     assert examine(**database(url)) == []
-    assert examine(**database(url) | {"HOST": str(folder / "mariadb.sock"), "PORT": ""}) == []
+    assert examine(**database(url) | {"HOST": str(folder / "database.sock"), "PORT": ""}) == []
 
 
 @pytest.mark.servers

@@ -50,7 +50,10 @@ ON_SQLITE_TOO = (
     ["tests/users", "tests/e2e/test_fuzz.py"],  # the fuzz test runs on SQLite only
 )
 # Nothing else of the caller's environment: its DATABASE_URL or QQ_… would lead the tests to real servers.
-KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "CI", "PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS")
+KEPT = (
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "CI", "PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS"),
+    *("DATABASE_SERVER", "CACHE_SERVER"),  # processes.py starts these instead of the installed servers
+)
 NO_TESTS = 5  # pytest's exit code
 TIMEOUT = 30 * 60  # seconds a step may take; a few minutes are usual
 
@@ -135,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
             run.not_run.append(f"all tests on MariaDB and Redis, and those marked servers: no {absent}")
             run.not_run.append("the check that every branch of apps/oauth is tested: some run only on MariaDB")
         else:
-            with processes.mariadb(folder) as database_url, processes.redis(folder) as cache_url:
+            with processes.database(folder) as database_url, processes.redis(folder) as cache_url:
                 servers = {"DATABASE_URL": database_url, "CACHE_URL": cache_url}
                 run.pytest_on("MariaDB and Redis", "not browser", EVERYTHING, **servers)
         if processes.find("chromium"):

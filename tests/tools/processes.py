@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -187,13 +188,25 @@ def find_redis():
     return find("redis-server", "redis-check-rdb")
 
 
+def named_server(variable):
+    """Return the command in this environment variable, which runs a server instead of the installed one, or [].
+
+    It ends with the path of the program. Before that may be a loader with the libraries of another Debian.
+    """
+    return shlex.split(os.environ.get(variable, ""))
+
+
 @contextmanager
 def redis(folder, port=None):
-    """Run a Redis without files on disk; the block gets its address in the form of CACHE_URL."""
+    """Run a Redis without files on disk; the block gets its address in the form of CACHE_URL.
+
+    CACHE_SERVER may name another Redis, or a Valkey.
+    """
     port = port or free_port()
-    command = ["redis-server", "--bind", HOST, "--port", str(port), "--dir", str(folder), "--save", ""]
+    named = named_server("CACHE_SERVER")
+    command = [*(named or ["redis-server"]), "--bind", HOST, "--port", str(port), "--dir", str(folder), "--save", ""]
     command += ["--appendonly", "no", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
-    with listening(port, command, folder / "redis.log", executable=find_redis()):
+    with listening(port, command, folder / "redis.log", executable=None if named else find_redis()):
         yield f"redis://{HOST}:{port}/0"
 
 
@@ -206,26 +219,27 @@ def memcached(folder):
 
 
 @contextmanager
-def mariadb(folder, url=None, *more_options):
+def database(folder, url=None, *more_options):
     """Run a MariaDB with an empty database; the block gets its address in the form of DATABASE_URL.
 
-    With the `url` of an earlier run it continues with the data in the folder. Its socket is mariadb.sock there.
+    With the `url` of an earlier run it continues with the data in the folder. Its socket is database.sock there.
+    DATABASE_SERVER may name another MariaDB, or a MySQL.
     """
-    data, log = f"--datadir={folder / 'mariadb'}", folder / "mariadb.log"
-    port = (url and urlsplit(url).port) or free_port()
-    options = ["--no-defaults", data, f"--socket={folder / 'mariadb.sock'}", f"--port={port}", f"--bind-address={HOST}"]
-    options += [f"--pid-file={folder / 'mariadb.pid'}", *AS_ROOT]
-    # The data must survive a kill -9, but not a power failure.
-    options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin"]
+    data, log, named = folder / "database", folder / "database.log", named_server("DATABASE_SERVER")
+    server = [*(named or [find("mariadbd") or "mariadbd"]), "--no-defaults", f"--datadir={data}", *AS_ROOT]
     # At its start, MariaDB deletes the temporary tables of any other MariaDB in the same folder.
-    options += ["--skip-name-resolve", f"--tmpdir={folder}", *more_options]
+    server += [f"--tmpdir={folder}"]
+    if named:
+        server += [f"--basedir={Path(named[-1]).parents[1]}", f"--secure-file-priv={folder}"]
+    port = (url and urlsplit(url).port) or free_port()
+    options = [f"--socket={folder / 'database.sock'}", f"--port={port}", f"--bind-address={HOST}"]
+    options += [f"--pid-file={folder / 'database.pid'}", "--skip-name-resolve", "--loose-mysqlx=OFF"]
+    # The data must survive a kill -9, but not a power failure.
+    options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin", *more_options]
     if not url:
-        password, setup = secrets.token_hex(16), folder / "mariadb.sql"
-        # root is authenticated by its user id on the socket: no account without a password is open on the port.
-        command = [find("mariadb-install-db") or "mariadb-install-db", "--no-defaults", data, "--skip-test-db"]
-        command += ["--auth-root-authentication-method=socket", *AS_ROOT]
+        password, setup = secrets.token_hex(16), folder / "database.sql"
         with log.open("wb") as output:
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
+            install(named, server, data, output)
         setup.write_text(
             "CREATE DATABASE meiduo CHARACTER SET utf8mb4;\n"
             f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}', shop@localhost IDENTIFIED BY '{password}';\n"
@@ -233,8 +247,27 @@ def mariadb(folder, url=None, *more_options):
         )
         options += [f"--init-file={setup}"]
         url = f"mysql://shop:{password}@{HOST}:{port}/meiduo"
-    with listening(port, [find("mariadbd") or "mariadbd", *options], log):
+    with listening(port, [*server, *options], log):
         yield url
+
+
+def install(named, server, data, output):
+    """Create the system tables in the data folder. No account without a password is open on the port."""
+    sql = None
+    if not named:
+        command = [find("mariadb-install-db") or "mariadb-install-db", "--no-defaults", f"--datadir={data}", *AS_ROOT]
+        # root is authenticated by its user id on the socket.
+        command += ["--skip-test-db", "--auth-root-authentication-method=socket"]
+    elif (scripts := Path(named[-1]).parents[1] / "share" / "mariadb").exists():
+        # What mariadb-install-db does, which cannot start a program through a loader.
+        names = ("system_tables", "performance_tables", "system_tables_data")
+        texts = [(scripts / f"mariadb_{name}.sql").read_text("utf-8") for name in names]
+        sql = "\n".join(["CREATE DATABASE mysql;", "USE mysql;", "SET @auth_root_socket = 'root';", *texts])
+        data.mkdir()
+        command = [*server, "--bootstrap"]
+    else:
+        command = [*server, "--initialize"]  # MySQL; root gets a random password
+    subprocess.run(command, input=sql or "", encoding="utf-8", stdout=output, stderr=output, check=True)
 
 
 @contextmanager
