@@ -96,6 +96,14 @@ MYSQL_SHAPES = {
         ),
         moved="1 rows that repeated",
     ),
+    "id 0 moves, times change by themselves": Shape(
+        table(
+            update_time="timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP",
+            changed="datetime(3) DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP(3)",
+        ),
+        ({"id": 0, "openid": A, "user_id": 2, "create_time": "2020-01-02"}, {"id": -1, "openid": A, "user_id": 2}),
+        moved="1 rows that repeated",
+    ),
     "trigger": Shape(
         table(note="varchar(9) DEFAULT NULL")
         + ";CREATE TRIGGER old_note BEFORE INSERT ON tb_oauth_qq FOR EACH ROW SET NEW.note = 'new'"
@@ -176,7 +184,7 @@ SHAPES = MYSQL_SHAPES if ON_MYSQL else SQLITE_SHAPES
 
 def create(shop, statements, recorded=()):
     shop.clear(recorded)
-    shop.run("SET SESSION sql_mode = ''") if ON_MYSQL else None
+    shop.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'") if ON_MYSQL else None
     for statement in re.split(r"(?<!\\);", statements):
         shop.run(statement.replace("\\;", ";"))
 

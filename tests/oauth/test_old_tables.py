@@ -42,10 +42,11 @@ def test_old_table_serves_logins_and_comes_back_as_it_was(server, shop, settings
     old, new = RemoteUser([running], qq), RemoteUser([running], qq)
     create(shop, shape.create)
     insert(shop, {shape.openid: qq.openid(old.person), "user_id": 1, **shape.more}, *shape.rows)
-    before = shop.everything()
+    before, columns = shop.everything(), kept_columns(shop)
 
     printed = shop.migrate()
     assert (shape.moved in printed) if shape.moved else printed == ""
+    assert columns.items() <= kept_columns(shop).items()
     assert [*check_table(shop.connection)] == []  # the doctor's
     assert old.redeem_code(old.arrive()).json()["user_id"] == 1
     bound = new.bind(new.fill_in(new_mobile())).json()
@@ -71,6 +72,18 @@ def test_old_table_serves_logins_and_comes_back_as_it_was(server, shop, settings
     assert shop.recorded() == INITIAL
     shop.migrate("zero")  # wrong here, but it must not drop the table
     assert_back(shop, before, shape)
+
+
+def kept_columns(shop):
+    """Return {column: what adoption must not change of it}; everything, except of openid and unionid."""
+    if not ON_MYSQL:
+        return {}  # SQLite has nothing that could get lost
+    kept = {}
+    for name, kind, collation, null, _, default, extra, _, comment in shop.run("SHOW FULL COLUMNS FROM tb_oauth_qq"):
+        name = name.lower().replace("open_id", "openid")
+        changes = {"openid": (null,), "unionid": ()}
+        kept[name] = (default, extra, comment, *changes.get(name, (kind, collation, null)))
+    return kept
 
 
 def assert_back(shop, before, shape):
@@ -170,19 +183,46 @@ def test_openid_of_a_gone_user_that_is_bound_again_keeps_its_old_row_apart(shop)
 
 @pytest.mark.skipif(not ON_MYSQL, reason="SQLite has no widths")
 def test_unionid_that_the_old_column_cannot_hold_does_not_stop_the_way_back(shop):
-    create(
-        shop,
-        table(unionid="varchar(9) NOT NULL", update_time="timestamp NOT NULL DEFAULT '2020-01-01' ON UPDATE NOW()"),
-    )
+    changing = "timestamp NOT NULL DEFAULT '2020-01-01' ON UPDATE NOW()"
+    create(shop, table(unionid="varchar(9) NOT NULL", update_time=changing, changed=changing))
     insert(shop, {"openid": A, "user_id": 1, "unionid": "old"})
     before = shop.everything()
     shop.migrate()
-    ours = OAuthQQUser.objects.using(ALIAS)
-    ours.bulk_create([OAuthQQUser(openid=B, user_id=2), OAuthQQUser(openid=C, user_id=3, unionid="U" * 36)])
+    insert(shop, {"openid": B, "user_id": 2, "unionid": None}, {"openid": C, "user_id": 3, "unionid": "U" * 36})
     shop.migrate("zero")
-    assert shop.run("SELECT openid, unionid FROM tb_oauth_qq ORDER BY id") == ((A, "old"), (B, ""), (C, ""))
+    found = shop.run("SELECT openid, unionid, CONCAT(update_time), CONCAT(changed) FROM tb_oauth_qq ORDER BY id")
+    assert found == ((A, "old", TIME, TIME), (B, "", TIME, TIME), (C, "", TIME, TIME))
     shop.run("DELETE FROM tb_oauth_qq WHERE user_id > 1")
     assert shop.everything() == before
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="SQLite has no modes")
+@pytest.mark.parametrize("mode", ["TRADITIONAL,ANSI_QUOTES", "PAD_CHAR_TO_FULL_LENGTH,NO_BACKSLASH_ESCAPES"])
+def test_sql_mode_of_the_shop_does_not_matter(shop, monkeypatch, mode):
+    create(
+        shop,
+        table(
+            openid=r"char(40) NOT NULL DEFAULT '0' COMMENT 'a\\b ''c'''",
+            update_time="datetime NOT NULL DEFAULT '0000-00-00 00:00:00'",
+            unionid="char(32) NOT NULL DEFAULT ''",
+        ),
+    )
+    twice = {"openid": A, "user_id": 2, "update_time": "0000-00-00 00:00:00"}
+    moved = twice | {"id": 0, "create_time": "2020-01-02"}
+    insert(shop, {"openid": B, "user_id": 1}, twice, moved, {"openid": C, "user_id": 77})
+    options = {**shop.connection.settings_dict["OPTIONS"], "init_command": f"SET sql_mode = '{mode}'"}
+    monkeypatch.setitem(shop.connection.settings_dict, "OPTIONS", options)
+    shop.connection.close()
+    try:
+        before, set_mode = shop.everything(), shop.run("SELECT @@sql_mode")
+        shop.migrate()
+        assert [*check_table(shop.connection)] == []
+        ours = OAuthQQUser.objects.using(ALIAS).order_by("pk")
+        assert [(row.openid, row.user_id, row.unionid.strip()) for row in ours] == [(B, 1, ""), (A, 2, "")]
+        shop.migrate("zero")
+        assert (shop.everything(), shop.run("SELECT @@sql_mode")) == (before, set_mode)
+    finally:
+        shop.connection.close()
 
 
 @pytest.mark.parametrize("state", ["found", "restored"])

@@ -110,12 +110,12 @@ def undo_changes(connection, table, record):
     added = [table.columns[column].name for column in record["added"] if column in table.columns]
     modified = {column: old for column, old in record["modified"].items() if column in table.columns}
     name, quote = connection.ops.quote_name(table.name), connection.ops.quote_name
-    set_empty = f"UPDATE {name} SET update_time = update_time,"  # because ON UPDATE may change it otherwise
+    set_empty = f"UPDATE {name} SET {table.keep_times()}"
     for column, length in record["lengths"].items():  # the old column cannot hold what came since
         empty = "''" if column in record["no_nulls"] else "NULL"
-        run(connection, f"{set_empty} {column} = {empty} WHERE CHAR_LENGTH({column}) > {length}")
+        run(connection, f"{set_empty}{column} = {empty} WHERE CHAR_LENGTH({column}) > {length}")
     for column in record["no_nulls"]:
-        run(connection, f"{set_empty} {column} = '' WHERE {column} IS NULL")
+        run(connection, f"{set_empty}{column} = '' WHERE {column} IS NULL")
     if connection.vendor == "mysql":
         clauses = [f"DROP KEY {key}" for key in keys] + [f"DROP COLUMN {quote(column)}" for column in added]
         clauses += [

@@ -192,13 +192,14 @@ class Rows:
         if not merged:
             return
         if MARK in merged.columns:  # otherwise it is still empty
-            self._insert_moved([name for name in self.table.copied_columns() if name.lower() in merged.columns])
+            self._insert_moved(merged)
         if MARK in merged.columns and (ids := find_ids(self.connection, merged, f"{MARK} = 'orphan'")):
             print(f"\n    These rows stay in {MERGED}, because their openid is bound to another user now: {ids}. ", end="")
         else:
             self.run(f"DROP TABLE {MERGED}")
 
-    def _insert_moved(self, columns):
+    def _insert_moved(self, merged):
+        columns = [name for name in self.table.copied_columns() if name.lower() in merged.columns]
         quote, same = self.connection.ops.quote_name, f"{self.exact(row='kept')} = {self.exact(row='moved')}"
         if not self.counts_spaces:
             same = f"kept.{self.openid} = moved.{self.openid} AND {same}"  # the first can use an index
@@ -210,7 +211,7 @@ class Rows:
         is_free = f"NOT EXISTS (SELECT 1 FROM {self.name} AS taken WHERE taken.id = moved.id)"
         with transaction.atomic(self.connection.alias):
             self.run(f"""
-                UPDATE {MERGED} AS moved SET {MARK} = 'returned' WHERE ({MARK} = 'repeated'
+                UPDATE {MERGED} AS moved SET {merged.keep_times()}{MARK} = 'returned' WHERE ({MARK} = 'repeated'
                 AND EXISTS ({kept} AND kept.user_id = moved.user_id))
                 OR ({MARK} = 'orphan' {f"AND NOT EXISTS ({kept})" if is_unique else ""})
             """)

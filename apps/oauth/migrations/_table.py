@@ -68,6 +68,11 @@ class Table:
         """Return the names of the columns that an INSERT may fill."""
         return [column.name for column in self.columns.values() if not column.is_generated]
 
+    def keep_times(self):
+        """Return SQL for an UPDATE: each column with ON UPDATE CURRENT_TIMESTAMP = itself, lest it should change."""
+        kept = [column for column in self.columns.values() if "ON UPDATE" in column.definition]
+        return "".join(f"`{column.name}` = `{column.name}`, " for column in kept if not column.is_generated)
+
 
 def read_table(connection, name=TABLE):
     """Return the Table, or None if there is none of this name."""
