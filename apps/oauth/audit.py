@@ -20,8 +20,12 @@ from .signals import qq_audited
 logger = logging.getLogger("meiduo.audit")
 
 LEVELS = {"ok": logging.INFO, "refused": logging.WARNING, "alarm": logging.ERROR}
-# By reason.
-HINTS = {"no_cookie": "The page must send cookies (withCredentials) with both calls of users/, GET and POST."}
+NO_COOKIE_HINTS = {  # by event, where the reason is no_cookie
+    "callback": "The browser blocks cookies, came back after more than ten minutes, or began the login elsewhere: in "
+    "another browser, or at another host than that of QQ_REDIRECT_URI.",
+    "login": "The page must send cookies (withCredentials) with both calls of users/, GET and POST.",
+}
+NO_COOKIE_HINTS["bind"] = NO_COOKIE_HINTS["login"]
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 META_KEY = "qq_login.request_id"  # with a dot, so that no header and no environment variable has this name
 
@@ -61,7 +65,7 @@ def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
         assert error is not None
         reason = error.reason if isinstance(error, QQLoginError) else get_code(error)
         field = next(iter(get_fields(error)), None)
-        why = {"reason": reason, "hint": HINTS.get(reason), "field": field}
+        why = {"reason": reason, "hint": NO_COOKIE_HINTS.get(event) if reason == "no_cookie" else None, "field": field}
         record(request, event, "refused", **{**step.fields, **why})
         raise
     record(request, step.event, **step.fields)  # the block may have changed the event, to bind_token

@@ -6,9 +6,10 @@ import re
 import pytest
 from django.core.exceptions import PermissionDenied
 
+from apps.oauth.audit import NO_COOKIE_HINTS
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_audited, qq_bound
-from tests.conftest import MOBILE, Browser, error_of
+from tests.conftest import MOBILE, PAGE, Browser, error_of, query_of
 from tests.tools.requirements import requirement
 
 OK = {"outcome": "ok"}
@@ -128,15 +129,33 @@ def test_text_that_is_not_a_mobile_number_is_not_recorded(audit, browser, form):
 def test_missing_cookie_and_wrong_cookie_have_different_reasons(audit, browser, other_browser, qq):
     code, bind_token = browser.arrive(), browser.get_bind_token()
     without_cookie = Browser(qq)
-    hint = "The page must send cookies (withCredentials) with both calls of users/, GET and POST."
-    no_cookie = {"outcome": "refused", "reason": "no_cookie", "hint": hint}
+    no_cookie = {"outcome": "refused", "reason": "no_cookie", "hint": NO_COOKIE_HINTS["login"]}
     assert without_cookie.redeem_code(code).json()["code"] == "code_invalid"
     assert audit.last("login") == no_cookie
     assert without_cookie.bind({"access_token": bind_token}).json()["code"] == "bind_token_invalid"
     assert audit.last("bind") == no_cookie
+    address = browser.sign_in()
+    assert without_cookie.come_back(address) == {"error": "state_invalid"}
+    assert audit.last("callback") == no_cookie | {"hint": NO_COOKIE_HINTS["callback"]}
     other_browser.arrive()
     other_browser.redeem_code(code)
     assert audit.last("login") == {"outcome": "refused", "reason": "code_invalid"}
+    other_browser.come_back(address)
+    assert audit.last("callback") == {"outcome": "refused", "reason": "state_invalid"}
+
+
+def test_call_without_a_cookie_in_direct_mode_is_recorded_as_such(audit, browser, qq, shop):
+    shop.QQ_REDIRECT_URI = PAGE
+    query = query_of(browser.sign_in())
+    assert error_of(Browser(qq).get("/oauth/qq/users/", query)) == (400, "state_invalid")
+    assert audit.last("login") == {"outcome": "refused", "reason": "no_cookie", "hint": NO_COOKIE_HINTS["login"]}
+
+
+def test_repeated_callback_is_recorded_as_such(audit, browser):
+    address = browser.sign_in()
+    browser.come_back(address)
+    browser.come_back(address)
+    assert audit.steps()[1:] == [("callback", OK), ("callback", OK | {"reason": "repeated"})]
 
 
 @requirement("10.4")
