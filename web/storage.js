@@ -1,7 +1,8 @@
 // What the shop's pages share: the login. The browser's storage may be full, forbidden or missing: nothing here throws.
 
-// The shop's other pages read the first three keys.
-const LOGIN_KEYS = ["token", "user_id", "username", "qq_return"];
+// The shop's other pages read these keys. A shop with simplejwt has `refresh` too, this one has not.
+const LOGIN_KEYS = ["token", "refresh", "user_id", "username"];
+const RETURN_KEY = "qq_return"; // which QQ login has made this login
 const FLOW_LIFE = 12 * 60 * 1000; // milliseconds; later, callback/ does not know the login any more
 
 function attempt(action) {
@@ -46,21 +47,23 @@ export function isForbidden() {
  * Store the data of a login. Returns null, or the name of the face (faces.js) that says why it could not be stored.
  * `state`: the `state` in the address of the callback page, if QQ has logged the user in.
  */
-export function storeLogin({ token, user_id, username, next }, state) {
-  const qq_return = JSON.stringify({ state, next, time: Date.now() });
-  if (write({ token, user_id, username, qq_return })) return null;
+export function storeLogin(data, state) {
+  forgetLogin(); // another login's refresh token must not stay
+  const entries = { [RETURN_KEY]: JSON.stringify({ state, next: data.next, time: Date.now() }) };
+  for (const key of LOGIN_KEYS) if (key in data) entries[key] = data[key];
+  if (write(entries)) return null;
   return isForbidden() ? "storage_blocked" : "storage_full";
 }
 
 /** Return the `next` of the login in this browser if it was made by the QQ login that returned with this `state`. */
 export function findLoginOf(state) {
-  const made = attempt(() => JSON.parse(read("qq_return"))) ?? {};
+  const made = attempt(() => JSON.parse(read(RETURN_KEY))) ?? {};
   const isSame = storedToken() && state !== null && made.state === state;
   return isSame && Date.now() - made.time < FLOW_LIFE ? made.next : null;
 }
 
 export function forgetLogin() {
-  remove(LOGIN_KEYS);
+  remove([...LOGIN_KEYS, RETURN_KEY]);
 }
 
 export const storedToken = () => read("token");
