@@ -18,9 +18,11 @@ CONTENT_TYPE = re.compile(
         )[ \t]*)?)*""",
     re.VERBOSE | re.ASCII | re.IGNORECASE,
 )
+# The script in the HTML of the pages. Each page has it, and this hash, in its own policy too.
+SCRIPT_HASH = "sha256-ow9MsA5kIwm8nqgvdW7sf5T1cQFsQJg7nyoDUk1wtE0="
 HTML_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # the admin has forms and data: images
+    f"default-src 'none'; script-src 'self' '{SCRIPT_HASH}'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # the admin needs forms and data:
 )
 OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 

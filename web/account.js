@@ -1,4 +1,6 @@
-import { call, describeFailure, forgetLogin, storedToken } from "./api.js";
+import { call, describeFailure } from "./api.js";
+import { started } from "./page.js";
+import { forgetLogin, storedToken } from "./storage.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -15,7 +17,7 @@ async function showAccount() {
     return;
   }
   const answer = await call("/user/", { token });
-  if (answer.ok) {
+  if (answer.ok && answer.data.username) {
     byId("account-username").textContent = answer.data.username;
     byId("account-mobile").textContent = answer.data.mobile ?? "未填写 not given";
     byId("account-initial").textContent = [...answer.data.username][0].toUpperCase();
@@ -42,3 +44,4 @@ byId("retry").addEventListener("click", () => {
 // Also after "back", and when another tab logs in or out.
 addEventListener("pageshow", showAccount);
 addEventListener("storage", showAccount);
+started();

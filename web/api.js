@@ -1,3 +1,5 @@
+import { cleanPath } from "./page.js";
+
 /** The API's origin if it differs from the page's: `<html data-api="https://api.shop.example">`. */
 export const API = document.documentElement.dataset.api ?? "";
 
@@ -11,13 +13,15 @@ export async function call(path, { method = "GET", body, token, withCookies = fa
   const headers = { Accept: "application/json" };
   if (body) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `JWT ${token}`;
+  const controller = new AbortController(); // browsers before 2022 have no AbortSignal.timeout
+  const timer = setTimeout(() => controller.abort(), TIMEOUT);
   try {
     const response = await fetch(API + path, {
       method,
       headers,
       body: body && JSON.stringify(body),
       credentials: withCookies ? "include" : "same-origin",
-      signal: AbortSignal.timeout?.(TIMEOUT),
+      signal: controller.signal,
     });
     const data = await readJSON(response);
     return {
@@ -28,64 +32,44 @@ export async function call(path, { method = "GET", body, token, withCookies = fa
     };
   } catch {
     return { ok: false, status: 0, data: {}, retryAfter: null };
+  } finally {
+    clearTimeout(timer);
   }
 }
 
-// When the API is down, the proxy answers with HTML: a failure with a status, not a network error.
+// A proxy may answer with HTML, and so may the page that a public Wi-Fi shows first, even with status 200.
 async function readJSON(response) {
   const text = await response.text();
   try {
-    return JSON.parse(text);
+    const data = JSON.parse(text);
+    return typeof data === "object" ? data : null;
   } catch {
     return null;
   }
 }
 
-/** Return `next` if it is a path of this shop, otherwise the shop's front page. */
-export function cleanPath(next) {
-  try {
-    const address = new URL(next, location.origin);
-    if (next.startsWith("/") && address.origin === location.origin) {
-      return address.pathname + address.search + address.hash;
-    }
-  } catch {
-    // `next` is missing or not a URL.
-  }
-  return "/";
-}
-
-/** Go to a path of this shop. Replaces the page, so that "back" does not return to a finished login. */
-export function go(next) {
-  // Prefix the origin: a path such as "//elsewhere.example" alone would lead to another host.
-  location.replace(location.origin + cleanPath(next));
-}
-
 /** Ask the API where QQ login starts. On success, `data.login_url` of the answer is the address to open. */
-export function fetchLoginURL(next) {
-  return call(`/oauth/qq/authorization/?next=${encodeURIComponent(cleanPath(next))}`);
+export async function fetchLoginURL(next) {
+  const answer = await call(`/oauth/qq/authorization/?next=${encodeURIComponent(cleanPath(next))}`);
+  return { ...answer, ok: answer.ok && Boolean(answer.data.login_url) };
 }
 
-// The shop's other pages read these keys. A shop with simplejwt has `refresh` too, this one has not.
-const LOGIN_KEYS = ["token", "refresh", "user_id", "username"];
-
-export function storeLogin(data) {
-  forgetLogin(); // another login's refresh token must not stay
-  for (const key of LOGIN_KEYS) if (key in data) localStorage.setItem(key, data[key]);
+/** Ask the API for a login: a form's answer is good only if it has a token. */
+export async function sendForm(path, body, options) {
+  const answer = await call(path, { method: "POST", body, ...options });
+  return { ...answer, ok: answer.ok && Boolean(answer.data.token) };
 }
 
-export function forgetLogin() {
-  for (const key of LOGIN_KEYS) localStorage.removeItem(key);
-}
-
-export function storedToken() {
-  return localStorage.getItem("token");
-}
+const MESSAGES = { // by status, for an answer without a message: no answer, or a proxy's
+  0: "网络好像断了，请检查后再试一次。No connection: please try again.",
+  413: "填写的内容太长了。What you entered is too long.",
+  429: "操作太频繁，请稍后再试。Too many requests: please wait a moment.",
+};
+const OTHER_MESSAGE = "网站暂时出了点问题，请稍后再试。Something went wrong: please try again later.";
 
 /** Return the text of a failure for the user: the API's message, or a general one if it has none. */
 export function describeFailure({ data, status, retryAfter }) {
-  const message = data.message ?? (status === 0
-    ? "网络好像断了，请检查后再试一次。No connection: please try again."
-    : "网站暂时出了点问题，请稍后再试。Something went wrong: please try again later.");
+  const message = data.message ?? MESSAGES[status] ?? OTHER_MESSAGE;
   return status === 429 && retryAfter ? `${message} ${describeWait(retryAfter)}` : message;
 }
 

@@ -1,5 +1,6 @@
 // The states of the callback page, each with heading, text and next step. Chinese first, English below.
-// Steps: "restart" starts a new QQ login, "repeat" repeats the call, "login" opens the login page.
+// Steps: "restart" starts a new QQ login, "repeat" repeats the call, "login" opens the login page, "store" stores the
+// login that is in hand once more, "go" opens the shop's page.
 
 const expired = {
   heading: ["这次登录没有完成", "This login was not completed"],
@@ -24,6 +25,16 @@ export const faces = {
   done: {
     heading: ["登录成功", "You are logged in"],
     text: ["正在回到商城…", "Taking you back to the shop…"],
+  },
+  not_gone: {
+    heading: ["登录成功", "You are logged in"],
+    text: ["商城的页面还没有打开，点一下继续。", "The shop's page has not opened yet. Please go on."],
+    step: "go",
+  },
+  qq_not_opened: {
+    heading: ["QQ 的登录页面没有打开", "QQ's login page has not opened"],
+    text: ["请检查网络，再试一次。", "Please check your connection and try again."],
+    step: "restart",
   },
   nothing: {
     heading: ["这里没有要完成的登录", "Nothing to do here"],
@@ -107,17 +118,44 @@ export const faces = {
     text: ["请稍后再试一次。", "Please try again in a moment."],
     step: "repeat",
   },
+  // The second time in a row that the login's cookie is missing.
+  cookies_missing: {
+    heading: ["浏览器没有带回登录的 Cookie", "Your browser did not keep this login's cookie"],
+    text: [
+      "请先用其他方式登录。想用 QQ 的话：允许本站使用 Cookie，关闭无痕模式，并且从头到尾只用一个浏览器。",
+      "Please log in another way. To use QQ: allow cookies for this shop, leave private mode, and stay in one browser "
+        + "from start to end.",
+    ],
+    step: "login",
+  },
   storage_blocked: {
     heading: ["浏览器禁止本站保存登录状态", "Your browser blocks data for this site"],
-    text: ["请允许本站使用 Cookie 和网站数据，再登录一次。", "Please allow cookies and site data for this shop, then log in again."],
-    step: "login",
+    text: ["请允许本站使用 Cookie 和网站数据，再试一次。", "Please allow cookies and site data for this shop, then try again."],
+    step: "store",
+  },
+  storage_full: {
+    heading: ["浏览器的存储空间满了", "Your browser's storage is full"],
+    text: [
+      "登录状态存不下。请在浏览器设置里清除一些网站数据，再试一次。",
+      "There is no room to keep you logged in. Please clear some site data in the browser's settings, then try again.",
+    ],
+    step: "store",
   },
 };
 
+/** Return heading and text of a storage face as one paragraph, for a form's message. */
+export function describeStorage(state) {
+  const { heading, text } = faces[state];
+  return `${heading[0]}。${text[0]} ${heading[1]}. ${text[1]}`;
+}
+
+export const slowText = ["比平时慢，请再等一下。", "This takes longer than usual. Please wait a little."];
 export const repeatingText = ["正在自动重试，请不要关闭页面。", "Trying again automatically. Please keep this page open."];
 
 export const steps = {
   restart: ["再用 QQ 登录", "QQ login again"],
   repeat: ["再试一次", "Try again"],
   login: ["去登录页", "Go to the login page"],
+  store: ["再试一次", "Try again"],
+  go: ["继续", "Go on"],
 };

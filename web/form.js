@@ -35,16 +35,20 @@ export function showErrors(form, answer, fallbackInput) {
     invalid[0].focus();
     return;
   }
-  // On a phone the top of the form is out of view when the button is pressed: focus scrolls to it.
+  showMessage(describeFailure(answer));
+}
+
+/** Show a message at the top of the form. On a phone it is out of view when the button is pressed: focus scrolls to it. */
+export function showMessage(text) {
   const message = document.getElementById("form-message");
-  message.textContent = describeFailure(answer);
+  message.textContent = text;
   message.focus();
 }
 
-/** Return whether all inputs are filled in; show an error beside each empty one. */
+/** Return whether all inputs are filled in; show an error beside each empty one, its own `data-if-empty` if it has one. */
 export function areFilled(inputs) {
   const empty = inputs.filter((input) => !input.value);
-  for (const input of empty) showFieldError(input, "请填写这一项。Please fill this in.");
+  for (const input of empty) showFieldError(input, input.dataset.ifEmpty ?? "请填写这一项。Please fill this in.");
   empty[0]?.focus();
   return empty.length === 0;
 }
@@ -54,10 +58,26 @@ export function setSending(button, isSending) {
   button.setAttribute("aria-busy", isSending);
 }
 
-export function clearErrorsWhileTyping(form) {
-  form.addEventListener("input", (event) => {
-    if (event.target.getAttribute("aria-invalid")) clearFieldError(event.target);
-  });
+/** Switch the button off while the action runs, whatever comes of it. */
+export async function whileSending(button, action) {
+  setSending(button, true);
+  try {
+    await action();
+  } finally {
+    setSending(button, false);
+  }
+}
+
+/** Clear the error of an input as soon as the input changes, and those that may have been its fault. */
+export function clearErrorsOnChange(form) {
+  const [first, ...others] = getInputs(form); // the first one says whose code and password the others are
+  const clear = ({ target }) => {
+    document.getElementById("form-message").textContent = "";
+    if (target.name) clearFieldError(target);
+    if (target === first) others.filter((input) => input.value).forEach(clearFieldError);
+  };
+  form.addEventListener("input", clear);
+  form.addEventListener("change", clear); // some browsers fill in a saved password without an input event
 }
 
 /** Make the button show and hide the text of the password field. */

@@ -1,42 +1,44 @@
-import { call, fetchLoginURL, go, storeLogin } from "./api.js";
-import { areFilled, clearErrors, clearErrorsWhileTyping, setSending, setUpPasswordToggle, showErrors } from "./form.js";
+import { fetchLoginURL, sendForm } from "./api.js";
+import { describeStorage } from "./faces.js";
+import {
+  areFilled, clearErrors, clearErrorsOnChange, setSending, setUpPasswordToggle, showErrors, showMessage, whileSending,
+} from "./form.js";
+import { go, leave, started } from "./page.js";
+import { storeLogin } from "./storage.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("login-form");
 const next = new URLSearchParams(location.search).get("next") ?? "/";
 
-async function logIn(event) {
-  event.preventDefault();
-  clearErrors(form);
-  if (!areFilled([byId("username"), byId("password")])) return;
-  setSending(byId("login-submit"), true);
+async function logIn() {
   const body = { username: byId("username").value.trim(), password: byId("password").value };
-  const answer = await call("/authorizations/", { method: "POST", body });
-  if (answer.ok) {
-    storeLogin(answer.data);
-    go(next);
+  const answer = await sendForm("/authorizations/", body);
+  if (!answer.ok) {
+    showErrors(form, answer);
     return;
   }
-  setSending(byId("login-submit"), false);
-  showErrors(form, answer);
+  const problem = storeLogin(answer.data);
+  if (problem) showMessage(describeStorage(problem));
+  else await go(next);
 }
 
 async function goToQQ() {
-  clearErrors(form);
-  setSending(byId("qq-login"), true);
   const answer = await fetchLoginURL(next);
-  if (answer.ok) {
-    location.assign(answer.data.login_url);
-    return;
-  }
-  setSending(byId("qq-login"), false);
-  showErrors(form, answer);
+  if (answer.ok) await leave(answer.data.login_url, { keepsEntry: true });
+  else showErrors(form, answer);
 }
 
 byId("forgot").search = new URLSearchParams({ next });
-form.addEventListener("submit", logIn);
-byId("qq-login").addEventListener("click", goToQQ);
-clearErrorsWhileTyping(form);
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  clearErrors(form);
+  if (areFilled([byId("username"), byId("password")])) whileSending(byId("login-submit"), logIn);
+});
+byId("qq-login").addEventListener("click", () => {
+  clearErrors(form);
+  whileSending(byId("qq-login"), goToQQ);
+});
+clearErrorsOnChange(form);
 setUpPasswordToggle(byId("toggle-password"), byId("password"));
 
 // After "back" from QQ, the browser may restore this page with its buttons still disabled.
@@ -44,3 +46,4 @@ addEventListener("pageshow", () => {
   setSending(byId("login-submit"), false);
   setSending(byId("qq-login"), false);
 });
+started();

@@ -1,28 +1,40 @@
-import { call, go, storeLogin } from "./api.js";
-import { areFilled, clearErrors, clearErrorsWhileTyping, setSending, setUpPasswordToggle, showErrors } from "./form.js";
+import { sendForm } from "./api.js";
+import { describeStorage } from "./faces.js";
+import {
+  areFilled, clearErrors, clearErrorsOnChange, setUpPasswordToggle, showErrors, showMessage, whileSending,
+} from "./form.js";
+import { go, started } from "./page.js";
 import { readMobile, readSMSCode, setUpSMS } from "./sms.js";
+import { storeLogin } from "./storage.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("reset-form");
 const next = new URLSearchParams(location.search).get("next") ?? "/";
+let login = null; // with the new password, while the browser has not stored it
 
-form.addEventListener("submit", async (event) => {
+async function reset() {
+  if (!login) {
+    const body = { mobile: readMobile(), password: byId("password").value, sms_code: readSMSCode() };
+    const answer = await sendForm("/password/", body);
+    if (!answer.ok) {
+      showErrors(form, answer);
+      return;
+    }
+    login = answer.data;
+  }
+  const problem = storeLogin(login);
+  if (problem) showMessage(`新密码已保存。The new password is saved. ${describeStorage(problem)}`);
+  else await go(next);
+}
+
+form.addEventListener("submit", (event) => {
   event.preventDefault();
   clearErrors(form);
-  if (!areFilled([byId("mobile"), byId("sms-code"), byId("password")])) return;
-  setSending(byId("reset-submit"), true);
-  const body = { mobile: readMobile(), password: byId("password").value, sms_code: readSMSCode() };
-  const answer = await call("/password/", { method: "POST", body });
-  if (answer.ok) {
-    storeLogin(answer.data);
-    go(next);
-    return;
-  }
-  setSending(byId("reset-submit"), false);
-  showErrors(form, answer);
+  if (areFilled([byId("mobile"), byId("sms-code"), byId("password")])) whileSending(byId("reset-submit"), reset);
 });
-
+form.addEventListener("input", () => { login = null; });
 byId("back-to-login").search = new URLSearchParams({ next });
 setUpSMS(form);
 setUpPasswordToggle(byId("toggle-password"), byId("password"));
-clearErrorsWhileTyping(form);
+clearErrorsOnChange(form);
+started();

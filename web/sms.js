@@ -1,21 +1,33 @@
 import { API, call } from "./api.js";
-import { areFilled, clearFieldError, setSending, showErrors, showFieldError } from "./form.js";
+import { areFilled, clearFieldError, showErrors, showFieldError, whileSending } from "./form.js";
+import { recall, remember } from "./page.js";
 
 // The shop sends at most one SMS per number in this time.
 const SMS_PAUSE = 60; // seconds
+const ASK_FIRST = "请先点“获取短信”，再填收到的验证码。Press “Send SMS” first, then enter the code you receive.";
 
 const [mobile, imageCode, smsCode] = ["mobile", "image-code", "sms-code"].map((id) => document.getElementById(id));
 const picture = document.getElementById("image-code-picture");
 const sendSMS = document.getElementById("send-sms");
-const sendSMSLabel = document.getElementById("send-sms-label");
+const labels = [document.getElementById("send-sms-label"), sendSMS.querySelector(".en")];
+const usualTexts = labels.map((label) => label.textContent);
 const smsSent = document.getElementById("sms-sent");
-let imageCodeId;
-let stopCountdown = () => {};
+let imageCodeId = null; // null: there is no picture, or it is used up
+// The last request: until `end` (milliseconds) the shop sends no other SMS to the number.
+let request = { number: "", end: 0, isSent: false };
 
-/** Set up the fields of a form that request an SMS: number, picture, button. */
+/** Set up the fields of a form that request an SMS: number, picture, button. A reload keeps number and wait. */
 export function setUpSMS(form) {
-  renewPicture();
-  document.getElementById("image-code-renew").addEventListener("click", renewPicture);
+  mobile.value = recall("mobile") ?? mobile.value;
+  request = recall("sms") ?? request;
+  mobile.addEventListener("input", () => {
+    remember({ mobile: mobile.value });
+    showWait();
+  });
+  document.getElementById("image-code-renew").addEventListener("click", () => {
+    clearFieldError(imageCode);
+    renewPicture();
+  });
   picture.addEventListener("error", () => {
     showFieldError(imageCode, "图形没有加载出来，点一下再试。The picture did not load: click it to try again.");
   });
@@ -25,6 +37,8 @@ export function setUpSMS(form) {
     event.preventDefault(); // Enter requests the SMS instead of sending the form
     sendSMS.click();
   });
+  setInterval(showWait, 1000);
+  showWait();
 }
 
 // Accept full-width digits from Chinese keyboards, and numbers from address books such as "+86 138 0013 8000".
@@ -35,64 +49,59 @@ export const readSMSCode = () => readDigits(smsCode);
 async function requestSMS(form) {
   clearFieldError(mobile);
   clearFieldError(imageCode);
-  if (!/^1[3-9]\d{9}$/.test(readMobile())) {
+  const number = readMobile();
+  if (!/^1[3-9]\d{9}$/.test(number)) {
     showFieldError(mobile, "请填写 11 位手机号。Please enter a mobile number of 11 digits.");
     mobile.focus();
     return;
   }
   if (!areFilled([imageCode])) return;
-  setSending(sendSMS, true);
-  const search = new URLSearchParams({ text: imageCode.value.trim(), image_code_id: imageCodeId });
-  const answer = await call(`/sms_codes/${readMobile()}/?${search}`);
-  setSending(sendSMS, false);
+  let answer;
+  await whileSending(sendSMS, async () => {
+    const search = new URLSearchParams({ text: imageCode.value.trim(), image_code_id: imageCodeId });
+    answer = await call(`/sms_codes/${number}/?${search}`);
+  });
+  imageCodeId = null; // every check uses up its picture
   if (answer.ok) {
     clearFieldError(smsCode);
     smsCode.value = ""; // the previous code is no longer valid
-    smsSent.textContent = "短信已发送，请查收。The SMS is on its way.";
+    startWait(number, SMS_PAUSE, true);
     smsCode.focus();
-    startCountdown(SMS_PAUSE);
   } else {
+    renewPicture();
     showErrors(form, answer, imageCode);
-    renewPicture(); // every check uses up its picture
-    if (answer.status === 429) startCountdown(answer.retryAfter ?? SMS_PAUSE);
+    if (answer.status === 429) startWait(number, answer.retryAfter ?? SMS_PAUSE, isSentTo(number));
   }
 }
 
-/** Disable the button for some seconds, or until another number is typed: the wait applies to one number. */
-function startCountdown(seconds) {
-  stopCountdown();
-  // Compare with the clock: timers pause while the user is in another app reading the SMS.
-  const end = Date.now() + seconds * 1000;
+const isSentTo = (number) => request.isSent && request.number === number;
+
+function startWait(number, seconds, isSent) {
+  request = { number, end: Date.now() + seconds * 1000, isSent };
+  remember({ sms: request });
+  showWait();
+}
+
+/** Show how long the number in the form has to wait: the wait applies to one number. */
+function showWait() {
+  if (sendSMS.getAttribute("aria-busy") === "true") return;
   const number = readMobile();
-  const english = sendSMS.querySelector(".en");
-  const labels = [sendSMSLabel.textContent, english.textContent];
-  sendSMS.disabled = true;
-  const update = () => {
-    const remaining = Math.ceil((end - Date.now()) / 1000);
-    if (remaining <= 0) {
-      stopCountdown();
-      renewPicture();
-    } else if (remaining < 90) {
-      [sendSMSLabel.textContent, english.textContent] = [`${remaining} 秒后重发`, `again in ${remaining} s`];
-    } else {
-      const minutes = Math.ceil(remaining / 60);
-      [sendSMSLabel.textContent, english.textContent] = [`${minutes} 分钟后重发`, `again in ${minutes} min`];
-    }
-  };
-  const stopIfNumberChanged = () => {
-    if (readMobile() !== number) stopCountdown();
-  };
-  const timer = setInterval(update, 1000);
-  mobile.addEventListener("input", stopIfNumberChanged);
-  stopCountdown = () => {
-    clearInterval(timer);
-    mobile.removeEventListener("input", stopIfNumberChanged);
-    [sendSMSLabel.textContent, english.textContent] = labels;
-    sendSMS.disabled = false;
-    smsSent.textContent = "";
-    stopCountdown = () => {};
-  };
-  update();
+  // Compare with the clock: timers pause while the user is in another app reading the SMS.
+  const remaining = request.number === number ? Math.ceil((request.end - Date.now()) / 1000) : 0;
+  const minutes = Math.ceil(remaining / 60);
+  let texts = usualTexts;
+  if (remaining >= 90) texts = [`${minutes} 分钟后重发`, `again in ${minutes} min`];
+  else if (remaining > 0) texts = [`${remaining} 秒后重发`, `again in ${remaining} s`];
+  labels.forEach((label, place) => setText(label, texts[place]));
+  sendSMS.disabled = remaining > 0;
+  setText(smsSent, remaining > 0 && request.isSent ? "短信已发送，请查收。The SMS is on its way." : "");
+  if (isSentTo(number)) delete smsCode.dataset.ifEmpty;
+  else smsCode.dataset.ifEmpty = ASK_FIRST;
+  if (remaining <= 0 && imageCodeId === null) renewPicture(); // not before one is needed
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text; // otherwise screen readers repeat it
 }
 
 function renewPicture() {

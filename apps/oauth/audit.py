@@ -23,8 +23,12 @@ from .signals import qq_audited
 logger = logging.getLogger("meiduo.audit")
 
 LEVELS = {"ok": logging.INFO, "refused": logging.WARNING, "alarm": logging.ERROR}
-# By reason.
-HINTS = {"no_cookie": "The page must send cookies (withCredentials) with both calls of users/, GET and POST."}
+NO_COOKIE_HINTS = {  # by event, where the reason is no_cookie
+    "callback": "The browser blocks cookies, came back after more than ten minutes, or began the login elsewhere: in "
+    "another browser, or at another host than that of QQ_REDIRECT_URI.",
+    "login": "The page must send cookies (withCredentials) with both calls of users/, GET and POST.",
+}
+NO_COOKIE_HINTS["bind"] = NO_COOKIE_HINTS["login"]
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 META_KEY = "qq_login.request_id"  # with a dot, so that no header and no environment variable has this name
 
@@ -76,7 +80,8 @@ def audited(request: HttpRequest | Request, event: str) -> Iterator[Step]:
         if isinstance(error, QQLoginError) and error.flow_id is not None:
             step.add(flow=error.flow_id)
         number = getattr(error, "number", None)
-        step.record(event, "refused", reason=reason, number=number, hint=HINTS.get(reason), field=field)
+        hint = NO_COOKIE_HINTS.get(event) if reason == "no_cookie" else None
+        step.record(event, "refused", reason=reason, number=number, hint=hint, field=field)
         raise
     step.record(step.event)  # the block may have changed the event, to bind_token
 

@@ -104,14 +104,24 @@ def test_six_calls_share_one_failure_of_qq_within_the_timeout(remote_user, qq):
 
 
 @requirement("1.4")
-def test_six_callbacks_with_one_state_let_one_pass(remote_user):
+def test_callbacks_with_one_state_and_different_queries_let_one_pass(remote_user):
     callback = remote_user.sign_in()
     other = callback.replace(remote_user.shops[0].url, remote_user.shops[1].url)
-    queries = each_at_once(remote_user.come_back, (callback, other) * 3)
-    codes = [query["code"] for query in queries if "code" in query]
-    assert len(codes) == 1
-    assert [query for query in queries if "code" not in query] == [{"error": "state_used", "state": "/cart"}] * 5
-    assert remote_user.redeem_code(codes[0]).status == 200
+    addresses = (callback, other.replace("code=", "code=A"), f"{callback}&usercancel=1", f"{other}&error=100010")
+    pages = each_at_once(remote_user.come_back, addresses)
+    assert pages.count({"error": "state_used", "state": "/cart"}) == 3
+
+
+@requirement("1.4", "1.5")
+def test_six_equal_callbacks_give_the_same_redirect_and_use_the_code_once(shops, qq):
+    for _ in range(ROUNDS):
+        remote_user = RemoteUser(shops, qq)  # with an address, and so a limit, of its own
+        callback = remote_user.sign_in()
+        other = callback.replace(remote_user.shops[0].url, remote_user.shops[1].url)
+        first, *others = each_at_once(remote_user.come_back, (callback, other) * 3)
+        assert others == [first] * 5
+        assert tally(redeem_six_times(remote_user, first["code"])) == {(200, None): 6}
+    assert token_requests(qq) == ROUNDS
 
 
 # Binds ----------------------------------------------------------------------------------------------------------------

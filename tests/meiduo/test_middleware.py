@@ -4,6 +4,8 @@ import json
 import re
 import socket
 import struct
+from base64 import b64encode
+from hashlib import sha256
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -14,6 +16,7 @@ from django.test import Client
 from django.urls import path as route
 
 from meiduo import urls
+from meiduo.middleware import SCRIPT_HASH
 from tests.conftest import MOBILE, PASSWORD, refuse_secrets
 from tests.tools import processes
 from tests.tools.requirements import requirement
@@ -241,16 +244,25 @@ def test_no_answer_is_cached_sniffed_framed_or_reveals_its_address(browser, bind
 
 
 @requirement("1.6", "7.10", "9.11")
-@pytest.mark.parametrize("path", ["/", "/login.html", "/oauth_callback.html", "/404.html"])
-def test_page_runs_only_its_own_scripts_and_cannot_be_framed(client, db, path):
+@pytest.mark.parametrize(
+    ("path", "inline"),
+    [("/", 1), ("/login.html", 1), ("/reset.html", 1), ("/oauth_callback.html", 1), ("/404.html", 0)],
+)
+def test_page_runs_only_its_own_scripts_and_cannot_be_framed(client, db, path, inline):
     response = client.get(path)
+    allowed = f"script-src 'self' '{SCRIPT_HASH}'"
     assert response["Content-Security-Policy"] == (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        f"default-src 'none'; {allowed}; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
     assert response["Referrer-Policy"] == "no-referrer"
     page = b"".join(response).decode()
-    assert page.count("<script") == page.count('<script type="module" src="')
+    assert page.count("<script") == page.count('<script type="module" src="') + inline
+    for script in re.findall("<script>(.*?)</script>", page, re.DOTALL):
+        digest = b64encode(sha256(script.encode()).digest()).decode()
+        assert f"sha256-{digest}" == SCRIPT_HASH, "write the hash of the new script into middleware.py and every page"
+        assert f"{allowed};" in page  # its own policy
+        assert not re.search(r"\b(let|const) |=>|`|\?\.|\?\?", script), "old browsers know ES5 only"
     assert not re.search(r"style=|javascript:|\son\w*=", page)
     unchanged = client.get(path, headers={"If-Modified-Since": response["Last-Modified"]})
     assert (unchanged.status_code, "Content-Security-Policy" in unchanged) == (304, False)  # it keeps that of the page

@@ -7,6 +7,7 @@ from unittest.mock import ANY
 import pytest
 from django.core.exceptions import PermissionDenied
 
+from apps.oauth.audit import NO_COOKIE_HINTS
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_audited, qq_bound
 from tests.conftest import CALLBACK, MOBILE, PAGE, Browser, error_of, query_of
@@ -113,6 +114,7 @@ def test_refusal_is_recorded_as_a_warning_with_its_reason(audit, browser, other_
 @pytest.mark.parametrize("direct", [False, True])
 def test_refused_return_from_qq_belongs_to_its_flow(audit, browser, other_browser, shop, direct):
     shop.QQ_REDIRECT_URI, path, event = (PAGE, "users", "login") if direct else (CALLBACK, "callback", "callback")
+    other_browser.sign_in()
     returned = query_of(browser.sign_in())
     flow = {"flow": audit.last("start")["flow"]}
     calls = [(other_browser, returned, "state_invalid"), (browser, returned | {"usercancel": "1"}, "user_cancelled")]
@@ -172,15 +174,37 @@ def test_missing_cookie_and_wrong_cookie_have_different_reasons(audit, browser, 
     code, bind_token = browser.arrive(), browser.get_bind_token()
     first, second = ({"flow": fields["flow"]} for event, fields in audit.steps() if event == "start")
     without_cookie = Browser(qq)
-    hint = "The page must send cookies (withCredentials) with both calls of users/, GET and POST."
-    no_cookie = REFUSED | {"reason": "no_cookie", "hint": hint}
+    no_cookie = REFUSED | {"reason": "no_cookie", "hint": NO_COOKIE_HINTS["login"]}
     assert without_cookie.redeem_code(code).json()["code"] == "code_invalid"
     assert audit.last("login") == no_cookie | first
     assert without_cookie.bind({"access_token": bind_token}).json()["code"] == "bind_token_invalid"
     assert audit.last("bind") == no_cookie | second
+    address = browser.sign_in()
+    third = {"flow": [fields["flow"] for event, fields in audit.steps() if event == "start"][-1]}
+    assert without_cookie.come_back(address) == {"error": "state_invalid"}
+    assert audit.last("callback") == no_cookie | third | {"hint": NO_COOKIE_HINTS["callback"]}
     other_browser.arrive()
     other_browser.redeem_code(code)
     assert audit.last("login") == REFUSED | first | {"reason": "code_invalid"}
+    other_browser.come_back(address)
+    assert audit.last("callback") == REFUSED | third | {"reason": "state_invalid"}
+
+
+def test_call_without_a_cookie_in_direct_mode_is_recorded_as_such(audit, browser, qq, shop):
+    shop.QQ_REDIRECT_URI = PAGE
+    query = query_of(browser.sign_in())
+    flow = {"flow": audit.last("start")["flow"]}
+    assert error_of(Browser(qq).get("/oauth/qq/users/", query)) == (400, "state_invalid")
+    assert audit.last("login") == REFUSED | flow | {"reason": "no_cookie", "hint": NO_COOKIE_HINTS["login"]}
+
+
+def test_repeated_callback_is_recorded_as_such(audit, browser):
+    address = browser.sign_in()
+    browser.come_back(address)
+    browser.come_back(address)
+    (_, start), *callbacks = audit.steps()
+    flow = OK | {"flow": start["flow"]}
+    assert callbacks == [("callback", flow), ("callback", flow | {"reason": "repeated"})]
 
 
 @requirement("10.4")

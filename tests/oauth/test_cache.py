@@ -98,7 +98,8 @@ def test_whole_login_and_limits_work_with_memcached_and_nothing_without(
 ):
     address = browser.sign_in()
     code = browser.come_back(address)["code"]
-    assert browser.come_back(address) == {"error": "state_used", "state": "/cart"}
+    assert browser.come_back(address) == {"code": code, "state": "/cart"}
+    assert browser.come_back(f"{address}&usercancel=1") == {"error": "state_used", "state": "/cart"}
     form = {"mobile": MOBILE, "password": PASSWORD, "access_token": browser.redeem_code(code).json()["access_token"]}
     assert invalid_fields(browser.bind({**form, "sms_code": "000000"})) == ["sms_code"]
     form["sms_code"] = phone.receive_code()

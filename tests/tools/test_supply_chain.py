@@ -28,7 +28,8 @@ UNMAINTAINED = {"djangorestframework-jwt", "drf-jwt"}
 SECRET = re.compile(
     r"""
     (?<![\w/+-])[0-9a-fA-F]{32,}(?![\w/+-]) |  # such as QQ's APP Key
-    (?<![\w/+-])(?=[\w/+-]*[A-Z])(?=[\w/+-]*[a-z])(?=[\w/+-]*[0-9])[\w/+-]{40,} |
+    (?<![\w/+-])(?!sha256-[\w/+]{43}=)               # not the hash of a script, in a content security policy
+        (?=[\w/+-]*[A-Z])(?=[\w/+-]*[a-z])(?=[\w/+-]*[0-9])[\w/+-]{40,} |
     eyJ[\w-]{10,}\. |
     -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY |
     :// (?!user:password@) [^/\s:"']+ : [^/\s@"'{]+ @

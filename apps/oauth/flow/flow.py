@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.utils.crypto import constant_time_compare
 from itsdangerous import BadData, BadSignature, SignatureExpired
@@ -97,11 +97,18 @@ def find_flow_by_state(request: Request) -> Flow:
     state = read_parameter(request.query_params, "state", STATE)
     flow_id = get_flow_id(state)
     flow = Flow.find(request, flow_id)
+    if flow is None and not get_flow_cookies(request):
+        raise QQLoginError("state_invalid", reason="no_cookie", flow_id=flow_id)
     # A cookie without a state belongs to a flow that is back from QQ already. callback/ refuses it as state_used;
     # direct mode accepts the same query again.
     if flow is None or (flow.state is not None and not constant_time_compare(flow.state, state)):
         raise QQLoginError("state_invalid", flow_id=flow_id)
     return flow
+
+
+def hash_returned_query(query: QueryDict) -> str:
+    """Return a hash of what QQ has added to the address it sends the browser back to."""
+    return hash_text(repr([query.getlist(name) for name in ("state", "code", "error", "usercancel")]))
 
 
 def open_sealed_code(request: Request, sealed_code: str) -> Flow:

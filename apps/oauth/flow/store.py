@@ -10,7 +10,7 @@ from django.utils.crypto import constant_time_compare
 
 from .. import cache
 from ..qq import QQIdentity
-from .lifetimes import REMEMBERED, REMEMBERED_CODE, REMEMBERED_FORM, REPEATED_FORM
+from .lifetimes import REMEMBERED, REMEMBERED_CODE, REMEMBERED_FORM, REPEATED_FORM, REPEATED_RETURN
 from .signing import hash_text, hash_with_each_secret_key
 
 
@@ -33,7 +33,8 @@ class FlowStore:
 
     stage       entered by               remembered
     started     login/                   nothing: the state is in the cookie only
-    returned    callback/                state redeemed; QQ's code, claimed for this flow
+    returned    callback/                state redeemed, by which query, with which sealed code, for a repeat within a
+                                         minute; QQ's code, claimed for this flow
     asking      the first users/ call    the code is popped: that call leads, others follow
     answered    QQ's answer              the outcome, which repeats replay
     bound       POST users/              the form, for a repeat within a minute
@@ -46,20 +47,30 @@ class FlowStore:
 
     # started -> returned
 
-    def redeem_state(self, query_hash: str = "callback") -> bool:
+    def redeem_state(self, query_hash: str, sealed_code: str | None = None) -> bool:
         """Use the state up. Return False if it was used before.
 
-        `query_hash`: in direct mode, the hash of the query QQ redirected with; a repeat must have the same.
+        `query_hash`: the hash of the query that QQ sent the browser back with; a repeat must have the same.
+        `sealed_code`: what callback/ is about to hand out. Saved in the same step, so that of two calls at once the
+        second one finds it.
         """
-        return self._add("state", query_hash)
+        return self._add("state", {"query": query_hash, "sealed_code": sealed_code, "time": time.time()})
 
     def is_state_redeemed(self) -> bool:
         return self._get("state") is not None
 
-    def get_redeemed_query(self) -> str | None:
-        """Return the query_hash that the state was redeemed with; None if it never was."""
-        query_hash: str | None = self._get("state")
-        return query_hash
+    def is_redeemed_by(self, query_hash: str) -> bool:
+        """Return whether the state was redeemed with this query."""
+        saved = self._get("state")
+        return saved is not None and saved["query"] == query_hash
+
+    def get_sealed_code(self, query_hash: str) -> str | None:
+        """Return the sealed code that callback/ handed out for this query within the last minute, else None."""
+        saved = self._get("state")
+        if saved is None or saved["query"] != query_hash or time.time() - saved["time"] > REPEATED_RETURN:
+            return None
+        sealed_code: str | None = saved["sealed_code"]
+        return sealed_code
 
     def save_next(self, next: str) -> None:
         """Remember the page to return to, for a shop whose calls carry no cookie."""

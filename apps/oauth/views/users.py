@@ -12,8 +12,7 @@ from ..audit import Event, audited, hash_openid
 from ..binding import bind, refuse_staff_and_disabled
 from ..conf import conf
 from ..errors import QQLoginError
-from ..flow.flow import Flow, find_flow_by_state, open_bind_token, open_sealed_code
-from ..flow.signing import hash_text
+from ..flow.flow import Flow, find_flow_by_state, hash_returned_query, open_bind_token, open_sealed_code
 from ..ratelimit import RateLimit, get_rate_limit
 from ..redaction import mask_mobile
 from ..signals import qq_bound, qq_logged_in
@@ -83,10 +82,9 @@ def read_direct_code(request: Request, flow: Flow) -> str:
 
     The page may repeat its call, but not with another query.
     """
-    returned = [request.query_params.getlist(name) for name in ("code", "error", "usercancel")]
-    query_hash = hash_text(repr(returned))
+    query_hash = hash_returned_query(request.query_params)
     is_first = flow.state is not None and flow.store.redeem_state(query_hash)
-    if not is_first and flow.store.get_redeemed_query() != query_hash:
+    if not is_first and not flow.store.is_redeemed_by(query_hash):
         raise QQLoginError("state_used")
     return read_qq_code(request.query_params)
 

@@ -96,17 +96,34 @@ def test_https_shop_has_a_cookie_that_no_sibling_host_can_set(qq, shop, db):
 
 
 @requirement("1.4")
-def test_state_works_once(clock, browser):
+@pytest.mark.parametrize("cookie", ["first", "renewed"])
+def test_state_works_once_and_its_query_is_answered_again_for_a_minute(clock, browser, qq, cookie):
     address = browser.sign_in()
-    cookies = browser.cookies
-    assert browser.come_back(address).keys() == {"code", "state"}
-    clock.shift(599)
-    assert browser.come_back(address) == USED
-    first_cookie = Browser(browser.qq)
-    first_cookie.add_cookies(cookies)
-    assert first_cookie.come_back(address) == USED
+    repeating = Browser(qq) if cookie == "first" else browser
+    repeating.add_cookies(browser.cookies)
+    page = browser.come_back(address)
+    assert page.keys() == {"code", "state"}
+    for change in ("usercancel=1", "code=ANOTHER", "error=100010"):
+        assert repeating.come_back(f"{address}&{change}") == USED
+    clock.shift(60)
+    assert repeating.come_back(address) == page
+    assert repeating.redeem_code(page["code"]).status_code == 200
+    assert repeating.come_back(address) == page
+    assert browser.redeem_code(page["code"]).status_code == 200
+    assert token_requests(qq) == 1
+    clock.shift(1)
+    assert repeating.come_back(address) == USED
+    clock.shift(538)
+    assert repeating.come_back(address) == USED
     cache.clear()
     assert browser.come_back(address) == USED  # by the cookie
+
+
+def test_repeat_in_another_browser_is_refused(browser, other_browser):
+    address = browser.sign_in()
+    other_browser.start()
+    assert browser.come_back(address).keys() == {"code", "state"}
+    assert other_browser.come_back(address) == INVALID
 
 
 @requirement("1.7")
@@ -132,7 +149,9 @@ def test_made_up_codes_and_states_never_reach_qq(browser, qq):
 def test_cancel_error_or_malformed_code_uses_the_state_up(browser, qq, error, query):
     address = browser.sign_in()
     state = query_of(address)["state"]
-    assert page_query(browser.get(f"/oauth/qq/callback/?state={state}&{query}")) == {"error": error, "state": "/cart"}
+    for _ in range(2):
+        answer = browser.get(f"/oauth/qq/callback/?state={state}&{query}")
+        assert page_query(answer) == {"error": error, "state": "/cart"}
     assert browser.come_back(address) == USED
     assert token_requests(qq) == 0
 
