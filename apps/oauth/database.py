@@ -36,10 +36,10 @@ def is_outage(exc: BaseException | None) -> bool:
         return False
     if type(exc.__cause__).__module__ == "sqlite3":
         return str(exc) in SQLITE_OUTAGES
+    if isinstance(exc, InterfaceError):  # the driver has no connection any more
+        return True
     number = exc.args[0] if exc.args else None
-    if isinstance(exc, InterfaceError) or not isinstance(number, int):
-        return isinstance(exc, (InterfaceError, OperationalError))
-    return number in OUTAGES
+    return number in OUTAGES if isinstance(number, int) else isinstance(exc, OperationalError)
 
 
 def report_outage(exc: BaseException) -> DatabaseUnavailable:
