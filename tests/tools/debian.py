@@ -73,7 +73,8 @@ def run(*command: str) -> str:
     environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8")
     if done.returncode != 0:
-        raise NotAvailable(f"{command[0]} failed: {done.stderr.strip().rpartition(chr(10))[2]}")
+        last_line = done.stderr.strip().rpartition("\n")[2]
+        raise NotAvailable(f"{command[0]} failed: {last_line}")
     return done.stdout
 
 
