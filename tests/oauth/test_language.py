@@ -47,6 +47,19 @@ def test_every_message_has_a_translation():
         assert [text for text in messages if not translate(text).isascii()] == []
 
 
+def test_texts_that_both_apps_have_are_translated_alike():
+    """Django merges the catalogues: one app's translation replaces the other's."""
+    oauth, users = (read_catalogue(app) for app in ("oauth", "users"))
+    shared = oauth.keys() & users.keys()
+    assert len(shared) > 5
+    assert {text: oauth[text] for text in shared} == {text: users[text] for text in shared}
+
+
+def read_catalogue(app):
+    text = (ROOT / f"apps/{app}/locale/en/LC_MESSAGES/django.po").read_text("utf-8")
+    return dict(re.findall(r'^msgid "(.+)"\nmsgstr "(.+)"$', text, re.M))
+
+
 @pytest.mark.parametrize("language", ["", ".zh"])
 def test_every_error_is_documented_with_its_status(language):
     pages = (ROOT / f"README{language}.md", ROOT / f"docs/http-api{language}.md")
