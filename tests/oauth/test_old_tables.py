@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Event
 
 import pytest
 from django.core.management import CommandError
@@ -319,3 +321,65 @@ def test_migration_that_is_killed_before_any_write_can_run_again(shop, direction
             shop.migrate(back)
         assert (shop.everything(), shop.recorded()) == (before, recorded), number
     assert number > 8
+
+
+def kill(lock, is_locked, statement, command):
+    """Lock something, wait until a session waits for it in this statement, and end the session or the statement."""
+    with closing(connections.create_connection(ALIAS)) as connection:
+        other = OldShop(connection)
+
+        def find():
+            waiting = "SELECT id FROM information_schema.processlist WHERE info LIKE %s AND id <> CONNECTION_ID()"
+            return other.run(waiting, f"%{statement}%")
+
+        connection.set_autocommit(False)
+        other.run(lock)
+        is_locked.set()
+        processes.wait_until(find, f"{statement} waits")
+        other.run(f"{command} {find()[0][0]}")
+        processes.wait_until(lambda: not find(), f"{statement} ends")
+
+
+def migrate_killed(shop, statement, lock, command, target=None):
+    """Migrate until that; return the words of the migration."""
+    is_locked = Event()
+    with ThreadPoolExecutor() as pool:
+        killing = pool.submit(kill, lock, is_locked, statement, command)
+        assert is_locked.wait(60)
+        with pytest.raises(CommandError) as refused:
+            shop.migrate(target)
+        killing.result()
+    shop.connection.close()
+    return str(refused.value)
+
+
+ALTERS = "ALTER TABLE `tb_oauth_qq`", "SELECT id FROM tb_oauth_qq"
+MOVES = "DELETE bound", "SELECT id FROM tb_oauth_qq FOR UPDATE"
+RETURNS = "UPDATE tb_oauth_qq_merged", "SELECT id FROM tb_oauth_qq_merged FOR UPDATE"
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("command", ["KILL CONNECTION", "KILL QUERY"])
+@pytest.mark.parametrize(("target", "where"), [(None, MOVES), (None, ALTERS), ("zero", ALTERS), ("zero", RETURNS)])
+def test_migration_that_is_killed_by_the_server_can_run_again(shop, target, where, command):
+    create(shop, KILLED.create)
+    insert(shop, {"open_id": B, "user_id": 1}, *KILLED.rows)
+    before = shop.everything()
+    if target:
+        shop.migrate()
+    words = migrate_killed(shop, *where, command, target)
+    if "The table is unchanged." in words:
+        assert shop.everything()[1:] == before[1:]
+    shop.migrate(target)
+    shop.migrate("zero")
+    assert shop.everything() == before
+
+
+@pytest.mark.servers
+def test_row_that_a_killed_migration_has_moved_keeps_its_id(shop):
+    create(shop, table())
+    insert(shop, {"openid": A, "user_id": 1}, {"id": 0, "openid": A, "user_id": 1, "create_time": "2020-01-02"})
+    migrate_killed(shop, *ALTERS, "KILL CONNECTION")
+    insert(shop, {"openid": A, "user_id": 1})  # the shop has stayed online
+    assert migrate_killed(shop, *MOVES, "KILL CONNECTION").endswith("The table is unchanged.")
+    assert shop.rows() == [(0, A, 1), (1, A, 1), (3, A, 1)]

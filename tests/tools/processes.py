@@ -239,14 +239,14 @@ def database(folder, url=None, *more_options):
     data, log, named = folder / "database", folder / "database.log", named_server("DATABASE_SERVER")
     server = [*(named or [find("mariadbd") or "mariadbd"]), "--no-defaults", f"--datadir={data}", *AS_ROOT]
     # At its start, MariaDB deletes the temporary tables of any other MariaDB in the same folder.
-    server += [f"--tmpdir={folder}"]
+    server += [f"--tmpdir={folder}", *more_options]
     if named:
         server += [f"--basedir={Path(named[-1]).parents[1]}", f"--secure-file-priv={folder}"]
     port = (url and urlsplit(url).port) or free_port()
     options = [f"--socket={folder / 'database.sock'}", f"--port={port}", f"--bind-address={HOST}"]
     options += [f"--pid-file={folder / 'database.pid'}", "--skip-name-resolve", "--loose-mysqlx=OFF"]
     # The data must survive a kill -9, but not a power failure.
-    options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin", *more_options]
+    options += ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--skip-log-bin"]
     if not url:
         password, setup = secrets.token_hex(16), folder / "database.sql"
         with log.open("wb") as output:

@@ -168,7 +168,7 @@ def undoing_on_error(connection, record, rows):
         state = "The table is unchanged."  # on SQLite, Django rolls back
         if connection.vendor == "mysql":
             state = "It is not known whether anything was changed: migrate again, and it continues."
-            with suppress(Error):  # the connection may be gone
+            with suppress(Error), session(connection):  # the connection may be gone, or Django has made a new one
                 give_back(connection, rows)
                 if record:
                     write_record(connection, record)
