@@ -17,6 +17,9 @@ from standin.state import CLIENT_SECRET
 from tests.tools import processes
 from tests.tools.requirements import requirement
 
+# Python 3.15 warns when it formats a traceback through a file that runpy has run.
+pytestmark = pytest.mark.filterwarnings("ignore:Module globals is missing a __spec__.loader:DeprecationWarning")
+
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "Zk3vQ9xW2mB7nL5pR8tY4uI6oA1sD0fG-hJcVbNqEwXr"
 JWT_KEY = "pL0oK9iJ8uH7yG6tF5rD4eS3wA2qZ1xC-vBnMgTyUiOp"
