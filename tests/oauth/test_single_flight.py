@@ -105,12 +105,13 @@ def test_retry_after_grows_with_a_slow_call_but_never_past_the_sealed_codes_life
 
 def test_rejected_flow_goes_before_new_ones(qq, shop, no_limits, binding):
     shop.QQ_MAX_CONCURRENCY = 4
-    qq.behave(token={"fault": "slow", "seconds": 1.5})
+    shop.QQ_TIMEOUT = 30
+    qq.behave(token={"fault": "slow", "seconds": 4})
     rejected, new, *others = (arrived(qq) for _ in range(9))
     with ThreadPoolExecutor(4) as threads:
         first = [threads.submit(redeem_code, *flow) for flow in others[:4]]
         wait_for_token_requests(qq, 4)
-        while retry_after(redeem_code(*rejected)) < 20:
+        while retry_after(redeem_code(*rejected)) < 15:
             pass
         assert [call.result().status_code for call in first] == [200] * 4
         second = [threads.submit(redeem_code, *flow) for flow in others[4:]]
