@@ -1,4 +1,4 @@
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import django
@@ -26,11 +26,8 @@ def refuse_drf_jwt_blacklist() -> None:
 
     Not a system check: Django imports all models before it runs one, and fails there with a TypeError of drf-jwt's.
     """
-    try:
-        is_broken = django.VERSION >= (6,) and version("drf-jwt") == "1.19.2"
-    except PackageNotFoundError:
-        return
-    if is_broken and any(app.startswith("rest_framework_jwt.blacklist") for app in settings.INSTALLED_APPS):
+    has_blacklist = any(app.startswith("rest_framework_jwt.blacklist") for app in settings.INSTALLED_APPS)
+    if has_blacklist and django.VERSION >= (6,) and version("drf-jwt") == "1.19.2":
         raise ImproperlyConfigured(
             "INSTALLED_APPS has rest_framework_jwt.blacklist, which Django 6 cannot import: drf-jwt 1.19.2 gives "
             "CheckConstraint the argument `check`. Stay on Django 5.2, or move to djangorestframework-simplejwt, which "
