@@ -63,6 +63,16 @@ MYSQL_SHAPES = {
     "text with a prefix key": Shape(
         table(openid="text NOT NULL", keys=[*MYSQL_KEYS[:2], "KEY by_openid (openid(20))"])
     ),
+    "text with a long prefix key": Shape(
+        table(openid="text NOT NULL", keys=[*MYSQL_KEYS[:2], "KEY by_openid (openid(191))"])
+    ),
+    "wide with long prefix keys": Shape(
+        table(
+            openid="varchar(255) NOT NULL",
+            keys=[*MYSQL_KEYS[:2], "UNIQUE KEY by_start (openid(64))", "KEY by_both (user_id, openid(100) DESC)"],
+        )
+    ),
+    "fulltext key": Shape(table("FULLTEXT KEY by_words (openid)"), REPEATED, moved="1 rows that repeated"),
     "open_id": Shape(table(openid=None, open_id="varchar(64) NOT NULL", keys=renamed(MYSQL_KEYS)), openid="open_id"),
     "open_id and repeated rows": Shape(
         table(openid=None, open_id="varchar(40) DEFAULT NULL COMMENT 'x'", keys=renamed(MYSQL_KEYS), options=UNICODE),
@@ -329,6 +339,12 @@ MYSQL_REFUSALS = {
         " make it a plain one.",
         f"{ALTER} DROP KEY one_user",
     ),
+    "one binding a unionid": Refusal(
+        table("UNIQUE KEY one_unionid (unionid)", unionid="varchar(64) NOT NULL"),
+        "tb_oauth_qq has the unique key one_unionid (unionid), and many bindings have no unionid: drop the key, or make"
+        " it a plain one.",
+        f"{ALTER} DROP KEY one_unionid",
+    ),
     "users of another table": Refusal(
         "CREATE TABLE old_users (id bigint PRIMARY KEY);INSERT INTO old_users VALUES (1);"
         + table("CONSTRAINT of_old FOREIGN KEY (user_id) REFERENCES old_users (id)"),
@@ -451,3 +467,25 @@ SQLITE_REFUSALS = {
     ),
 }
 REFUSALS = MYSQL_REFUSALS if ON_MYSQL else SQLITE_REFUSALS
+
+
+class Refused(NamedTuple):
+    create: str
+    named: str  # what the database names
+    openid: str = "openid"
+    users: tuple = (1,)  # who have one openid
+
+
+REFUSED_BY_THE_DATABASE = {
+    "referenced openid": Refused(
+        table(keys=[*MYSQL_KEYS[:2], "UNIQUE KEY by_openid (openid)"])
+        + ";CREATE TABLE old_visits (openid varchar(64), FOREIGN KEY (openid) REFERENCES tb_oauth_qq (openid))",
+        "old_visits",
+    ),
+    "check of an open_id that repeats": Refused(
+        table(openid=None, open_id="varchar(64) NOT NULL CHECK (open_id <> '')", keys=renamed(MYSQL_KEYS)),
+        "open_id",
+        openid="open_id",
+        users=(1, 1),
+    ),
+}

@@ -18,7 +18,18 @@ from apps.oauth.management.table import check_table
 from apps.oauth.migrations._progress import describe
 from apps.oauth.models import OAuthQQUser
 from tests.oauth import old_shop as helpers
-from tests.oauth.old_shapes import COLUMNS, KILLED, MYSQL_KEYS, REFUSALS, SHAPES, TIME, create, insert, table
+from tests.oauth.old_shapes import (
+    COLUMNS,
+    KILLED,
+    MYSQL_KEYS,
+    REFUSALS,
+    REFUSED_BY_THE_DATABASE,
+    SHAPES,
+    TIME,
+    create,
+    insert,
+    table,
+)
 from tests.oauth.old_shop import ALIAS, INITIAL, ON_MYSQL, A, B, C, OldShop
 from tests.tools import processes
 from tests.tools.remote_users import RemoteUser, new_mobile, shop_and_qq
@@ -114,6 +125,18 @@ def test_table_that_cannot_be_adopted_is_refused_untouched_with_the_way_out(shop
         shop.migrate()
         insert(shop, {"openid": C, "user_id": 5})
         assert OAuthQQUser.objects.using(ALIAS).get(openid=C).unionid is None
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="SQLite refuses none of these")
+@pytest.mark.parametrize("change", REFUSED_BY_THE_DATABASE.values(), ids=REFUSED_BY_THE_DATABASE.keys())
+def test_change_that_the_database_refuses_is_explained_and_undone(shop, change):
+    create(shop, change.create)
+    insert(shop, *({change.openid: A, "user_id": user} for user in change.users))
+    before = shop.everything()[1:]
+    sentence = rf"^The database refuses to convert tb_oauth_qq: .*{change.named}.* \(\d+\)\. The table is unchanged\.$"
+    with pytest.raises(CommandError, match=sentence):
+        shop.migrate()
+    assert shop.everything()[1:] == before
 
 
 @pytest.mark.parametrize("recorded", [[], INITIAL], ids=["nothing recorded", "0001 recorded"])

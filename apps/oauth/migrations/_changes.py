@@ -32,7 +32,10 @@ def plan_changes(connection, table):
     """Return the Changes that this table needs."""
     changes, is_mysql = Changes(), connection.vendor == "mysql"
     openid, unionid = table.openid, table.columns.get("unionid")
-    exact = TEXT.sub(rf"varchar(64) {EXACT}\g<null>\g<rest>", openid.definition, count=1)
+    # A key on a prefix needs a longer column; on a shorter one it would become a key on all of it, and stay one.
+    prefixes = re.findall(rf"`{re.escape(openid.name)}`\((\d+)\)", str(table.definition))
+    length = max([64, *(int(prefix) + 1 for prefix in prefixes)])
+    exact = TEXT.sub(rf"varchar({length}) {EXACT}\g<null>\g<rest>", openid.definition, count=1)
     is_exact = not is_mysql or (openid.type, openid.collation) == ("varchar(64)", "utf8mb4_bin")
     if openid.name.lower() != "openid" or not is_exact:
         changes.modified["openid"] = {"old_name": openid.name, "old": openid.definition, "new": exact}

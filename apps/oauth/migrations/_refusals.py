@@ -119,12 +119,13 @@ def give_default(connection, table, column):
 def check_keys(connection, table, users):
     for key in table.keys:
         # Two bindings differ in these, or one of them is NULL: then the key stops none of them.
-        harmless = {"id", "openid", "open_id", "unionid", None}
+        harmless = {"id", "openid", "open_id", None}
         columns = [column for column in key.columns if column in table.columns]
         nulls = {column for column in columns if column != "user_id" and table.columns[column].is_nullable}
         if key.is_unique and not harmless & set(key.columns) and not nulls:
-            yield f"{table.name} has the unique key {key.name} ({', '.join(columns)}), and a user may have several QQ" \
-                  f" bindings: drop the key, or make it a plain one."
+            reason = "many bindings have no unionid" if "unionid" in columns else "a user may have several QQ bindings"
+            yield f"{table.name} has the unique key {key.name} ({', '.join(columns)}), and {reason}: drop the key, or" \
+                  f" make it a plain one."
     constraint, other = table.foreign_keys.get("user_id", ("", ""))
     if users and other and other.lower() not in users.tables:
         key = f"foreign key {constraint}".strip()  # SQLite has no names for them
