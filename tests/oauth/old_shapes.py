@@ -123,9 +123,9 @@ MYSQL_SHAPES = {
     ),
     "foreign key": Shape(table(OLD_USERS[2:]), REPEATED, moved="1 rows that repeated"),
     "users that are gone": Shape(
-        table(),
-        ({"openid": A, "user_id": 77}, {"openid": A, "user_id": 2}, {"openid": B, "user_id": 77}),
-        moved="2 rows whose user is gone (ids 2, 4)",
+        table(openid="varchar(64) DEFAULT NULL"),
+        tuple({"openid": openid, "user_id": user} for openid, user in [(A, 77), (A, 2), (B, 77), (None, 77)]),
+        moved="3 rows whose user is gone (ids 2, 4, 5)",
     ),
     "no user": Shape(
         table(user_id="bigint DEFAULT NULL"),
@@ -165,7 +165,11 @@ SQLITE_SHAPES = {
         table(openid="varchar(64) COLLATE NOCASE"), ({"openid": A, "user_id": 2}, {"openid": "a" * 32, "user_id": 3})
     ),
     "open_id": Shape(table(openid=None, open_id="varchar(64) NOT NULL"), openid="open_id"),
-    "open_id in other quotes": Shape(table(openid=None, **{"`open_id`": "varchar(64) NOT NULL"}), openid="open_id"),
+    "open_id in quotes": Shape(
+        table(openid=None, **{'"open_id"': "varchar(64) NOT NULL"})
+        + ';CREATE INDEX "by_openid" ON "tb_oauth_qq" ("open_id")',
+        openid="open_id",
+    ),
     "no times": Shape(table(**WITHOUT_TIMES), REPEATED, moved="1 rows that repeated"),
     "unionid": Shape(table(unionid="varchar(32) NULL")),
     "no AUTOINCREMENT": Shape(table(id="integer PRIMARY KEY"), REPEATED, moved="1 rows that repeated"),
@@ -178,7 +182,9 @@ SQLITE_SHAPES = {
     ),
     "trigger": Shape(table() + ";CREATE TRIGGER old_note AFTER INSERT ON tb_oauth_qq BEGIN SELECT 1\\; END"),
     "users that are gone": Shape(
-        table(), ({"openid": A, "user_id": 77}, {"openid": A, "user_id": 2}), moved="1 rows whose user is gone (id 2)"
+        table(openid="varchar(64)"),
+        tuple({"openid": openid, "user_id": user} for openid, user in [(A, 77), (A, 2), (None, 77)]),
+        moved="2 rows whose user is gone (ids 2, 4)",
     ),
     "foreign key": Shape(
         table(user_id="integer NOT NULL REFERENCES tb_users (id)"), REPEATED, moved="1 rows that repeated"
@@ -310,27 +316,27 @@ MYSQL_REFUSALS = {
     ),
     "number without default": Refusal(
         table(is_delete="tinyint(1) NOT NULL"),
-        f"tb_oauth_qq.is_delete {UNFILLED} {ALTER} ALTER COLUMN is_delete SET DEFAULT 0.",
+        f"tb_oauth_qq.is_delete {UNFILLED} {ALTER} ALTER COLUMN `is_delete` SET DEFAULT 0.",
         f"{ALTER} ALTER COLUMN is_delete SET DEFAULT 0",
     ),
     "text without default": Refusal(
-        table(nickname="varchar(20) NOT NULL COMMENT 'x'"),
-        f"tb_oauth_qq.nickname {UNFILLED} {ALTER} ALTER COLUMN nickname SET DEFAULT ''.",
-        f"{ALTER} ALTER COLUMN nickname SET DEFAULT ''",
+        table(**{"`desc`": "varchar(20) NOT NULL COMMENT 'x'"}),
+        f"tb_oauth_qq.desc {UNFILLED} {ALTER} ALTER COLUMN `desc` SET DEFAULT ''.",
+        f"{ALTER} ALTER COLUMN `desc` SET DEFAULT ''",
     ),
     "time without default": Refusal(
         table(update_time=None, add_time="datetime(6) NOT NULL"),
-        f"tb_oauth_qq.add_time {UNFILLED} {ALTER} MODIFY add_time datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6).",
+        f"tb_oauth_qq.add_time {UNFILLED} {ALTER} MODIFY `add_time` datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6).",
         f"{ALTER} MODIFY add_time datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)",
     ),
     "long text without default": Refusal(
         table(raw="longtext NOT NULL"),
-        f"tb_oauth_qq.raw {UNFILLED} {ALTER} MODIFY raw longtext NULL.",
+        f"tb_oauth_qq.raw {UNFILLED} {ALTER} MODIFY `raw` longtext NULL.",
         f"{ALTER} MODIFY raw longtext NULL",
     ),
     "both openid and open_id": Refusal(
         table(open_id="varchar(64) NOT NULL"),
-        f"tb_oauth_qq.open_id {UNFILLED} {ALTER} ALTER COLUMN open_id SET DEFAULT ''.",
+        f"tb_oauth_qq.open_id {UNFILLED} {ALTER} ALTER COLUMN `open_id` SET DEFAULT ''.",
         f"{ALTER} ALTER COLUMN open_id SET DEFAULT ''",
     ),
     "one QQ a user": Refusal(

@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -173,12 +174,12 @@ def test_table_that_is_recorded_but_not_there_is_created(shop):
 
 
 def test_moved_row_whose_id_is_taken_returns_under_another(shop):
-    create(shop, table())
-    insert(shop, *({"openid": A, "user_id": 1} for _ in range(2)))
+    create(shop, table() if ON_MYSQL else table(id="integer PRIMARY KEY"))  # without AUTOINCREMENT, SQLite reuses ids
+    insert(shop, *({"openid": A, "user_id": 1} for _ in range(3)))
     shop.migrate()
-    insert(shop, {"id": 2, "openid": B, "user_id": 2})  # SQLite may do that by itself
+    insert(shop, {"id": 2, "openid": B, "user_id": 2})
     shop.migrate("zero")
-    assert shop.rows() == [(1, A, 1), (2, B, 2), (3, A, 1)]
+    assert shop.rows() == [(1, A, 1), (2, B, 2), (3, A, 1), (4, A, 1)]
 
 
 def test_moved_row_that_a_backup_has_brought_back_does_not_return_twice(shop):
@@ -248,6 +249,63 @@ def test_sql_mode_of_the_shop_does_not_matter(shop, monkeypatch, mode):
         assert (shop.everything(), shop.run("SELECT @@sql_mode")) == (before, set_mode)
     finally:
         shop.connection.close()
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="SQLite does not tell values")
+def test_database_that_refuses_is_quoted_without_whole_openids(shop):
+    create(shop, table(keys=[*MYSQL_KEYS[:2], "UNIQUE KEY by_openid (openid)"]))
+    insert(shop, {"openid": A, "user_id": 1})
+    before = shop.everything()
+    shop.migrate()
+    insert(shop, {"openid": A.lower(), "user_id": 2})  # the old column cannot hold both
+    with pytest.raises(CommandError) as refused:
+        shop.migrate("zero")
+    assert re.fullmatch(
+        r"The database refuses to restore tb_oauth_qq: Duplicate entry '[Aa]{6}…' for key '\S*by_openid' \(1062\)\."
+        r" tb_oauth_qq is still converted\.",
+        str(refused.value),
+    )
+    shown = "".join(traceback.format_exception(refused.value))
+    assert A.lower() not in shown.lower()
+    shop.run("DELETE FROM tb_oauth_qq WHERE user_id = 2")
+    shop.migrate("zero")
+    assert shop.everything() == before
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="locks of MySQL and MariaDB")
+def test_migration_gives_up_if_another_transaction_uses_the_table_for_long(shop):
+    create(shop, table())
+    insert(shop, *({"openid": A, "user_id": 1} for _ in range(2)))
+    before = shop.everything()
+    with closing(connections.create_connection(ALIAS)) as other:
+        other.set_autocommit(False)
+        OldShop(other).run("SELECT * FROM tb_oauth_qq")
+        with pytest.raises(CommandError, match=r"Lock wait timeout .*\(1205\)\. The table is unchanged\.$"):
+            shop.migrate()  # every login would wait behind it
+        other.rollback()
+    assert shop.everything()[1:] == before[1:]
+    shop.migrate()
+
+
+def test_way_back_that_died_runs_again_though_the_shop_has_changed_the_table(shop):
+    create(shop, table(update_time=None, unionid="varchar(9)"))
+    insert(shop, {"openid": A, "user_id": 1})
+    shop.migrate()
+    shop.run("ALTER TABLE tb_oauth_qq ADD COLUMN note varchar(9)")
+    for number in (2, 3, 4):  # on MySQL before and after ALTER TABLE
+        dies(shop, number, "zero")
+    shop.migrate("zero")
+    assert shop.run("SELECT * FROM tb_oauth_qq")[0][2:] == (A, 1, None, None)
+
+
+def test_table_comes_back_with_0001_if_0003_was_taken_back_with_fake(shop):
+    create(shop, table())
+    insert(shop, *({"openid": A, "user_id": user} for user in (1, 1, 77)))
+    before = shop.everything()
+    shop.migrate()
+    shop.run("DELETE FROM django_migrations WHERE app = 'oauth' AND name <> '0001_initial'")
+    shop.migrate("zero")
+    assert shop.everything() == before
 
 
 @pytest.mark.parametrize("state", ["found", "restored"])
@@ -376,7 +434,7 @@ def migrate_killed(shop, statement, lock, command, target=None):
     return str(refused.value)
 
 
-ALTERS = "ALTER TABLE `tb_oauth_qq`", "SELECT id FROM tb_oauth_qq"
+ALTERS = "ALTER TABLE tb_oauth_qq ", "SELECT id FROM tb_oauth_qq"
 MOVES = "DELETE bound", "SELECT id FROM tb_oauth_qq FOR UPDATE"
 RETURNS = "UPDATE tb_oauth_qq_merged", "SELECT id FROM tb_oauth_qq_merged FOR UPDATE"
 

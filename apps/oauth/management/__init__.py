@@ -19,10 +19,10 @@ def read_columns(connection: BaseDatabaseWrapper, table: str) -> set[str]:
         return {column[0].lower() for column in cursor.description}
 
 
-def exact_openid(connection: BaseDatabaseWrapper, columns: set[str], row: str = "") -> str:
+def exact_openid(connection: BaseDatabaseWrapper, columns: set[str]) -> str:
     """Return SQL for the openid in these columns of an old table, compared as the unique key does.
 
-    `row`: the alias of the table's rows. MySQL and MariaDB would compare by the collation of the old column.
+    MySQL and MariaDB would compare by the collation of the old column.
     """
-    column = f"{row and row + '.'}{'openid' if 'openid' in columns else 'open_id'}"
+    column = "openid" if "openid" in columns else "open_id"
     return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if connection.vendor == "mysql" else column

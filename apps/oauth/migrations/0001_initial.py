@@ -20,7 +20,7 @@ class CreateModelUnlessThere(migrations.CreateModel):
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
         if not self.is_migrated(app_label, schema_editor, from_state):
             return
-        if schema_editor.collect_sql or not _adopt.leave_old_table(schema_editor):
+        if schema_editor.collect_sql or not _adopt.leave_old_table(from_state.apps, schema_editor):
             super().database_backwards(app_label, schema_editor, from_state, to_state)
 
     def is_migrated(self, app_label, schema_editor, state):

@@ -11,7 +11,7 @@ from threading import Event, Thread
 
 from django.db import DatabaseError
 
-from ._table import run
+from ._table import TABLE, run
 
 SECONDS = 2  # before anything is shown
 QUERIES = {  # the part that is done, of the statement that a connection runs
@@ -24,12 +24,12 @@ QUERIES = {  # the part that is done, of the statement that a connection runs
 
 
 @contextmanager
-def showing_progress(connection, work, table):
-    """Show the progress of the statements that the block runs over this table, if somebody watches."""
+def showing_progress(connection, work):
+    """Show the progress of the statements that the block runs over the table, if somebody watches."""
     if connection.vendor != "mysql" or not sys.stderr.isatty():
         yield
         return
-    ((number, rows),) = run(connection, f"SELECT CONNECTION_ID(), COUNT(*) FROM {table.name}")
+    ((number, rows),) = run(connection, f"SELECT CONNECTION_ID(), COUNT(*) FROM {TABLE}")
     done = Event()
     thread = Thread(target=show, args=(connection, number, work, rows, done), daemon=True)
     thread.start()
@@ -48,7 +48,8 @@ def show(connection, number, work, rows, done):
         part = None
         with suppress(DatabaseError):
             part = next((float(row[0]) for row in run(connection, query, [number]) if row[0]), None)
-        print(f"\r    {describe(work, rows, part, time.monotonic() - start)}\x1b[K", end="", file=sys.stderr, flush=True)
+        line = describe(work, rows, part, time.monotonic() - start)
+        print(f"\r    {line}\x1b[K", end="", file=sys.stderr, flush=True)
         is_shown = True
     connection.close()
     if is_shown:

@@ -5,8 +5,11 @@ A part of the migrations, so it is frozen, and imports nothing of the app.
 """
 
 import re
+from typing import Any
 
-from ._table import INTEGERS, MERGED, OUR_COLUMNS, RECORD, TABLE, TEXTS, list_tables, read_table, run
+from django.core.management.base import CommandError
+
+from ._table import INTEGERS, MARK, MERGED, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, list_tables, read_table, run
 
 DELETION_MARKS = (
     "is_delete", "is_deleted", "isdelete", "isdeleted", "is_del", "del_flag", "delete_flag", "deleted", "delete_time",
@@ -14,223 +17,226 @@ DELETION_MARKS = (
 )
 VALIDITY_MARKS = ("is_active", "is_valid")
 TIMES = {"mysql": {"datetime", "timestamp"}, "sqlite": {"datetime", "timestamp", "text", "varchar", "char"}}
-FILLED = {"openid", "open_id", "unionid", "create_time", "update_time", "user_id"}  # by our INSERT
-MAX_LISTED = 10
 
 
-def find_look_alikes(connection):
-    """Return the names of tables that may be the shop's table of QQ bindings under another name."""
-    found = []
-    for name in list_tables(connection):
-        if "qq" in name.lower() and name not in (TABLE, MERGED, RECORD):
-            table = read_table(connection, name)
-            if table and table.openid and "user_id" in table.columns:
-                found.append(table.name)
-    return found
-
-
-def explain_look_alikes(connection):
-    """Return the sentence about them, or None."""
-    if found := find_look_alikes(connection):
-        return (
-            f"There is no table {TABLE}, but {' and '.join(sorted(found))} may hold the bindings of QQ: if so, rename"
-            f" it to {TABLE}; if not, rename it so that its name has no qq in it. Then migrate again."
-        )
-    return None
-
-
-def find_reason(connection, table, users):
-    """Return the sentence that says why this table cannot be adopted as it is, or None. `users` is a Users or None."""
-    reasons = (
-        check_table, check_columns, check_required, check_keys, check_triggers, check_marks, check_lengths,
-    )
-    sentences = (sentence for check in reasons for sentence in check(connection, table, users))
-    return next((f"{sentence} Then migrate again." for sentence in sentences), None)
+def refusal(sentence):
+    return CommandError(f"{sentence} Then migrate again.")
 
 
 def check_table(connection, table, users):
-    name = table.name
+    """Raise CommandError if the table cannot be adopted as it is. `users` is a Users or None."""
+    check_type(connection, table)
+    check_columns(connection, table)
+    check_required(connection, table)
+    check_keys(table)
+    check_foreign_key(table, users)
+    check_triggers(connection, table)
+    check_deleted_rows(connection, table)
+    check_lengths(connection, table)
+
+
+def check_type(connection, table):
     if table.type != "BASE TABLE":
         action = "replace it by a plain table of this name"
         if table.type == "SYSTEM VERSIONED":
-            action = f"ALTER TABLE {name} DROP SYSTEM VERSIONING"
-        yield f"{name} is no plain table but of the type {table.type.lower()}, which QQ login cannot use: {action}."
-    elif connection.vendor not in ("mysql", "sqlite"):
-        yield f"There is a table {name} that this app did not create, and it adopts tables only on MySQL, MariaDB and" \
-              " SQLite: rename it."
-    elif not table.has_transactions:
-        yield f"{name} uses the engine {table.engine}, which has no transactions: ALTER TABLE {name} ENGINE=InnoDB."
-    elif table.is_partitioned:
-        yield f"{name} is partitioned, so openid cannot be unique: ALTER TABLE {name} REMOVE PARTITIONING."
+            action = f"ALTER TABLE {TABLE} DROP SYSTEM VERSIONING"
+        raise refusal(
+            f"{TABLE} is no plain table but of the type {table.type.lower()}, which QQ login cannot use: {action}."
+        )
+    if connection.vendor not in ("mysql", "sqlite"):
+        raise refusal(
+            f"There is a table {TABLE} that this app did not create, and it adopts tables only on MySQL, MariaDB and"
+            " SQLite: rename it."
+        )
+    if not table.has_transactions:
+        raise refusal(
+            f"{TABLE} uses the engine {table.engine}, which has no transactions: ALTER TABLE {TABLE} ENGINE=InnoDB."
+        )
+    if table.is_partitioned:
+        raise refusal(
+            f"{TABLE} is partitioned, so openid cannot be unique: ALTER TABLE {TABLE} REMOVE PARTITIONING."
+        )
 
 
-def check_columns(connection, table, users):
-    name, columns = table.name, table.columns
-    if not (row_id := columns.get("id")):
-        yield f"{name} has no column id: add one, id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY."
-    elif row_id.kind not in INTEGERS or not row_id.is_auto:
-        yield f"{name}.id does not number new rows by itself: make it bigint NOT NULL AUTO_INCREMENT" \
-              " (on SQLite integer PRIMARY KEY)."
-    elif not table.has_unique("id"):
-        yield f"{name}.id is not unique by itself: make it the primary key."
-    if not table.openid:
-        yield f"{name} has no column openid or open_id: rename the column that holds the openids to openid."
-    elif table.openid.kind not in TEXTS:
-        yield f"{name}.{table.openid.name} is {table.openid.kind}, which this app cannot compare as text: make it" \
-              " varchar(64)."
-    if "user_id" not in columns:
-        yield f"{name} has no column user_id: rename the column that holds the ids of the users to user_id."
-    unionid = columns.get("unionid")
+def check_columns(connection, table):
+    row_id, openid, unionid = table.columns.get("id"), table.openid, table.columns.get("unionid")
+    if not row_id:
+        raise refusal(f"{TABLE} has no column id: add one, id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY.")
+    if row_id.kind not in INTEGERS or not row_id.is_auto:
+        raise refusal(
+            f"{TABLE}.id does not number new rows by itself: make it bigint NOT NULL AUTO_INCREMENT (on SQLite integer"
+            " PRIMARY KEY)."
+        )
+    if not table.has_unique("id"):
+        raise refusal(f"{TABLE}.id is not unique by itself: make it the primary key.")
+    if not openid:
+        raise refusal(
+            f"{TABLE} has no column openid or open_id: rename the column that holds the openids to openid."
+        )
+    if openid.kind not in TEXTS:
+        raise refusal(
+            f"{TABLE}.{openid.name} is {openid.kind}, which this app cannot compare as text: make it varchar(64)."
+        )
+    if "user_id" not in table.columns:
+        raise refusal(
+            f"{TABLE} has no column user_id: rename the column that holds the ids of the users to user_id."
+        )
     if unionid and unionid.kind not in TEXTS:
-        yield f"{name}.unionid is {unionid.kind}, which cannot hold a unionid: make it varchar(64) NULL or rename it."
+        raise refusal(
+            f"{TABLE}.unionid is {unionid.kind}, which cannot hold a unionid: make it varchar(64) NULL or rename it."
+        )
     if unionid and not unionid.is_nullable and connection.vendor == "sqlite":
-        yield f"{name}.unionid is NOT NULL, which SQLite cannot change: set null=True in the old app's model, and" \
-              " migrate that first."
-    for column in ("create_time", "update_time"):
-        if column in columns and columns[column].kind not in TIMES[connection.vendor]:
-            yield f"{name}.{column} is {columns[column].kind}, which cannot hold a time: make it datetime(6) or rename" \
-                  " it."
-    for column in sorted(OUR_COLUMNS.keys() | {"open_id"}):
-        if column in columns and columns[column].is_generated:
-            yield f"{name}.{column} is a generated column, which nobody can write: make it a plain one."
+        raise refusal(
+            f"{TABLE}.unionid is NOT NULL, which SQLite cannot change: set null=True in the old app's model, and"
+            " migrate that first."
+        )
+    for name in ("create_time", "update_time"):
+        if name in table.columns and (kind := table.columns[name].kind) not in TIMES[connection.vendor]:
+            raise refusal(f"{TABLE}.{name} is {kind}, which cannot hold a time: make it datetime(6) or rename it.")
+    for name in sorted(OUR_COLUMNS.keys() | {"open_id"}):
+        if name in table.columns and table.columns[name].is_generated:
+            raise refusal(f"{TABLE}.{name} is a generated column, which nobody can write: make it a plain one.")
 
 
-def check_required(connection, table, users):
-    for key, column in table.columns.items():
-        is_filled = key in FILLED - ({"open_id"} if "openid" in table.columns else set())
-        if not (is_filled or column.has_default or column.is_auto or column.is_generated):
-            yield f"{table.name}.{column.name} is NOT NULL without a default, so every new binding would fail:" \
-                  f" {give_default(connection, table, column)}."
+def check_required(connection, table):
+    filled = OUR_COLUMNS.keys() | {table.openid.name.lower()}  # by our INSERT, or by the database
+    for name, column in table.columns.items():
+        if column.must_be_filled and name not in filled:
+            raise refusal(
+                f"{TABLE}.{column.name} is NOT NULL without a default, so every new binding would fail:"
+                f" {give_default(connection, column)}."
+            )
 
 
-def give_default(connection, table, column):
+def give_default(connection: Any, column: Column) -> str:
     """Return how to give the column a default."""
-    if connection.vendor == "sqlite":
+    if connection.vendor != "mysql":
         return "set db_default or null=True in the old app's model, and migrate that first"
+    name = connection.ops.quote_name(column.name)  # it may be a word of SQL, such as desc
     number = re.match("(tinyint|smallint|mediumint|int|bigint|decimal|float|double)", column.type)
     if number or column.kind in ("char", "varchar"):
-        return f"ALTER TABLE {table.name} ALTER COLUMN {column.name} SET DEFAULT {'0' if number else chr(39) * 2}"
+        return f"ALTER TABLE {TABLE} ALTER COLUMN {name} SET DEFAULT {'0' if number else chr(39) * 2}"
     if column.kind in ("datetime", "timestamp"):
         now = "CURRENT_TIMESTAMP" + column.type[len(column.kind):]
-        return f"ALTER TABLE {table.name} MODIFY {column.name} {column.type} NOT NULL DEFAULT {now}"
-    return f"ALTER TABLE {table.name} MODIFY {column.name} {column.type} NULL"
+        return f"ALTER TABLE {TABLE} MODIFY {name} {column.type} NOT NULL DEFAULT {now}"
+    return f"ALTER TABLE {TABLE} MODIFY {name} {column.type} NULL"
 
 
-def check_keys(connection, table, users):
+def check_keys(table):
     for key in table.keys:
-        # Two bindings differ in these, or one of them is NULL: then the key stops none of them.
-        harmless = {"id", "openid", "open_id", None}
-        columns = [column for column in key.columns if column in table.columns]
-        nulls = {column for column in columns if column != "user_id" and table.columns[column].is_nullable}
-        if key.is_unique and not harmless & set(key.columns) and not nulls:
-            reason = "many bindings have no unionid" if "unionid" in columns else "a user may have several QQ bindings"
-            yield f"{table.name} has the unique key {key.name} ({', '.join(columns)}), and {reason}: drop the key, or" \
-                  f" make it a plain one."
+        # Two bindings of a user differ in these, or at least may. None stands for an expression or a prefix.
+        if not key.is_unique or {"id", "openid", "open_id", None} & {*key.columns}:
+            continue
+        # Where one of these is NULL, the key forbids nothing.
+        if not any(table.columns[name].is_nullable for name in key.columns if name != "user_id"):
+            reason = "many bindings have no unionid" if "unionid" in key.columns else "a user may have several QQ bindings"
+            raise refusal(
+                f"{TABLE} has the unique key {key.name} ({', '.join(key.columns)}), and {reason}: drop the key, or make"
+                " it a plain one."
+            )
+
+
+def check_foreign_key(table, users):
     constraint, other = table.foreign_keys.get("user_id", ("", ""))
     if users and other and other.lower() not in users.tables:
         key = f"foreign key {constraint}".strip()  # SQLite has no names for them
-        yield f"{table.name}.user_id references {other}, but users are in {users.table}, so new bindings would fail:" \
-              f" drop the {key}, or let it reference {users.table}."
+        raise refusal(
+            f"{TABLE}.user_id references {other}, but users are in {users.table}, so new bindings would fail: drop the"
+            f" {key}, or let it reference {users.table}."
+        )
 
 
-def check_triggers(connection, table, users):
-    renamed = table.openid.name if table.openid.name.lower() == "open_id" else None
-    if renamed and connection.vendor == "mysql":  # SQLite renames the column in them too
-        for trigger in find_triggers(connection, table):
-            yield f"{table.name}.{renamed} has to be renamed to openid, which the trigger {trigger} may not survive:" \
-                  " drop it, and recreate it afterwards with the new name."
+def check_triggers(connection, table):
+    is_renamed = table.openid.name.lower() != "openid"
+    if is_renamed and connection.vendor == "mysql":  # SQLite renames the column in them too
+        for trigger in find_triggers(connection):
+            raise refusal(
+                f"{TABLE}.{table.openid.name} has to be renamed to openid, which the trigger {trigger} may not"
+                " survive: drop it, and recreate it afterwards with the new name."
+            )
 
 
-def check_marks(connection, table, users):
-    for key, column in table.columns.items():
-        condition = is_marked(connection, key, column)
-        if condition and (ids := find_ids(connection, table, condition)):
-            yield f"{table.name} has rows that {column.name} marks as deleted ({ids}), which this app does not read:" \
-                  f" with them, users could log in again. Delete these rows, or clear {column.name} in them."
+def check_deleted_rows(connection, table):
+    for column in table.columns.values():
+        condition = is_deleted(column)
+        if condition and (ids := find_ids(connection, condition)):
+            raise refusal(
+                f"{TABLE} has rows that {column.name} marks as deleted ({ids}), which this app does not read: with"
+                f" them, users could log in again. Delete these rows, or clear {column.name} in them."
+            )
 
 
-def is_marked(connection, key, column):
-    """Return the SQL condition that the row is marked as deleted, or None if the column is no such mark."""
-    name = connection.ops.quote_name(column.name)
-    numbers = column.kind in INTEGERS | {"bit", "bool", "boolean", "decimal"}
-    if key in VALIDITY_MARKS:
-        return f"{name} = 0" if numbers else None
-    if key not in DELETION_MARKS:
+def is_deleted(column):
+    """Return the SQL condition that this column marks the row as deleted, or None if it is no such mark."""
+    name, is_number = column.name.lower(), column.kind in INTEGERS | {"bit", "bool", "boolean", "decimal"}
+    if name in VALIDITY_MARKS and is_number:
+        return f"{name} = 0"
+    if name not in DELETION_MARKS:
         return None
-    if numbers:
+    if is_number:
         return f"{name} <> 0"
     if column.kind in ("datetime", "timestamp", "date"):
         return f"{name} > '0001-01-01'"  # also not the zero date of MySQL
     return f"LOWER({name}) NOT IN ('', '0', 'n', 'no', 'f', 'false')"
 
 
-def check_lengths(connection, table, users):
-    openid = table.openid
-    if openid.length is None or openid.length > 64:
-        length = "CHAR_LENGTH" if connection.vendor == "mysql" else "LENGTH"
-        if ids := find_ids(connection, table, f"{length}({connection.ops.quote_name(openid.name)}) > 64"):
-            yield f"{table.name}.{openid.name} is longer than 64 characters in some rows ({ids}), and no openid of QQ" \
-                  " is: correct or delete these rows."
+def check_lengths(connection, table):
+    name, length = table.openid.name, "CHAR_LENGTH" if connection.vendor == "mysql" else "LENGTH"
+    is_short = table.openid.length is not None and table.openid.length <= 64
+    if not is_short and (ids := find_ids(connection, f"{length}({name}) > 64")):
+        raise refusal(
+            f"{TABLE}.{name} is longer than 64 characters in some rows ({ids}), and no openid of QQ is: correct or"
+            " delete these rows."
+        )
 
 
-def find_obstacle(connection, table, rows, orphans):
-    """Return the sentence about what must not see rows leave and return, or None. `orphans`: their number."""
-    name, users = table.name, rows.users
-    if orphans and not rows.run(f"SELECT 1 FROM {rows.name} AS bound WHERE NOT ({rows.orphan}) LIMIT 1"):
-        return f"Not one user of {name}.user_id is in {users.table if users else 'this database'}: set AUTH_USER_MODEL to" \
-               " the users of these rows, or delete the rows. Then migrate again."
+def check_move(connection, table, rows, orphans):
+    """Raise CommandError if rows cannot leave the table and return. `orphans`: how many of them have no user."""
+    users = rows.users.table if rows.users else "this database"
+    if orphans and not run(connection, f"SELECT 1 FROM {TABLE} AS bound WHERE NOT ({rows.orphan}) LIMIT 1"):
+        raise refusal(
+            f"Not one user of {TABLE}.user_id is in {users}: set AUTH_USER_MODEL to the users of these rows, or delete"
+            " the rows."
+        )
     merged = read_table(connection, MERGED)
-    if merged and rows.run(f"SELECT 1 FROM {MERGED} LIMIT 1") and differs(table, merged, rows.mark):
-        return f"{MERGED} holds rows of an earlier migration, and its columns are not those of {TABLE}: rename it, and" \
-               " keep it until its rows are where they belong. Then migrate again."
-    if connection.vendor == "sqlite" and rows.run(f"PRAGMA foreign_key_check({rows.name})"):
-        return f"{name}.user_id names users that are gone, against its foreign key, and Django then refuses every" \
-               " migration of an SQLite database: delete these rows. Then migrate again."
+    if merged and not has_columns(merged, table) and run(connection, f"SELECT 1 FROM {MERGED} LIMIT 1"):
+        raise refusal(
+            f"{MERGED} holds rows of an earlier migration, and its columns are not those of {TABLE}: rename it, and"
+            " keep it until its rows are where they belong."
+        )
+    if connection.vendor == "sqlite" and run(connection, f"PRAGMA foreign_key_check({TABLE})"):
+        raise refusal(
+            f"{TABLE}.user_id names users that are gone, against its foreign key, and Django then refuses every"
+            " migration of an SQLite database: delete these rows."
+        )
     moved = f"Rows of {TABLE} have to move, because they repeat another or their users are gone, and"
-    if triggers := find_triggers(connection, table):
-        return f"{moved} the trigger {triggers[0]} would see that: drop it, and recreate it afterwards." \
-               " Then migrate again."
-    if others := find_references(connection, table):
-        return f"{moved} {others[0]} references the table by a foreign key: drop that key. Then migrate again."
-    return None
+    if triggers := find_triggers(connection):
+        raise refusal(f"{moved} the trigger {triggers[0]} would see that: drop it, and recreate it afterwards.")
+    if others := find_references(connection):
+        raise refusal(f"{moved} {others[0]} references the table by a foreign key: drop that key.")
 
 
-def differs(table, merged, mark):
-    """Whether a tb_oauth_qq_merged was made from a table with other columns."""
-    ours, theirs = ({name: column.collation for name, column in one.columns.items() if not column.is_generated}
-                    for one in (table, merged))
-    theirs.pop(mark, None)
-    return ours != theirs
+def has_columns(merged, table):
+    """Whether a tb_oauth_qq_merged can hold rows of this table."""
+    theirs, ours = ({name: column.collation for name, column in each.columns.items() if not column.is_generated}
+                    for each in (merged, table))
+    return theirs == {**ours, MARK: theirs.get(MARK)}
 
 
-def find_triggers(connection, table):
+def find_triggers(connection):
     query = "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = DATABASE()" \
             " AND event_object_table = %s"
     if connection.vendor == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s COLLATE NOCASE"
-    return [name for name, in run(connection, query, [table.name])]
+    return [name for name, in run(connection, query, [TABLE])]
 
 
-def find_references(connection, table):
+def find_references(connection):
     """Return the names of other tables that reference this one by a foreign key."""
     if connection.vendor == "sqlite":
-        tables = ((name, read_table(connection, name)) for name in list_tables(connection))
-        return [name for name, other in tables
-                if other and table.name.lower() in (target.lower() for _, target in other.foreign_keys.values())]
+        tables = {name: read_table(connection, name) for name in list_tables(connection)}
+        return [name for name, table in tables.items()
+                if TABLE in (other.lower() for _, other in table.foreign_keys.values())]
     query = "SELECT DISTINCT table_name FROM information_schema.key_column_usage" \
             " WHERE referenced_table_schema = DATABASE() AND referenced_table_name = %s"
-    return [name for name, in run(connection, query, [table.name])]
-
-
-def find_ids(connection, table, condition):
-    """Return the first ids of the rows as in "ids 1, 2", or an empty text."""
-    rows = run(connection, f"SELECT id FROM {connection.ops.quote_name(table.name)} WHERE {condition}"
-                           f" ORDER BY id LIMIT {MAX_LISTED + 1}")
-    return list_ids([row_id for row_id, in rows])
-
-
-def list_ids(ids):
-    """Return the ids as in "ids 1, 2", at most ten of them."""
-    shown = ", ".join(map(str, ids[:MAX_LISTED]))
-    more = ", …" if len(ids) > MAX_LISTED else ""
-    return ids and f"id{'s' * (len(ids) > 1)} {shown}{more}"
+    return [name for name, in run(connection, query, [TABLE])]

@@ -7,14 +7,14 @@ way back returns them. A part of the migrations, so it is frozen, and imports no
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, router, transaction
 
-from ._refusals import find_ids, list_ids
-from ._table import MERGED, TABLE, list_tables, read_table, run
+from ._table import MARK, MERGED, TABLE, Table, find_ids, list_tables, read_table, run
 
 MAX_LISTED_ROWS = 50  # a longer list is of no use in a terminal
-MARK = "moved_because"  # a column of tb_oauth_qq_merged: repeated or orphan; returned while that is going on
 
 
 @dataclass(frozen=True)
@@ -23,87 +23,101 @@ class Users:
 
     table: str
     pk: str
-    tables: tuple  # in lower case: also those of the models that it inherits from
+    tables: set  # in lower case: also those of the models that it inherits from
 
 
-def find_users(connection, model):
+def find_users(connection: Any, model: Any) -> Users | None:
     """Return the Users, or None if this database does not have them."""
     table = model._meta.db_table
     here = {name.lower() for name in list_tables(connection)}
     if table.lower() not in here or not router.allow_migrate_model(connection.alias, model):
         return None
-    tables = (table, *(parent._meta.db_table for parent in model._meta.get_parent_list()))
-    return Users(table, model._meta.pk.column, tuple(map(str.lower, tables)))
+    models = (model, *model._meta.get_parent_list())
+    return Users(table, model._meta.pk.column, {model._meta.db_table.lower() for model in models})
 
 
 class Rows:
-    """The rows of one table as it is: under the old name and collation of the openid before it is converted."""
+    """The rows of the table as it is: under the old name and collation of the openid before it is converted.
 
-    mark = MARK
+    In its SQL, `bound` is a row of the table, and `moved` one of tb_oauth_qq_merged.
+    """
 
-    def __init__(self, connection, table, users):
+    def __init__(self, connection: Any, table: Table, users: Users | None) -> None:
         self.connection, self.table, self.users = connection, table, users
-        quote = connection.ops.quote_name
-        self.name, self.openid = quote(table.name), quote(table.openid.name)
+        self.is_mysql = connection.vendor == "mysql"
+        self.openid = table.openid.name
         self.order = "create_time, id" if "create_time" in table.columns else "id"
-        self.orphan = self._is_orphan()
-        # Equal values are equal in every collation, so its index finds the few openids worth a closer look. Only
-        # spaces at the end make a difference, in collations that count them.
+        # The unique key ignores spaces at the end. Some old collations do not.
         self.counts_spaces = bool(re.search("0900|nopad", table.openid.collation or ""))
-        has_spaces = self.counts_spaces and self.run(f"SELECT 1 FROM {self.name} WHERE {self.openid} LIKE '% ' LIMIT 1")
-        self.rough = self.exact() if has_spaces else self.openid
 
     def run(self, sql):
         return run(self.connection, sql)
 
-    def exact(self, row=""):
-        """Return SQL for an openid as the unique key will compare it, whatever the collation of the old column."""
-        column = f"{row and row + '.'}{self.openid}"
-        is_mysql = self.connection.vendor == "mysql"
-        return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if is_mysql else f"{column} COLLATE BINARY"
+    def exact(self, row):
+        """Return SQL for the openid of a row as the unique key will compare it, whatever its column's collation."""
+        column = f"{row}.{self.openid}"
+        return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if self.is_mysql else f"{column} COLLATE BINARY"
 
-    def _is_orphan(self):
-        """Return the SQL condition that the user of the row `bound` is gone, or an empty text if that cannot be."""
-        is_null = "bound.user_id IS NULL" if self.table.columns["user_id"].is_nullable else ""
-        has_foreign_key = self.connection.vendor == "mysql" and "user_id" in self.table.foreign_keys
-        if not self.users or has_foreign_key:
-            return is_null
-        quote = self.connection.ops.quote_name
-        users, pk = quote(self.users.table), quote(self.users.pk)
+    @cached_property
+    def quoted_users(self):
+        """Name and primary key of the users' table, quoted, if the rows may name users that are gone; else None."""
+        if not self.users or (self.is_mysql and "user_id" in self.table.foreign_keys):
+            return None
+        return tuple(map(self.connection.ops.quote_name, (self.users.table, self.users.pk)))
+
+    @cached_property
+    def orphan(self):
+        """SQL for the condition that the user of the row `bound` is gone."""
+        if not self.quoted_users:
+            return "bound.user_id IS NULL"
+        users, pk = self.quoted_users
         return f"NOT EXISTS (SELECT 1 FROM {users} AS users WHERE users.{pk} = bound.user_id)"  # also of NULL
 
-    def _repeated(self):
-        """Return SQL for (openid), those that several rows have."""
-        return (
-            f"SELECT {self.rough} AS openid FROM {self.name} WHERE {self.openid} IS NOT NULL"
-            f" GROUP BY {self.rough} HAVING COUNT(*) > 1"
-        )
+    @cached_property
+    def is_moved(self):
+        """SQL for the condition that the row `bound` is the row `moved`."""
+        same = "<=>" if self.is_mysql else "IS"  # NULL is the same as NULL
+        openid = f"{self.exact('bound')} {same} {self.exact('moved')}"
+        return f"bound.id = moved.id AND {openid} AND bound.user_id {same} moved.user_id"
 
-    def _candidates(self):
-        """Return SQL for the rows, as `bound`, that share an openid with others, without orphans."""
-        rough = self.exact(row="bound") if self.rough != self.openid else f"bound.{self.openid}"
-        kept = f" WHERE NOT ({self.orphan})" if self.orphan else ""
-        return f"{self.name} AS bound JOIN ({self._repeated()}) AS several ON {rough} = several.openid{kept}"
+    @cached_property
+    def rough(self):
+        """SQL for the openid of the row `bound` as the old column compares it: an index finds equal ones.
 
-    def find_orphans(self):
+        Openids that are exactly equal are roughly equal too; see counts_spaces.
+        """
+        has_spaces = self.counts_spaces and self.run(f"SELECT 1 FROM {TABLE} WHERE {self.openid} LIKE '% ' LIMIT 1")
+        return self.exact("bound") if has_spaces else f"bound.{self.openid}"
+
+    @cached_property
+    def repeated(self):
+        """SQL for the rough openids that several rows have. Only these few are worth an exact comparison."""
+        return f"SELECT {self.rough} FROM {TABLE} AS bound GROUP BY {self.rough} HAVING COUNT(*) > 1"
+
+    @cached_property
+    def sharing(self):
+        """SQL for the rows, as `bound`, with such an openid, without those whose user is gone."""
+        return f"{TABLE} AS bound WHERE {self.rough} IN ({self.repeated}) AND NOT ({self.orphan})"
+
+    def find_orphans(self) -> tuple[int, str]:
         """Return the number of rows whose user is gone, and their first ids as a text."""
-        if not self.orphan:
-            return 0, ""
-        from_orphans = f"FROM {self.name} AS bound WHERE {self.orphan}"
-        (number,), = self.run(f"SELECT COUNT(*) {from_orphans}")
-        ids = self.run(f"SELECT bound.id {from_orphans} ORDER BY bound.id LIMIT 11") if number else ()
-        return number, list_ids([row_id for row_id, in ids])
+        orphans = f"{TABLE} AS bound WHERE {self.orphan}"
+        if self.quoted_users:  # the same, without the copy of all users that MariaDB makes for NOT EXISTS
+            users, pk = self.quoted_users
+            orphans = f"{TABLE} AS bound LEFT JOIN {users} AS users ON users.{pk} = bound.user_id WHERE users.{pk} IS NULL"
+        ((number,),) = self.run(f"SELECT COUNT(*) FROM {orphans}")
+        return number, find_ids(self.connection, self.orphan, f"{TABLE} AS bound") if number else ""
 
     def count_duplicates(self):
         """Return the number of openids bound to different users, of their rows, and of rows that repeat another row."""
-        if self.table.has_unique(self.table.openid.name.lower()) or not self.run(f"{self._repeated()} LIMIT 1"):
+        if self.table.has_unique(self.openid) or not self.run(f"{self.repeated} LIMIT 1"):
             return 0, 0, 0
         (numbers,) = self.run(f"""
             SELECT
                 COUNT(CASE WHEN users > 1 THEN 1 END), SUM(CASE WHEN users > 1 THEN copies END), SUM(copies - users)
             FROM (
                 SELECT COUNT(*) AS copies, COUNT(DISTINCT bound.user_id) AS users
-                FROM {self._candidates()} GROUP BY {self.exact(row="bound")} HAVING COUNT(*) > 1
+                FROM {self.sharing} GROUP BY {self.exact("bound")} HAVING COUNT(*) > 1
             ) AS duplicates
         """)
         return tuple(int(number or 0) for number in numbers)
@@ -128,59 +142,53 @@ class Rows:
         return "\n".join(lines)
 
     def _list_conflicts(self):
-        exact, time = self.exact(row="bound"), "create_time" if "create_time" in self.table.columns else "NULL"
-        rows = self.run(f"""
-            SELECT bound.{self.openid}, bound.id, bound.user_id, {time} FROM {self.name} AS bound
-            JOIN (
-                SELECT {exact} AS exact FROM {self._candidates()}
-                GROUP BY {exact} HAVING MIN(bound.user_id) <> MAX(bound.user_id)
-            ) AS conflicting ON {exact} = conflicting.exact
-            {f"WHERE NOT ({self.orphan})" if self.orphan else ""}
-            ORDER BY conflicting.exact, {self.order} LIMIT {MAX_LISTED_ROWS}
-        """)
+        time = "create_time" if "create_time" in self.table.columns else "NULL"
+        columns = f"bound.{self.openid}, bound.id, bound.user_id, {time}"
+        rows = self.run(f"{self.select_conflicts(columns)} LIMIT {MAX_LISTED_ROWS}")
         for openid, row_id, user_id, create_time in rows:
             shortened = f"{openid[:6]}…" if openid.strip() else "(empty)"
             yield f"  {shortened}: row {row_id}, user {user_id}" + (f", bound {create_time}" if create_time else "")
+
+    def select_conflicts(self, columns: str) -> str:
+        """Return SQL for the rows, as `bound`, whose openid other users have too. `exact` is the openid to group by."""
+        exact = self.exact("bound")
+        return f"""
+            SELECT {columns}
+            FROM {TABLE} AS bound JOIN (
+                SELECT {exact} AS exact FROM {self.sharing}
+                GROUP BY {exact} HAVING MIN(bound.user_id) <> MAX(bound.user_id)
+            ) AS conflicting ON {exact} = conflicting.exact AND NOT ({self.orphan})
+            ORDER BY exact, {self.order}
+        """
 
     def move(self, orphans, repeated):
         """Move orphans and repeated rows to tb_oauth_qq_merged. The numbers say whether there are any."""
         self._prepare_merged()
         names = ", ".join(map(self.connection.ops.quote_name, self.table.copied_columns()))
         into = f"INSERT INTO {MERGED} ({names}, {MARK}) SELECT {names},"
-        is_mysql = self.connection.vendor == "mysql"
         with transaction.atomic(self.connection.alias):
             if orphans:
-                self.run(f"{into} 'orphan' FROM {self.name} AS bound WHERE {self.orphan}")
+                self.run(f"{into} 'orphan' FROM {TABLE} AS bound WHERE {self.orphan}")
             if repeated:
-                nth = f"ROW_NUMBER() OVER (PARTITION BY {self.exact(row='bound')}, user_id ORDER BY {self.order})"
-                numbered = f"SELECT bound.id, {nth} AS nth FROM {self._candidates()}"
+                nth = f"ROW_NUMBER() OVER (PARTITION BY {self.exact('bound')}, user_id ORDER BY {self.order})"
+                numbered = f"SELECT bound.id, {nth} AS nth FROM {self.sharing}"
                 ids = f"SELECT id FROM ({numbered}) AS numbered WHERE nth > 1"
-                self.run(f"{into} 'repeated' FROM {self.name} WHERE id IN ({ids})")
-            if is_mysql:
-                self.run(f"DELETE bound FROM {self.name} AS bound JOIN {MERGED} AS moved ON {self._is_same('bound')}")
+                self.run(f"{into} 'repeated' FROM {TABLE} WHERE id IN ({ids})")
+            if self.is_mysql:
+                self.run(f"DELETE bound FROM {TABLE} AS bound JOIN {MERGED} AS moved ON {self.is_moved}")
             else:
-                moved = f"SELECT 1 FROM {MERGED} AS moved WHERE {self._is_same('bound')}"
-                self.run(f"DELETE FROM {self.name} AS bound WHERE EXISTS ({moved})")
-
-    def _is_same(self, row):
-        """Return the SQL condition that the row, by its alias, is the row `moved`."""
-        user = f"({row}.user_id = moved.user_id OR ({row}.user_id IS NULL AND moved.user_id IS NULL))"
-        return f"{row}.id = moved.id AND {self.exact(row=row)} = {self.exact(row='moved')} AND {user}"
+                moved = f"SELECT 1 FROM {MERGED} AS moved WHERE {self.is_moved}"
+                self.run(f"DELETE FROM {TABLE} AS bound WHERE EXISTS ({moved})")
 
     def _prepare_merged(self):
-        """Make tb_oauth_qq_merged, or reuse the one of a migration that died."""
-        merged, names = read_table(self.connection, MERGED), self.table.copied_columns()
-        if merged and not self.run(f"SELECT 1 FROM {MERGED} LIMIT 1"):
+        if read_table(self.connection, MERGED):
+            if self.run(f"SELECT 1 FROM {MERGED} LIMIT 1"):
+                return  # rows of a migration that died, or that could not return
             self.run(f"DROP TABLE {MERGED}")
-            merged = None
-        if merged is None:
-            like = f"LIKE {self.name}"
-            if self.connection.vendor != "mysql":
-                columns = ", ".join(map(self.connection.ops.quote_name, names))
-                like = f"AS SELECT {columns} FROM {self.name} WHERE 0 = 1"
-            self.run(f"CREATE TABLE {MERGED} {like}")
-        if merged is None or MARK not in merged.columns:
-            self.run(f"ALTER TABLE {MERGED} ADD COLUMN {MARK} varchar(10) NOT NULL DEFAULT 'repeated'")
+        columns = ", ".join(map(self.connection.ops.quote_name, self.table.copied_columns()))
+        like = f"LIKE {TABLE}" if self.is_mysql else f"AS SELECT {columns} FROM {TABLE} WHERE 0 = 1"
+        self.run(f"CREATE TABLE {MERGED} {like}")
+        self.run(f"ALTER TABLE {MERGED} ADD COLUMN {MARK} varchar(10) NOT NULL DEFAULT 'repeated'")
 
     def give_back(self):
         """Return the rows that were moved, and drop their table.
@@ -191,36 +199,38 @@ class Rows:
         merged = read_table(self.connection, MERGED)
         if not merged:
             return
-        if MARK in merged.columns:  # otherwise it is still empty
-            self._insert_moved(merged)
-        if MARK in merged.columns and (ids := find_ids(self.connection, merged, f"{MARK} = 'orphan'")):
-            print(f"\n    These rows stay in {MERGED}, because their openid is bound to another user now: {ids}. ", end="")
+        staying = ""
+        if MARK in merged.columns:  # otherwise the migration died before the first row moved
+            with self.connection.constraint_checks_disabled(), transaction.atomic(self.connection.alias):
+                self._insert_moved(merged)
+            staying = find_ids(self.connection, f"{MARK} = 'orphan'", MERGED)
+        if staying:
+            why = "because their openid is bound to another user now"
+            print(f"\n    These rows stay in {MERGED}, {why}: {staying}. ", end="")
         else:
             self.run(f"DROP TABLE {MERGED}")
 
     def _insert_moved(self, merged):
         columns = [name for name in self.table.copied_columns() if name.lower() in merged.columns]
-        quote, same = self.connection.ops.quote_name, f"{self.exact(row='kept')} = {self.exact(row='moved')}"
+        same = f"{self.exact('bound')} = {self.exact('moved')}"
         if not self.counts_spaces:
-            same = f"kept.{self.openid} = moved.{self.openid} AND {same}"  # the first can use an index
-        kept = f"SELECT 1 FROM {self.name} AS kept WHERE {same}"
-        is_unique = self.table.has_unique(self.table.openid.name.lower())
-        taken = (
-            f"EXISTS (SELECT 1 FROM {self.name} AS taken WHERE taken.id = moved.id AND NOT ({self._is_same('taken')}))"
-        )
-        is_free = f"NOT EXISTS (SELECT 1 FROM {self.name} AS taken WHERE taken.id = moved.id)"
-        with transaction.atomic(self.connection.alias):
-            self.run(f"""
-                UPDATE {MERGED} AS moved SET {merged.keep_times()}{MARK} = 'returned' WHERE ({MARK} = 'repeated'
-                AND EXISTS ({kept} AND kept.user_id = moved.user_id))
-                OR ({MARK} = 'orphan' {f"AND NOT EXISTS ({kept})" if is_unique else ""})
-            """)
-            # SQLite may have given the id of a moved row to a new one: then the moved row gets another. A row that a
-            # restored backup has brought back does not return twice.
-            for names, condition in (([name for name in columns if name.lower() != "id"], taken), (columns, is_free)):
-                names = ", ".join(map(quote, names))
-                self.run(
-                    f"INSERT INTO {self.name} ({names}) SELECT {names} FROM {MERGED} AS moved"
-                    f" WHERE {MARK} = 'returned' AND {condition}"
-                )
-                self.run(f"DELETE FROM {MERGED} WHERE {MARK} = 'returned' AND id IN (SELECT id FROM {self.name})")
+            same = f"bound.{self.openid} = moved.{self.openid} AND {same}"  # the first can use an index
+        bound = f"SELECT 1 FROM {TABLE} AS bound WHERE {same}"
+        is_free = f"NOT EXISTS ({bound})" if self.table.has_unique(self.openid) else "1 = 1"
+        self.run(f"""
+            UPDATE {MERGED} AS moved SET {merged.keep_times()}{MARK} = 'returned'
+            WHERE ({MARK} = 'repeated' AND EXISTS ({bound} AND bound.user_id = moved.user_id))
+            OR ({MARK} = 'orphan' AND {is_free})
+        """)
+        same_id = f"SELECT 1 FROM {TABLE} AS bound WHERE bound.id = moved.id"
+        self._insert(columns, f"NOT EXISTS ({same_id})")
+        # SQLite may have given the id to a new row: then the moved row gets another. The row itself may be there too,
+        # if the shop has restored a backup: then it does not return twice.
+        without_id = [name for name in columns if name.lower() != "id"]
+        self._insert(without_id, f"EXISTS ({same_id} AND NOT ({self.is_moved}))")
+        self.run(f"DELETE FROM {MERGED} WHERE {MARK} = 'returned'")
+
+    def _insert(self, columns, condition):
+        names = ", ".join(map(self.connection.ops.quote_name, columns))
+        returned = f"FROM {MERGED} AS moved WHERE {MARK} = 'returned' AND {condition}"
+        self.run(f"INSERT INTO {TABLE} ({names}) SELECT {names} {returned}")

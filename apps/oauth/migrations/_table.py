@@ -6,9 +6,11 @@ A part of the migrations, so it is frozen, and imports nothing of the app.
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 TABLE = "tb_oauth_qq"
 MERGED = "tb_oauth_qq_merged"  # the rows that adoption has moved
+MARK = "moved_because"  # a column of MERGED: repeated or orphan; returned while that is going on
 RECORD = "tb_oauth_qq_adopted"  # what adoption has changed
 OPENID_KEY = "tb_oauth_qq_adopted_openid"
 UNIONID_INDEX = "tb_oauth_qq_adopted_unionid"
@@ -17,184 +19,196 @@ OUR_COLUMNS = {  # and whether they are nullable
 }
 INTEGERS = {"tinyint", "smallint", "mediumint", "int", "integer", "bigint"}
 TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}
+MAX_LISTED = 10  # ids of rows
 
 
 @dataclass(frozen=True)
 class Column:
     name: str  # as it is written in the database
-    type: str  # in lower case, as in varchar(64)
-    definition: str  # what SHOW CREATE TABLE has after the name; empty on SQLite
-    length: int | None  # of a text, in characters
-    collation: str | None
-    is_nullable: bool
-    has_default: bool  # an INSERT may leave it out
-    is_auto: bool  # numbers itself
-    is_generated: bool
+    type: str = ""  # in lower case, as in varchar(64); empty on databases that are not adopted
+    definition: str = ""  # on MySQL and MariaDB: what SHOW CREATE TABLE has after the name
+    length: int | None = None  # of a text, in characters
+    collation: str | None = None
+    is_nullable: bool = True
+    has_default: bool = True  # an INSERT may leave it out
+    is_auto: bool = False  # numbers itself
+    is_generated: bool = False
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         """The type without its length: varchar."""
         return re.match(r"\w*", self.type)[0]
+
+    @property
+    def must_be_filled(self) -> bool:
+        return not (self.has_default or self.is_auto or self.is_generated)
 
 
 @dataclass(frozen=True)
 class Key:
     name: str
-    columns: tuple  # in lower case; None for an expression or a prefix
+    columns: tuple[str | None, ...]  # in lower case; None for an expression or a prefix
     is_unique: bool
 
 
 @dataclass(frozen=True)
 class Table:
-    name: str  # as it is written in the database
-    type: str  # BASE TABLE or what it is instead
-    engine: str
-    has_transactions: bool
-    is_partitioned: bool
-    collation: str | None
-    definition: object  # SHOW CREATE TABLE without AUTO_INCREMENT, or rows of sqlite_master
-    columns: dict  # by their names in lower case
-    keys: tuple
-    foreign_keys: dict  # by the column in lower case: (name of the constraint, table it references)
+    columns: dict[str, Column]  # by their names in lower case
+    keys: list[Key]
+    foreign_keys: dict[str, tuple[str, str]]  # by the column in lower case: name of the constraint, other table
+    definition: Any = None  # SHOW CREATE TABLE without AUTO_INCREMENT, or rows of sqlite_master
+    type: str = "BASE TABLE"  # or what it is instead
+    engine: str = ""
+    has_transactions: bool = True
+    is_partitioned: bool = False
+    collation: str | None = None
 
     @property
-    def openid(self):
+    def openid(self) -> Column | None:
         return self.columns.get("openid") or self.columns.get("open_id")
 
-    def has_unique(self, column):
-        return any(key.is_unique and key.columns == (column,) for key in self.keys)
+    def has_unique(self, column: str) -> bool:
+        return any(key.is_unique and key.columns == (column.lower(),) for key in self.keys)
 
-    def copied_columns(self):
+    def copied_columns(self) -> list[str]:
         """Return the names of the columns that an INSERT may fill."""
         return [column.name for column in self.columns.values() if not column.is_generated]
 
-    def keep_times(self):
+    def keep_times(self) -> str:
         """Return SQL for an UPDATE: each column with ON UPDATE CURRENT_TIMESTAMP = itself, lest it should change."""
         kept = [column for column in self.columns.values() if "ON UPDATE" in column.definition]
         return "".join(f"`{column.name}` = `{column.name}`, " for column in kept if not column.is_generated)
 
 
-def read_table(connection, name=TABLE):
-    """Return the Table, or None if there is none of this name."""
+def read_table(connection: Any, name: str = TABLE) -> Table | None:
+    """Return the table of this name, or None if there is none. The database decides whether capitals count."""
     with connection.cursor() as cursor:
         read = {"mysql": read_mysql_table, "sqlite": read_sqlite_table}.get(connection.vendor, read_other_table)
         return read(connection, cursor, name)
 
 
 def read_mysql_table(connection, cursor, name):
-    # BINARY, because information_schema ignores case, which the names of tables may not do.
-    cursor.execute("SELECT @@lower_case_table_names")
-    is_exact = cursor.fetchone()[0] == 0
-    cursor.execute(
-        "SELECT tables.table_name, table_type, engine, table_collation, create_options,"
-        " (SELECT transactions FROM information_schema.engines WHERE engines.engine = tables.engine)"
-        " FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s", [name],
-    )
-    found = [row for row in cursor if row[0] == name or not is_exact]
+    def select(columns, source, order=""):
+        where = "WHERE table_schema = DATABASE() AND table_name = %s"
+        cursor.execute(f"SELECT {columns} FROM information_schema.{source} {where} {order}", [name])
+        return cursor.fetchall()
+
+    has_transactions = "SELECT transactions FROM information_schema.engines WHERE engines.engine = tables.engine"
+    found = select(f"table_type, engine, table_collation, create_options, ({has_transactions})", "tables")
     if not found:
         return None
-    name, table_type, engine, collation, options, transactions = found[0]
-    where = "WHERE table_schema = DATABASE() AND table_name = %s AND BINARY table_name = %s"
+    ((table_type, engine, table_collation, options, transactions),) = found
     definition = ""
     if table_type == "BASE TABLE":
         cursor.execute(f"SHOW CREATE TABLE {connection.ops.quote_name(name)}")
         definition = re.sub(r" AUTO_INCREMENT=\d+", "", cursor.fetchone()[1])
-    cursor.execute(
-        "SELECT column_name, column_type, character_maximum_length, collation_name, is_nullable, column_default, extra,"
-        f" generation_expression FROM information_schema.columns {where} ORDER BY ordinal_position", [name, name],
-    )
     columns = {}
-    for column, kind, length, column_collation, nullable, default, extra, expression in cursor:
+    for column, column_type, length, collation, nullable, default, extra, expression in select(
+        "column_name, column_type, character_maximum_length, collation_name, is_nullable, column_default, extra,"
+        " generation_expression", "columns", "ORDER BY ordinal_position",
+    ):
         quoted = re.escape(f"  `{column.replace('`', '``')}` ")
         text = re.search(f"^{quoted}(.*?),?$", definition, re.MULTILINE)
         columns[column.lower()] = Column(
-            column, kind.lower(), text[1] if text else "", length, column_collation, nullable == "YES",
+            column,
+            type=column_type.lower(),
+            definition=text[1] if text else "",
+            length=length,
+            collation=collation,
+            is_nullable=nullable == "YES",
             # Even a strict server fills an enum with its first value.
-            nullable == "YES" or default is not None or kind.lower().startswith("enum"),
-            "auto_increment" in extra.lower(), bool(expression),
+            has_default=nullable == "YES" or default is not None or column_type.lower().startswith("enum"),
+            is_auto="auto_increment" in extra.lower(),
+            is_generated=bool(expression),
         )
-    cursor.execute(
-        f"SELECT index_name, column_name, non_unique, sub_part FROM information_schema.statistics {where}"
-        " ORDER BY index_name, seq_in_index", [name, name],
-    )
     keys = {}
-    for key, column, non_unique, prefix in cursor:
+    for key, column, non_unique, prefix in select(
+        "index_name, column_name, non_unique, sub_part", "statistics", "ORDER BY index_name, seq_in_index"
+    ):
         keys.setdefault((key, not int(non_unique)), []).append(column.lower() if column and not prefix else None)
-    cursor.execute(
-        f"SELECT column_name, constraint_name, referenced_table_name FROM information_schema.key_column_usage {where}"
-        " AND referenced_table_name IS NOT NULL", [name, name],
-    )
-    foreign_keys = {column.lower(): (constraint, other) for column, constraint, other in cursor}
+    references = select("column_name, constraint_name, referenced_table_name", "key_column_usage")
     return Table(
-        name, table_type, engine or "", transactions == "YES", "partitioned" in (options or "").lower(), collation,
-        definition, columns, tuple(Key(key, tuple(parts), unique) for (key, unique), parts in keys.items()),
-        foreign_keys,
+        columns,
+        [Key(key, tuple(parts), is_unique) for (key, is_unique), parts in keys.items()],
+        {column.lower(): (constraint, other) for column, constraint, other in references if other},
+        definition,
+        type=table_type,
+        engine=engine or "",
+        has_transactions=transactions == "YES",
+        is_partitioned="partitioned" in (options or "").lower(),
+        collation=table_collation,
     )
 
 
 def read_sqlite_table(connection, cursor, name):
-    same = "= %s COLLATE NOCASE"  # SQLite ignores the case of names
-    cursor.execute(f"SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name {same}", [name])
+    quoted, same = connection.ops.quote_name(name), "= %s COLLATE NOCASE"  # SQLite ignores the case of names
+    cursor.execute(f"SELECT type, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name {same}", [name])
     found = cursor.fetchone()
     if not found:
         return None
-    name, kind, sql = found
-    quoted = connection.ops.quote_name(name)
-    is_plain = kind == "table" and not re.match(r"CREATE\s+VIRTUAL", sql, re.IGNORECASE)
+    kind, sql = found
+    is_virtual = re.match(r"CREATE\s+VIRTUAL", sql, re.IGNORECASE)
     cursor.execute(f"SELECT type, name, sql FROM sqlite_master WHERE tbl_name {same} ORDER BY type, name", [name])
     definition = [list(row) for row in cursor if row[2] and row[0] != "view"]
     cursor.execute(f"PRAGMA table_xinfo({quoted})")
     rows = cursor.fetchall()
     primary = [row[1].lower() for row in sorted(rows, key=lambda row: row[5]) if row[5]]
-    has_rowid = not re.search(r"WITHOUT\s+ROWID", sql, re.IGNORECASE)
     columns = {}
     for _, column, declared, not_null, default, _, hidden in rows:
-        # Only this type makes a column the number of its row.
-        is_auto = declared.lower() == "integer" and primary == [column.lower()] and has_rowid
+        is_auto = declared.lower() == "integer" and primary == [column.lower()]  # no other type is the row's number
         columns[column.lower()] = Column(
-            column, declared.lower(), "", None, None, not not_null, is_auto or not not_null or default is not None,
-            is_auto, hidden in (2, 3),
+            column,
+            type=declared.lower(),
+            is_nullable=not not_null,
+            has_default=not not_null or default is not None,
+            is_auto=is_auto,
+            is_generated=hidden in (2, 3),
         )
     keys = [Key("PRIMARY", tuple(primary), True)] if primary else []
     cursor.execute(f"PRAGMA index_list({quoted})")
-    for _, index, unique, _, partial in cursor.fetchall():
+    for _, index, is_unique, _, is_partial in cursor.fetchall():
         cursor.execute(f"PRAGMA index_info({connection.ops.quote_name(index)})")
         parts = tuple(column and column.lower() for _, _, column in cursor)
-        keys.append(Key(index, parts, bool(unique and not partial)))
+        keys.append(Key(index, parts, bool(is_unique and not is_partial)))
     cursor.execute(f"PRAGMA foreign_key_list({quoted})")
     foreign_keys = {row[3].lower(): ("", row[2]) for row in cursor}
-    table_type = "BASE TABLE" if is_plain else kind.upper() if kind == "view" else "VIRTUAL TABLE"
-    return Table(name, table_type, "SQLite", True, False, None, definition, columns, tuple(keys), foreign_keys)
+    table_type = "VIEW" if kind == "view" else "VIRTUAL TABLE" if is_virtual else "BASE TABLE"
+    return Table(columns, keys, foreign_keys, definition, type=table_type)
 
 
 def read_other_table(connection, cursor, name):
+    """Read what 0001 needs to know its own table again: on this database, others are not adopted."""
     if name not in connection.introspection.table_names(cursor):
         return None
     columns = {
-        column.name: Column(column.name, "", "", None, None, column.null_ok, column.null_ok, False, False)
+        column.name: Column(
+            column.name, is_nullable=column.null_ok, has_default=column.null_ok or column.default is not None
+        )
         for column in connection.introspection.get_table_description(cursor, name)
     }
-    keys = {
-        Key("", tuple(found["columns"]), found["unique"])
-        for found in connection.introspection.get_constraints(cursor, name).values()
-        if found["unique"] or found["index"]
-    }
-    return Table(name, "BASE TABLE", connection.vendor, True, False, None, None, columns, tuple(keys), {})
+    keys = [
+        Key(key, tuple(found["columns"]), found["unique"])
+        for key, found in connection.introspection.get_constraints(cursor, name).items()
+        # Django gives PostgreSQL a second index of each text, for LIKE.
+        if found["unique"] or (found["index"] and not key.endswith("_like"))
+    ]
+    return Table(columns, keys, {})
 
 
 def is_ours(table):
     """Whether the table has exactly the shape that 0001 creates."""
-    columns, openid, unionid = table.columns, table.columns.get("openid"), table.columns.get("unionid")
+    columns = table.columns
     if {name: column.is_nullable for name, column in columns.items()} != OUR_COLUMNS:
         return False
+    texts = columns["openid"], columns["unionid"]
     keys = {(key.columns, key.is_unique) for key in table.keys} - {(("id",), True)}
     return (
         keys == {(("openid",), True), (("unionid",), False), (("user_id",), False)}
         and not {OPENID_KEY, UNIONID_INDEX} & {key.name for key in table.keys}
-        and {openid.type, unionid.type} <= {"varchar(64)", ""}
-        and openid.collation in ("utf8mb4_bin", None)
+        and all(column.type in ("varchar(64)", "") for column in texts)
+        and columns["openid"].collation in ("utf8mb4_bin", None)
         and "COMMENT" not in str(table.definition)
-        and not any(column.is_generated or (column.has_default and not column.is_nullable and not column.is_auto)
+        and not any(column.is_generated or (column.has_default and not column.is_nullable)
                     for column in columns.values())
     )
 
@@ -210,3 +224,10 @@ def run(connection, sql, params=None):
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return cursor.fetchall() if cursor.description else []
+
+
+def find_ids(connection, condition, table=TABLE):
+    """Return the first ids of the rows as in "ids 1, 2", or an empty text."""
+    ids = run(connection, f"SELECT id FROM {table} WHERE {condition} ORDER BY id LIMIT {MAX_LISTED + 1}")
+    listed = [*(str(row_id) for row_id, in ids[:MAX_LISTED]), *("…" for _ in ids[MAX_LISTED:])]
+    return f"id{'s' * (len(ids) > 1)} {', '.join(listed)}" if ids else ""

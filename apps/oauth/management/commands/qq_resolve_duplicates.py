@@ -14,11 +14,12 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from ...migrations._rows import Rows, find_users
+from ...migrations._table import read_table
 from ...redaction import shorten_openid
-from .. import exact_openid, read_columns
 from ..leftovers import FILES
 
 Row = dict[str, Any]
@@ -61,26 +62,12 @@ def select_conflicting_rows(connection: BaseDatabaseWrapper) -> Iterator[Row]:
 
     Rows whose user is gone do not count: the migration moves them away.
     """
-    columns, quote = read_columns(connection, "tb_oauth_qq"), connection.ops.quote_name
-    if not columns & {"openid", "open_id"}:
+    table = read_table(connection)
+    if not table or not table.openid:
         raise CommandError("There is no table tb_oauth_qq with a column openid or open_id: nothing to resolve.")
-    exact = exact_openid(connection, columns, "bound")
-    users, has_user = get_user_model(), "1 = 1"
-    is_here = router.allow_migrate_model(connection.alias, users)
+    rows = Rows(connection, table, find_users(connection, get_user_model()))
     with connection.cursor() as cursor:
-        if is_here and users._meta.db_table in connection.introspection.table_names(cursor):
-            table, key = quote(users._meta.db_table), quote(str(users._meta.pk.column))
-            has_user = f"EXISTS (SELECT 1 FROM {table} AS users WHERE users.{key} = bound.user_id)"  # noqa: S608
-        cursor.execute(f"""
-            SELECT bound.*, conflicting.exact
-            FROM tb_oauth_qq AS bound
-            JOIN (
-                SELECT {exact} AS exact FROM tb_oauth_qq AS bound WHERE {has_user}
-                GROUP BY 1 HAVING MIN(user_id) <> MAX(user_id)
-            ) AS conflicting ON {exact} = conflicting.exact
-            WHERE {has_user}
-            ORDER BY conflicting.exact, {"bound.create_time, " if "create_time" in columns else ""}bound.id
-        """)  # noqa: S608  (no input in it)
+        cursor.execute(rows.select_conflicts("bound.*, exact"))
         names = [column[0].lower() for column in cursor.description]
         for row in cursor:
             yield dict(zip(names, row, strict=True))
