@@ -12,7 +12,7 @@ A part of the migrations, so it is frozen, and imports nothing of the app.
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.conf import settings
 from django.core.management.base import CommandError
