@@ -42,7 +42,9 @@ def parse_answer(text: str) -> dict[str, Any]:
         if callback or text.startswith("{"):
             answer = read_json(_LAST_COMMA.sub("}", callback[1] if callback else text))
         else:
-            answer = refuse_duplicate_keys(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
+            # An empty text is an empty form to every Python but 3.10.
+            form = parse_qsl(text, keep_blank_values=True, strict_parsing=True) if text else []
+            answer = refuse_duplicate_keys(form)
     except (ValueError, RecursionError):
         raise QQUnavailable("an unreadable answer") from None
     for name in _NUMBER_NAMES:
