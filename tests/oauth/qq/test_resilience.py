@@ -116,6 +116,14 @@ def is_open(breaker):
         return True
 
 
+def test_attempt_without_a_call_leaves_a_closed_circuit_closed():
+    breaker = CircuitBreaker()
+    with breaker.attempt():
+        pass
+    with breaker.attempt():
+        assert not is_open(breaker)
+
+
 def run(breaker, clock, steps):
     """Make attempts with these results, let these numbers of seconds pass, and check the state where it is named."""
     for step in steps:
