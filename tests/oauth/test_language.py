@@ -19,6 +19,7 @@ ENGLISH = CHINESE | {"message": "The proof of your QQ login is missing. Please c
         ("", CHINESE),
         ("zh-CN,zh;q=0.9,en;q=0.8", CHINESE),
         ("en-US,en;q=0.9,zh;q=0.8", ENGLISH),
+        ("en-GB", ENGLISH),
         ("fr,en;q=0.5", ENGLISH),
         ("fr", CHINESE),
         ("x" * 5000, CHINESE),

@@ -88,6 +88,12 @@ def test_identify_takes_as_few_requests_as_possible(qq, code, unionid, behaviour
     assert qq.requests(TOKEN)[0]["query"]["need_openid"] == "1"
 
 
+def test_unionid_that_nobody_asked_for_is_not_kept(qq, client, code):
+    answer = {"client_id": qq.client_id, "openid": OPENID, "unionid": "U"}
+    qq.behave(ignore_need_openid=True, me={"fault": "body", "body": json.dumps(answer)})
+    assert client.identify(code) == QQIdentity(openid=OPENID)
+
+
 @requirement("3.1", "3.2")
 @pytest.mark.parametrize(
     ("fields", "reason"), [({"openid": OPENID}, "two different openids"), ({"unionid": "a b"}, "valid unionid")]
@@ -229,6 +235,11 @@ def test_five_failures_open_the_circuit_for_half_a_minute(qq, client, code, cloc
     with client.exchange():
         pass  # sends nothing: the next one is the probe
     assert client.identify(code).openid == qq.openid("小明")
+    qq.behave(token={"fault": fault})
+    for _ in range(2):  # the probe has closed it
+        with pytest.raises(QQUnavailable) as caught:
+            client.identify("C")
+        assert caught.type is QQUnavailable
 
 
 def test_open_circuit_answers_at_once_and_leaves_the_code_good(browser, other_browser, qq, clock, binding):
