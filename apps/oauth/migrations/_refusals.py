@@ -42,7 +42,8 @@ def explain_look_alikes(connection):
 def find_reason(connection, table, users):
     """Return the sentence that says why this table cannot be adopted as it is, or None. `users` is a Users or None."""
     reasons = (
-        check_table, check_columns, check_required, check_keys, check_triggers, check_marks, check_lengths,
+        check_table, check_charset, check_columns, check_required, check_keys, check_triggers, check_marks,
+        check_lengths,
     )
     sentences = (sentence for check in reasons for sentence in check(connection, table, users))
     return next((f"{sentence} Then migrate again." for sentence in sentences), None)
@@ -62,6 +63,14 @@ def check_table(connection, table, users):
         yield f"{name} uses the engine {table.engine}, which has no transactions: ALTER TABLE {name} ENGINE=InnoDB."
     elif table.is_partitioned:
         yield f"{name} is partitioned, so openid cannot be unique: ALTER TABLE {name} REMOVE PARTITIONING."
+
+
+def check_charset(connection, table, users):
+    if connection.vendor == "mysql":
+        ((charset,),) = run(connection, "SELECT @@character_set_results")
+        if charset and not charset.startswith("utf8"):
+            yield f"The connection uses {charset}, in which comments and defaults of {table.name} may come back as" \
+                  " question marks: set charset to utf8mb4 in the OPTIONS of DATABASES."
 
 
 def check_columns(connection, table, users):
