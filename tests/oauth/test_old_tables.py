@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from threading import Event
 
 import pytest
@@ -222,6 +222,18 @@ def test_unionid_that_the_old_column_cannot_hold_does_not_stop_the_way_back(shop
     assert shop.everything() == before
 
 
+@contextmanager
+def connecting(shop, monkeypatch, **options):
+    """Connect with these options of the database while the block runs."""
+    with monkeypatch.context() as patch:
+        patch.setitem(shop.connection.settings_dict, "OPTIONS", shop.connection.settings_dict["OPTIONS"] | options)
+        shop.connection.close()
+        try:
+            yield
+        finally:
+            shop.connection.close()
+
+
 @pytest.mark.skipif(not ON_MYSQL, reason="SQLite has no modes")
 @pytest.mark.parametrize("mode", ["TRADITIONAL,ANSI_QUOTES", "PAD_CHAR_TO_FULL_LENGTH,NO_BACKSLASH_ESCAPES"])
 def test_sql_mode_of_the_shop_does_not_matter(shop, monkeypatch, mode):
@@ -236,10 +248,7 @@ def test_sql_mode_of_the_shop_does_not_matter(shop, monkeypatch, mode):
     twice = {"openid": A, "user_id": 2, "update_time": "0000-00-00 00:00:00"}
     moved = twice | {"id": 0, "create_time": "2020-01-02"}
     insert(shop, {"openid": B, "user_id": 1}, twice, moved, {"openid": C, "user_id": 77})
-    options = {**shop.connection.settings_dict["OPTIONS"], "init_command": f"SET sql_mode = '{mode}'"}
-    monkeypatch.setitem(shop.connection.settings_dict, "OPTIONS", options)
-    shop.connection.close()
-    try:
+    with connecting(shop, monkeypatch, init_command=f"SET sql_mode = '{mode}'"):
         before, set_mode = shop.everything(), shop.run("SELECT @@sql_mode")
         shop.migrate()
         assert [*check_table(shop.connection)] == []
@@ -247,8 +256,19 @@ def test_sql_mode_of_the_shop_does_not_matter(shop, monkeypatch, mode):
         assert [(row.openid, row.user_id, row.unionid.strip()) for row in ours] == [(B, 1, ""), (A, 2, "")]
         shop.migrate("zero")
         assert (shop.everything(), shop.run("SELECT @@sql_mode")) == (before, set_mode)
-    finally:
-        shop.connection.close()
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="SQLite knows only Unicode")
+def test_connection_that_cannot_read_the_definition_is_refused(shop, monkeypatch):
+    create(shop, table(openid="varchar(64) COMMENT '小明'"))
+    before = shop.everything()
+    with connecting(shop, monkeypatch, charset="latin1"), pytest.raises(CommandError) as refused:
+        shop.migrate()
+    assert str(refused.value) == (
+        "The connection uses latin1, in which comments and defaults of tb_oauth_qq may come back as question marks: set"
+        " charset to utf8mb4 in the OPTIONS of DATABASES. Then migrate again."
+    )
+    assert shop.everything() == before
 
 
 @pytest.mark.skipif(not ON_MYSQL, reason="SQLite does not tell values")

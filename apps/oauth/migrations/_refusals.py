@@ -26,6 +26,7 @@ def refusal(sentence):
 def check_table(connection, table, users):
     """Raise CommandError if the table cannot be adopted as it is. `users` is a Users or None."""
     check_type(connection, table)
+    check_charset(connection)
     check_columns(connection, table)
     check_required(connection, table)
     check_keys(table)
@@ -56,6 +57,16 @@ def check_type(connection, table):
         raise refusal(
             f"{TABLE} is partitioned, so openid cannot be unique: ALTER TABLE {TABLE} REMOVE PARTITIONING."
         )
+
+
+def check_charset(connection):
+    if connection.vendor == "mysql":
+        ((charset,),) = run(connection, "SELECT @@character_set_results")
+        if charset and not charset.startswith("utf8"):
+            raise refusal(
+                f"The connection uses {charset}, in which comments and defaults of {TABLE} may come back as question"
+                " marks: set charset to utf8mb4 in the OPTIONS of DATABASES."
+            )
 
 
 def check_columns(connection, table):
