@@ -236,7 +236,7 @@ def test_a_hanging_qq_blocks_no_other_page(environ, transactional_db, tmp_path):
 
         rejected = [call.result() for call in calls if call.done()]
         assert tally(rejected) == {(503, "qq_busy"): 100 - hanging}  # all others still wait for QQ
-        assert {answer.headers["Retry-After"] for answer in rejected} == {"1"}
+        assert {answer.headers["Retry-After"] for answer in rejected} <= {"1", "2"}
 
 
 # Limits: each way of counting once; tests/oauth/test_ratelimit.py and tests/users/ test all limits in one process -----
