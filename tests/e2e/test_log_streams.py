@@ -41,24 +41,32 @@ def pipe(tmp_path):
         yield tmp_path / "pipe", reader
 
 
-def read_lines(reader, logger):
-    lines = map(json.loads, (reader.read() or b"").decode().splitlines())
-    return [line for line in lines if line["logger"] == logger]
+class Lines:
+    """All lines that the shop has written so far."""
+
+    def __init__(self, reader):
+        self.reader, self.lines = reader, []
+
+    def read(self, logger):
+        self.lines += map(json.loads, (self.reader.read() or b"").decode().splitlines())
+        return [line for line in self.lines if line["logger"] == logger]
 
 
 def test_pipe_that_nobody_reads_holds_up_no_login_and_the_loss_is_reported(tmp_path, pipe):
     path, reader = pipe
+    lines = Lines(reader)
     with user_of_shop(tmp_path, path) as user:
         assert log_in(user) == [200] * LOGINS
-        lost = EVENTS - len(read_lines(reader, "meiduo.audit"))
+        written = len(lines.read("meiduo.audit"))
         user.start()
-        report, event = read_lines(reader, "meiduo.audit")
+        report, event = lines.read("meiduo.audit")[written:]
 
         def gunicorn_reports():  # a call is logged after its answer
             user.start()
-            return [line for line in read_lines(reader, "gunicorn.access") if "lost" in line]
+            return [line for line in lines.read("gunicorn.access") if "lost" in line]
 
         processes.wait_until(gunicorn_reports, "gunicorn reports its loss")
+    lost = EVENTS - written
     text = f"Lines of this log are lost: {lost}. Its disk was full, or its reader had stalled or ended."
     assert (report["level"], report["message"], report["lost"]) == ("ERROR", text, lost)
     assert event["message"] == "start"
