@@ -11,7 +11,8 @@ VENVS = Path(__file__).parent / ".venvs"
 
 REQUIREMENTS = {
     "tools": ["uvloop", "trustme"],  # for the upstream and the load
-    "ours": ["-r", "requirements.txt", "django-environ"],  # the last is for the build before
+    # django-environ and python-json-logger are for the build before.
+    "ours": ["-r", "requirements.txt", "django-environ", "python-json-logger"],
     "tutorial": ["Django>=5.2,<5.3", "djangorestframework", "PyJWT", "mysqlclient", "gunicorn"],
     "peer": [
         "rest-social-auth>=10",
