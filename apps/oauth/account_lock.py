@@ -15,8 +15,10 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import Error
 from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
 
 from . import cache
@@ -64,6 +66,11 @@ def password_attempt(request: HttpRequest | Request, account_key: str) -> Iterat
             _refund(state_key, epoch, locks, counter)
         raise
     unlock(account_key)
+
+
+def make_account_key(user: AbstractBaseUser) -> str:
+    """Return the key of an account for password_attempt(). The hash is part of it: a new password is not locked."""
+    return salted_hmac("qq-login.account", repr((user.pk, user.password)), algorithm="sha256").hexdigest()
 
 
 def unlock(account_key: str) -> None:

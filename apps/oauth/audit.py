@@ -43,6 +43,7 @@ class Event:
     LOGIN = "login"  # a bound user logged in, or a code was refused
     BIND_TOKEN = "bind_token"  # noqa: S105  # an unbound user got the form
     BIND = "bind"  # the form was sent
+    LINK = "link"  # a signed-in user added a QQ
     UNBIND = "unbind"  # a binding was removed
     ERASE = "erase"  # everything stored of one person was removed
     LIMIT = "limit"  # a rate limit refused a call

@@ -1,14 +1,14 @@
 """Bind an openid to an account: both in one transaction, once, and safe to send again. And unbind it."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, IntegrityError, OperationalError, router, transaction
+from django.db import Error, IntegrityError, router, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from rest_framework.exceptions import Throttled
@@ -18,18 +18,18 @@ from rest_framework.views import APIView
 
 from .audit import Event, hash_openid, record
 from .conf import conf
-from .database import is_outage
+from .database import is_outage, repeat_after_deadlock
 from .errors import CacheUnavailable, QQLoginError
 from .flow.flow import Flow
 from .models import OAuthQQUser
-from .qq import QQIdentity
+from .profiles import find_profile, fit_nickname
+from .qq import Profile, QQIdentity
 from .ratelimit import get_rate_limit
 from .redaction import clean_reason
 from .signals import qq_unbound
-from .user_lookup import find_user, get_user, with_users
+from .user_lookup import find_user, find_user_by_unionid, get_user, with_users
 
 MAX_FORMS = 5  # forms per flow, however many bind tokens it has
-DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rolled back and may be tried again
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def bind(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> B
 
     Raises QQLoginError, the serializer's ValidationError, RateLimited and CacheUnavailable.
     """
-    if find_user(identity.openid, _get_database()) is None:
+    if find_user(identity.openid, get_database()) is None:
         with suppress(AlreadyBound):
             return Bound(_bind_new(request, view, flow, identity), is_repeat=False)
-    user = find_user(identity.openid, _get_database())
+    user = find_user(identity.openid, get_database())
     if user is None or not flow.store.is_repeated_binding(request.data, user.pk):
         raise QQLoginError("already_bound")
     refuse_staff_and_disabled(user, status=400)
@@ -77,7 +77,7 @@ def unbind(
     `reason`: any text. `request`: None in a command. `staff_id`: the primary key of the employee who does it.
     `database`: an alias, by default the one that bindings are written to. `is_audited`: False if the caller records it.
     """
-    database = database or _get_database()
+    database = database or get_database()
     with transaction.atomic(database):
         # Locked: of two calls at once, one removes and reports a binding.
         removed = list(with_users(bindings.using(database)).select_for_update())
@@ -104,11 +104,19 @@ def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity)
     failure = get_rate_limit("qq_bind_failed").hit(request)
     if flow.store.count_form() > MAX_FORMS:
         raise QQLoginError("bind_tries")
-    context = {"request": request, "view": view, "attempt": flow.id}  # the id of the login, not of this form
+    profile = find_profile(flow)
+    # `attempt` is the id of the login, not of this form; `profile` has nickname and avatar, or "".
+    context = {"request": request, "view": view, "attempt": flow.id, "profile": asdict(profile)}
     serializer = conf.load(conf.ACCOUNT_SERIALIZER)(data=request.data, context=context)
     try:
         serializer.is_valid(raise_exception=True)
-        user = _save_with_retry(serializer, flow, identity, request.data)
+        instance, row = serializer.instance, make_row(identity, profile)
+
+        def save() -> AbstractBaseUser:
+            serializer.instance = instance  # otherwise DRF would update an account that was rolled back
+            return _save(serializer, flow, row, request.data)
+
+        user = repeat_after_deadlock(save)
     except (Throttled, AlreadyBound, CacheUnavailable, Error) as exc:
         # A limit of the shop's own, another call was first, or an outage: the form was not wrong.
         if not isinstance(exc, Error) or is_outage(exc):
@@ -119,37 +127,59 @@ def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity)
     return user
 
 
-def _save_with_retry(serializer: BaseSerializer[Any], flow: Flow, identity: QQIdentity, form: Any) -> AbstractBaseUser:
-    """Save account and binding; once more if a deadlock rolled them back. Raises AlreadyBound."""
-    instance = serializer.instance
+def _save(serializer: BaseSerializer[Any], flow: Flow, row: dict[str, Any], form: Any) -> AbstractBaseUser:
+    """Save account and binding. Raises AlreadyBound."""
     try:
-        return _save(serializer, flow, identity, form)
-    except OperationalError as exc:
-        if exc.args[:1] != (DEADLOCK,):
-            raise
-    serializer.instance = instance  # otherwise DRF would update the account that was rolled back
-    return _save(serializer, flow, identity, form)
-
-
-def _save(serializer: BaseSerializer[Any], flow: Flow, identity: QQIdentity, form: Any) -> AbstractBaseUser:
-    database = _get_database()
-    try:
-        with transaction.atomic(database):
+        with transaction.atomic(get_database()):
             user: AbstractBaseUser = serializer.save()
             if not isinstance(user, get_user_model()) or user.pk is None:
                 fault = f"{conf.ACCOUNT_SERIALIZER}.save() returned {type(user).__name__}, not a saved user."
                 raise ImproperlyConfigured(f"QQ_ACCOUNT_SERIALIZER: {fault}")
             refuse_staff_and_disabled(user, status=400)  # old pages show a message at this status only
-            OAuthQQUser.objects.create(user_id=user.pk, openid=identity.openid, unionid=identity.unionid)
+            OAuthQQUser.objects.create(user_id=user.pk, **row)
             # Inside the transaction: if the process dies right after the commit, the repeat must find this note.
             flow.store.save_binding(form, user.pk)
     except IntegrityError:
-        if not OAuthQQUser.objects.using(database).filter(openid=identity.openid).exists():
+        if find_binding(row["openid"]) is None:
             raise  # a clash in the shop's own save(), not over the openid
         raise AlreadyBound from None
     return user
 
 
-def _get_database() -> str:
+def bind_by_unionid(request: Request, identity: QQIdentity) -> AbstractBaseUser | None:
+    """Bind the identity to the one user who has its unionid, by another of the shop's applications; None if none has.
+
+    Raises account_refused.
+    """
+    user = find_user_by_unionid(identity.unionid, get_database()) if conf.UNIONID and identity.unionid else None
+    if user is None:
+        return None
+    refuse_staff_and_disabled(user)
+    with suppress(IntegrityError):
+        with transaction.atomic(get_database()):
+            OAuthQQUser.objects.create(user_id=user.pk, **make_row(identity, Profile()))
+        record(request, Event.BIND, openid=hash_openid(identity.openid), user_id=user.pk, reason="unionid")
+        return user
+    return find_user(identity.openid, get_database())  # another call has bound it
+
+
+def make_row(identity: QQIdentity, profile: Profile) -> dict[str, Any]:
+    """Return the fields of a new binding, beside its user."""
+    return {
+        "openid": identity.openid,
+        "unionid": identity.unionid,
+        "client_id": identity.client_id or None,
+        "nickname": fit_nickname(profile.nickname, get_database()) or None,
+        "avatar": profile.avatar or None,
+    }
+
+
+def find_binding(openid: str) -> OAuthQQUser | None:
+    """Return the binding of an openid, from the database that is written to."""
+    binding: OAuthQQUser | None = OAuthQQUser.objects.using(get_database()).filter(openid=openid).first()
+    return binding
+
+
+def get_database() -> str:
     """Return the database that is written to. A replica may not know yet of a binding made just now."""
     return router.db_for_write(OAuthQQUser)

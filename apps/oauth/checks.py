@@ -4,7 +4,7 @@ Everything that can be checked without calling a server is a row of RULES. `mana
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from inspect import iscoroutinefunction, signature
 from logging import INFO, getLogger
@@ -21,7 +21,7 @@ from rest_framework.settings import api_settings
 
 from .conf import conf
 from .origins import get_mode, guess_site, has_domain, is_loopback, is_mounted, is_same_page, is_url
-from .qq import API_URL
+from .qq import API_URL, MINI_API_URL
 from .ratelimit import RATES, get_rate_limit
 
 TAG, CONTRIB = "qq_login", f"{__package__}.contrib.meiduo"
@@ -38,10 +38,27 @@ class Rule(NamedTuple):
     deploy: bool = False
 
 
+def is_serializer(path: str) -> bool:
+    loaded = conf.load(str(path))
+    return isinstance(loaded, type) and issubclass(loaded, BaseSerializer)
+
+
 def is_saving_serializer(path: str) -> bool:
     loaded, methods = conf.load(str(path)), ("create", "update", "save")
-    is_serializer = isinstance(loaded, type) and issubclass(loaded, BaseSerializer)
-    return is_serializer and any(getattr(loaded, name) is not getattr(BaseSerializer, name) for name in methods)
+    return is_serializer(path) and any(getattr(loaded, name) is not getattr(BaseSerializer, name) for name in methods)
+
+
+def is_api_url(qq_url: str, value: Any) -> bool:
+    return is_url(value) and value.rstrip("/") != qq_url.replace("https", "http")
+
+
+def is_url_of_qq_or_stand_in(qq_url: str, value: Any) -> bool:
+    return str(value).rstrip("/") == qq_url or is_loopback(value)
+
+
+def is_app_ids(value: Any) -> bool:
+    is_collection = isinstance(value, (list, tuple, set, frozenset, Mapping))
+    return is_collection and all(isinstance(app_id, str) and app_id.isdecimal() for app_id in value)
 
 
 def is_payload_function(path: str) -> bool:
@@ -117,12 +134,23 @@ RULES = [
          or guess_site(url) == guess_site(conf.REDIRECT_URI),
          "and the API are two sites (scheme and domain), so browsers drop the cookie: {!r} and {conf.REDIRECT_URI!r}.",
          "Serve both over https below one domain; QQ_REQUIRE_COOKIE = False is the less safe way out.", deploy=True),
-    Rule("QQ_API_URL", "E005", lambda value: is_url(value) and value.rstrip("/") != API_URL.replace("https", "http"),
-         "is neither QQ's URL nor a stand-in's: {!r}.", "Remove it, or set a URL as in http://127.0.0.1:8001."),
-    Rule("QQ_API_URL", "W007", lambda value: conf.calls_qq or is_loopback(value),
-         "is not QQ's: the APP Key and all codes are sent to {!r}.", "Remove the setting, unless it is your stand-in."),
-    Rule("QQ_API_URL", "W013", lambda value: not is_loopback(value),
-         "is a stand-in's: {!r}. Users cannot log in with their own QQ.", "Remove it in production.", deploy=True),
+    *(rule for name, url in (("QQ_API_URL", API_URL), ("QQ_MINI_API_URL", MINI_API_URL)) for rule in (
+        Rule(name, "E005", partial(is_api_url, url), "is neither QQ's URL nor a stand-in's: {!r}.",
+             "Remove it, or set a URL as in http://127.0.0.1:8001."),
+        Rule(name, "W007", partial(is_url_of_qq_or_stand_in, url),
+             "is not QQ's: the APP Key and all codes are sent to {!r}.",
+             "Remove the setting, unless it is your stand-in."),
+        Rule(name, "W013", lambda value: not is_loopback(value),
+             "is a stand-in's: {!r}. Users cannot log in with their own QQ.", "Remove it in production.", deploy=True),
+    )),
+    Rule("QQ_APP_IDS", "E024", is_app_ids, "is neither a list of APP IDs nor a dict {{APP ID: APP Key}}.",
+         'Write it as in ["1106000001"], or as in {"1106000001": "its APP Key"} if the app sends codes.'),
+    Rule("QQ_MINI_APP_ID", "E025", lambda value: not value or str(value).isdecimal(),
+         "is not the AppID of a QQ mini program: {!r}.", "Copy it from the mini program's console, or remove it."),
+    Rule("QQ_MINI_APP_SECRET", "E026", lambda value: bool(value) if conf.MINI_APP_ID else True,
+         "is not set, and QQ_MINI_APP_ID is.", "Copy the AppSecret from the mini program's console."),
+    Rule("QQ_CONFIRM_SERIALIZER", "E027", is_serializer, "is not a DRF serializer: {!r}.",
+         "Remove it: users confirm with their password. Or set the dotted path of your own class."),
     Rule("QQ_ACCOUNT_SERIALIZER", "E007", is_saving_serializer,
          "is not a DRF serializer with create(), update() or save(): {!r}.",
          "Set it to the dotted path of a DRF serializer with mobile, password and sms_code that saves the user."),
@@ -133,7 +161,8 @@ RULES = [
     Rule("QQ_MAX_CONCURRENCY", "E010", lambda value: isinstance(value, int) and value >= 1,
          "is not a whole number from 1: {!r}.", "Remove the setting, or set three quarters of a process's threads."),
     *(Rule(name, "E015", lambda value: isinstance(value, bool), "is not True or False: {!r}.",
-           'Set one of them; the string "False" counts as true.') for name in ("QQ_REQUIRE_COOKIE", "QQ_UNIONID")),
+           'Set one of them; the string "False" counts as true.')
+      for name in ("QQ_REQUIRE_COOKIE", "QQ_UNIONID", "QQ_PROFILE")),
     Rule("QQ_REQUIRE_COOKIE", "W004", bool, "is off: a planted link can bind a stranger's QQ to a user's account.",
          "Remove it once page and API are one origin, or both calls of users/ carry cookies (withCredentials)."),
     Rule(CACHE, "E014", bool, "cannot be imported.", "Install the package that its BACKEND needs."),

@@ -10,7 +10,7 @@ from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.module_loading import import_string
 from django.utils.translation import get_language
 
-from .qq import API_URL
+from .qq import API_URL, MINI_API_URL
 
 T = TypeVar("T")
 
@@ -42,7 +42,13 @@ class Conf:
     TIMEOUT: Setting[float] = Setting(5.0)  # seconds for a whole exchange with QQ
     MAX_CONCURRENCY = Setting(48)  # calls to QQ at once in a process: three quarters of 64 threads
     REQUIRE_COOKIE = Setting(True)  # False: also accept calls without the login's cookie, which is less safe
-    UNIONID = Setting(False)  # ask QQ for the unionid too
+    UNIONID = Setting(False)  # ask QQ for the unionid too, and log in by it across the shop's own applications
+    PROFILE = Setting(False)  # ask QQ for nickname and avatar where a form will be shown
+    APP_IDS: Setting[Any] = Setting(())  # APP IDs of the shop's phone apps; {APP ID: APP Key} if they send codes
+    MINI_APP_ID = Setting("")  # of the shop's QQ mini program
+    MINI_APP_SECRET = Setting("")
+    MINI_API_URL = Setting(MINI_API_URL)
+    CONFIRM_SERIALIZER = Setting(f"{__package__}.confirmation.PasswordSerializer")  # dotted path; before a QQ is added
 
     @property
     def is_secure(self) -> bool:

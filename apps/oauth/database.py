@@ -4,13 +4,18 @@ The first is nobody's fault: the call is answered 503 `database_unavailable`, on
 """
 
 import logging
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connections
 
 from .errors import DatabaseUnavailable
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rolled back and may be tried again
 
 # Error numbers of MySQL and MariaDB, from their references. From 2000 to 2999 they are the client library's. The class
 # says too little: mysqlclient raises OperationalError for an unknown column as well.
@@ -53,6 +58,16 @@ def report_outage(exc: BaseException) -> DatabaseUnavailable:
         if not connection.in_atomic_block:
             connection.close()
     return DatabaseUnavailable()
+
+
+def repeat_after_deadlock(transaction: Callable[[], T]) -> T:
+    """Run a function that is one whole transaction; once more if a deadlock, or a cluster, has rolled it back."""
+    try:
+        return transaction()
+    except OperationalError as exc:
+        if exc.args[:1] != (DEADLOCK,):
+            raise
+    return transaction()
 
 
 class database_guard:

@@ -28,6 +28,8 @@ ERRORS = {
     "bind_token_invalid": (400, _("绑定凭证已失效，请在这个浏览器里再点一次 QQ 登录。")),
     "bind_tries": (400, _("尝试次数过多，请再点一次 QQ 登录重新开始。")),
     "already_bound": (400, _("这个 QQ 已经绑定了账号，请再点一次 QQ 登录直接进入。")),
+    "last_login_method": (400, _("这是账号唯一的登录方式。请先设置密码或绑定另一个 QQ，再解除绑定。")),
+    "key_used": (400, _("这次登录已经用过，请再点一次 QQ 登录。")),
     "invalid": (400, _("请求内容有误，请检查后重试。")),
     "throttled": (429, _("操作太频繁，请稍后再试。")),
 }
@@ -45,20 +47,24 @@ class QQLoginError(APIException):
         reason: str | None = None,
         flow_id: str | None = None,
         number: int | None = None,
+        message: str | None = None,
+        fields: dict[str, str] | None = None,
     ) -> None:
         """Name the error.
 
         `status`: an HTTP status other than the table's. `wait`: seconds until the same call is worth another try.
         `reason`: the audit log's text in place of the code. `flow_id`: the login that the refused value belongs to.
-        `number`: QQ's own, for the audit log.
+        `number`: QQ's own, for the audit log. `message`: a sentence other than the table's. `fields`: of the body,
+        beside the sentence and the code.
         """
-        super().__init__(get_message(code), code)
+        super().__init__(message or get_message(code), code)
         self.code = code
         self.status_code = status or ERRORS[code][0]
         self.wait = wait
         self.reason = reason or code
         self.flow_id = flow_id
         self.number = number
+        self.fields = fields or {}
 
 
 class CacheUnavailable(QQLoginError):

@@ -77,7 +77,9 @@ def get_code(error: APIException) -> str:
 
 
 def get_fields(error: APIException) -> dict[str, Any]:
-    """Return the wrong fields of a form, each with its sentences, as DRF has them."""
+    """Return the wrong fields of a form, each with its sentences, as DRF has them; or what one of our errors adds."""
+    if isinstance(error, QQLoginError):
+        return error.fields
     if not isinstance(error, ValidationError):
         return {}
     return error.detail if isinstance(error.detail, dict) else {api_settings.NON_FIELD_ERRORS_KEY: error.detail}

@@ -3,11 +3,7 @@
 import logging
 import time
 from contextlib import suppress
-from functools import cache
 from typing import Any
-
-from django.core.signals import setting_changed
-from django.dispatch import receiver
 
 from .audit import Event, Step, get_milliseconds
 from .conf import conf
@@ -16,12 +12,13 @@ from .flow.flow import Flow
 from .flow.lifetimes import COOKIELESS_SEALED_CODE
 from .flow.store import CodeClaim, Outcome
 from .qq import (
+    Client,
     Exchange,
-    OAuthQQ,
     QQBusy,
     QQCertificateError,
     QQCircuitOpen,
     QQError,
+    QQForeignAppToken,
     QQForeignToken,
     QQIdentity,
     QQMisconfigured,
@@ -36,38 +33,29 @@ POLL_INTERVAL = 0.05  # seconds between two cache reads of a follower
 ERROR_CODES: dict[type[QQError], str] = {  # every other one: qq_unavailable
     QQMisconfigured: "qq_misconfigured",
     QQRejected: "qq_rejected",
+    QQForeignAppToken: "qq_rejected",
 }
 
 
-@cache
-def make_client() -> OAuthQQ:
-    """Return the client for the settings in force, one object for all calls."""
-    return OAuthQQ(
-        client_id=conf.CLIENT_ID,
-        client_secret=conf.CLIENT_SECRET,
-        redirect_uri=conf.REDIRECT_URI,
-        api_url=conf.API_URL,
-        timeout=conf.TIMEOUT,
-        max_concurrency=conf.MAX_CONCURRENCY,
-        unionid=conf.UNIONID,
-    )
-
-
-@receiver(setting_changed)  # as tests do
-def forget_client(**kwargs: Any) -> None:
-    make_client.cache_clear()
-
-
-def resolve_identity(step: Step, flow: Flow, code: str | None, rate_limit: RateLimit | None) -> QQIdentity:
-    """Return the identity that QQ gives for a flow's code.
+def resolve_identity(
+    step: Step,
+    flow: Flow,
+    client: Client[Any],
+    proof: str | None,
+    *,
+    is_reusable: bool = False,
+    rate_limit: RateLimit | None = None,
+) -> QQIdentity:
+    """Return the identity that QQ gives for a flow's code or token.
 
     `step`: the step of the audit log that this call belongs to. It gets `qq_ms` if this call asks QQ.
-    `code`: QQ's code if the page sent it itself (direct mode); None to take the one that callback/ kept.
+    `proof`: what the caller itself has sent; None to take the code that callback/ kept. `is_reusable`: it is no code
+    but a token, which other logins may send too.
     `rate_limit`: counts this call, unless it leads or is the flow's first that found no slot. None: the caller has
     counted the call already.
     Raises QQLoginError, RateLimited and CacheUnavailable.
     """
-    outcome = _SingleFlight(step, flow, rate_limit).resolve(code)
+    outcome = _SingleFlight(step, flow, client, rate_limit).resolve(proof, is_reusable)
     if outcome.identity is None:
         raise QQLoginError(outcome.error or "qq_unavailable")
     return outcome.identity
@@ -76,23 +64,23 @@ def resolve_identity(step: Step, flow: Flow, code: str | None, rate_limit: RateL
 class _SingleFlight:
     """One call of users/: it leads (asks QQ), follows (waits for the leader) or replays (returns the saved outcome)."""
 
-    def __init__(self, step: Step, flow: Flow, rate_limit: RateLimit | None) -> None:
+    def __init__(self, step: Step, flow: Flow, client: Client[Any], rate_limit: RateLimit | None) -> None:
         self.step = step
         self.flow = flow
         self.store = flow.store
         self.rate_limit = rate_limit
-        self.client = make_client()
+        self.client = client
 
-    def resolve(self, code: str | None) -> Outcome:
+    def resolve(self, proof: str | None, is_reusable: bool) -> Outcome:
         """Return QQ's answer about the flow; ask QQ if no call has."""
         # Calls that found no slot go before new ones. The cache is asked only while some are expected.
         is_new = self.client.expects_retries() and not self.store.was_rejected()
         try:
             # Take the slot before the code: a popped code cannot be put back.
             with self.client.exchange(is_new=is_new) as exchange:
-                fresh_code = self.store.pop_code() if code is None else self.claim(code)
-                if fresh_code is not None:
-                    return self.lead(exchange, fresh_code)
+                fresh = self.store.pop_code() if proof is None else self.claim(proof, is_reusable)
+                if fresh is not None:
+                    return self.lead(exchange, fresh)
         except (QQBusy, QQCircuitOpen) as exc:
             return self.replay(exc)
         self.count()
@@ -102,17 +90,19 @@ class _SingleFlight:
         if self.rate_limit is not None:
             self.rate_limit.hit(self.step.request)
 
-    def claim(self, code: str) -> str | None:
-        """Return the code if this call leads with it, None if another call of this flow does."""
-        claim = self.store.claim_code(code)
+    def claim(self, proof: str, is_reusable: bool) -> str | None:
+        """Return the proof if this call leads with it, None if another call of this flow does."""
+        if is_reusable:
+            return proof if self.store.claim_token() else None
+        claim = self.store.claim_code(proof)
         if claim is CodeClaim.FOREIGN:
-            raise QQLoginError("code_invalid")
-        return code if claim is CodeClaim.FIRST else None
+            raise QQLoginError("qq_rejected" if self.flow.is_app else "code_invalid")
+        return proof if claim is CodeClaim.FIRST else None
 
-    def lead(self, exchange: Exchange, code: str) -> Outcome:
-        """Take the code to QQ, and save the outcome for repeats and followers."""
+    def lead(self, exchange: Exchange, proof: str) -> Outcome:
+        """Take the proof to QQ, and save the outcome for repeats and followers."""
         try:
-            outcome = Outcome(self.ask(exchange, code))
+            outcome = Outcome(self.ask(exchange, proof))
         except QQError as exc:
             is_alarm = isinstance(exc, (QQCertificateError, QQForeignToken, QQMisconfigured))
             level = logging.WARNING if isinstance(exc, QQForeignToken) or not is_alarm else logging.ERROR
@@ -124,10 +114,10 @@ class _SingleFlight:
             self.store.save_outcome(outcome)
         return outcome
 
-    def ask(self, exchange: Exchange, code: str) -> QQIdentity:
+    def ask(self, exchange: Exchange, proof: str) -> QQIdentity:
         started = time.perf_counter()
         try:
-            return exchange.identify(code)
+            return exchange.identify(proof)
         finally:
             self.step.add(qq_ms=get_milliseconds(started))
 

@@ -27,6 +27,19 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     return None
 
 
+def find_user_by_unionid(unionid: str, database: str) -> AbstractBaseUser | None:
+    """Return the user whose bindings have this unionid; None if no user has it, or several have.
+
+    All bindings are of the shop's own applications, whose tokens alone are accepted.
+    """
+    bound = OAuthQQUser.objects.using(database).filter(unionid=unionid)
+    user_ids = {user_id for user_id, found in bound.values_list("user_id", "unionid") if found == unionid}
+    if len(user_ids) != 1:
+        return None
+    user: AbstractBaseUser | None = QuerySet(get_user_model(), using=database).filter(pk=user_ids.pop()).first()
+    return user
+
+
 def with_users(bindings: QuerySet[OAuthQQUser]) -> QuerySet[OAuthQQUser]:
     """Return the bindings with their users, which one more query reads. Where the user is gone, get_user() says so.
 

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 
 from .conf import conf
 from .errors import QQLoginError
+from .flow.purpose import Purpose
 from .language import translate
 from .qq.answers import ERROR_NUMBER
 
@@ -34,6 +35,11 @@ def read_next(query: QueryDict, *names: str) -> str:
         if any(values := query.getlist(name)):
             return clean_next(values[0], conf.CALLBACK_PAGE) if len(values) == 1 else "/"
     return "/"
+
+
+def read_purpose(query: QueryDict) -> str:
+    """Return what the login is for: "bind" adds a QQ to the account of a signed-in user. Anything else is a login."""
+    return Purpose.LINK if query.getlist("purpose") == [Purpose.LINK] else Purpose.LOGIN
 
 
 def clean_next(value: str, page: str) -> str:

@@ -1,7 +1,8 @@
 """One login: its cookie, the sealed code and the bind token.
 
 login/ starts a flow with a state for QQ and a key for the browser's cookie. Every value handed out later names the flow
-and carries the key's hash, so it is worthless in another browser.
+and carries the key's hash, so it is worthless in another browser. A phone app has no cookies: it makes the key itself
+and sends it with each of its calls.
 """
 
 import secrets
@@ -22,6 +23,7 @@ from ..qq import QQIdentity
 from ..validation import STATE, read_parameter
 from . import lifetimes
 from .cookies import drop_oldest_flows, get_cookie_name, get_flow_cookies, set_flow_cookie
+from .purpose import Purpose
 from .signing import hash_text, hash_with_each_secret_key, sign, verify
 from .store import FlowStore
 
@@ -37,11 +39,19 @@ class Flow:
     key_hash: str
     key: str | None = field(default=None, repr=False)  # None if the browser sent no cookie
     state: str | None = field(default=None, repr=False)  # None once QQ has sent it back
+    purpose: str = Purpose.LOGIN
+    is_app: bool = False  # begun by an app: the key comes from the app, not from a cookie
 
     @classmethod
-    def start(cls, next: str) -> "Flow":
+    def start(cls, next: str, purpose: str = Purpose.LOGIN) -> "Flow":
         state, key = secrets.token_urlsafe(32), secrets.token_urlsafe(16)
-        return cls(id=get_flow_id(state), next=next, key=key, key_hash=_hash_key(key), state=state)
+        return cls(id=get_flow_id(state), next=next, key=key, key_hash=_hash_key(key), state=state, purpose=purpose)
+
+    @classmethod
+    def start_in_app(cls, key: str, purpose: str = Purpose.LOGIN) -> "Flow":
+        """Return the flow of a key that an app has made. The same key is the same flow."""
+        id = hash_text(f"app {key}")[:24]  # longer than a browser's: here the caller chooses what is hashed
+        return cls(id=id, next="/", key=key, key_hash=_hash_key(key), purpose=purpose, is_app=True)
 
     @classmethod
     def find(cls, request: HttpRequest | Request, id: str) -> "Flow | None":
@@ -52,8 +62,9 @@ class Flow:
             return None
         if payload["id"] != id or age > _get_cookie_life(payload["state"]):
             return None
-        key = payload["key"]
-        return cls(id=id, next=payload["next"], key=key, key_hash=_hash_key(key), state=payload["state"])
+        key, purpose = payload["key"], payload.get("purpose", Purpose.LOGIN)
+        known = {"next": payload["next"], "key_hash": _hash_key(key), "state": payload["state"]}
+        return cls(id=id, key=key, purpose=purpose, **known)
 
     @property
     def store(self) -> FlowStore:
@@ -77,16 +88,22 @@ class Flow:
 
     def make_bind_token(self, identity: QQIdentity, request: HttpRequest | Request) -> str:
         """Return the signed proof that the user of this browser owns the openid."""
-        claims = self._get_claims(request) | {"openid": identity.openid}
+        claims = self._get_claims(request) | {"openid": identity.openid, "client_id": identity.client_id}
         return sign("bind", claims | ({"unionid": identity.unionid} if identity.unionid else {}))
 
-    def _get_claims(self, request: HttpRequest | Request) -> dict[str, str]:
-        claims = {"flow": self.id, "key": self.key_hash}
+    def _get_claims(self, request: HttpRequest | Request) -> dict[str, Any]:
+        claims: dict[str, Any] = {"flow": self.id, "key": self.key_hash, **self._name_purpose()}
+        if self.is_app:
+            return claims | {"app": True}
         return claims if conf.REQUIRE_COOKIE else claims | {"client": _hash_client(request)[0]}
+
+    def _name_purpose(self) -> dict[str, str]:
+        return {} if self.purpose == Purpose.LOGIN else {"purpose": self.purpose}
 
     def _sign_cookie(self) -> str:
         at = time.time_ns() // 1_000_000  # the signature's own time has whole seconds, too few to order tabs by
-        return sign("flow", {"id": self.id, "key": self.key, "next": self.next, "state": self.state, "at": at})
+        payload = {"id": self.id, "key": self.key, "next": self.next, "state": self.state, "at": at}
+        return sign("flow", payload | self._name_purpose())
 
 
 def find_flow_by_state(request: Request) -> Flow:
@@ -124,20 +141,24 @@ def open_sealed_code(request: Request, sealed_code: str) -> Flow:
     return flow
 
 
-def open_bind_token(request: Request, bind_token: str) -> tuple[Flow, QQIdentity]:
+def open_bind_token(request: Request, bind_token: str, key: Any, purpose: str) -> tuple[Flow, QQIdentity]:
     """Return the flow and the identity of a bind token.
 
-    Raises QQLoginError if it is malformed, expired or another browser's.
+    `key`: what the form has sent as the app's key; a browser sends its cookie instead. `purpose`: what it must be for.
+    Raises QQLoginError if it is malformed, expired, another browser's or app's, or for another purpose.
     """
     claims: dict[str, Any] = {}
     try:
         claims, age = verify("bind", bind_token)
         if age > lifetimes.BIND_TOKEN:
             raise SignatureExpired("bind token")
-        flow = _find_owner(request, claims)
+        flow = _find_app(key, claims) if claims.get("app") else _find_owner(request, claims)
+        if flow.purpose != purpose or claims.get("purpose", Purpose.LOGIN) != purpose:
+            raise BadSignature("for another purpose")
     except BadData as exc:
         raise QQLoginError("bind_token_invalid", reason=_get_reason(exc), flow_id=claims.get("flow")) from exc
-    return flow, QQIdentity(openid=claims["openid"], unionid=claims.get("unionid"))
+    client_id = claims.get("client_id", "")
+    return flow, QQIdentity(openid=claims["openid"], unionid=claims.get("unionid"), client_id=client_id)
 
 
 def get_flow_id(state: str) -> str:
@@ -158,7 +179,15 @@ def _find_owner(request: Request, claims: dict[str, Any]) -> Flow:
     if cookies or not is_same_client:
         raise BadSignature("another client's")
     next = FlowStore(claims["flow"]).get_next() or "/"
-    return Flow(id=claims["flow"], next=next, key_hash=claims["key"])
+    purpose = claims.get("purpose", Purpose.LOGIN)
+    return Flow(id=claims["flow"], next=next, key_hash=claims["key"], purpose=purpose)
+
+
+def _find_app(key: Any, claims: dict[str, Any]) -> Flow:
+    """Return the flow of an app's bind token, if the app has sent the key of the flow."""
+    if not isinstance(key, str) or not constant_time_compare(_hash_key(key), claims["key"]):
+        raise BadSignature("without the key of its login")
+    return Flow.start_in_app(key, claims.get("purpose", Purpose.LOGIN))
 
 
 def _hash_client(request: HttpRequest | Request) -> list[str]:

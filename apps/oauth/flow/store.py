@@ -2,14 +2,14 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
 from django.utils.crypto import constant_time_compare
 
 from .. import cache
-from ..qq import QQIdentity
+from ..qq import Profile, QQIdentity
 from .lifetimes import REMEMBERED, REMEMBERED_CODE, REMEMBERED_FORM, REPEATED_FORM, REPEATED_RETURN
 from .signing import hash_text, hash_with_each_secret_key
 
@@ -90,6 +90,10 @@ class FlowStore:
                 return CodeClaim.REPEATED if cache.get(key) == self.flow_id else CodeClaim.FOREIGN
         return CodeClaim.FIRST
 
+    def claim_token(self) -> bool:
+        """Claim the token that an app has sent for this flow. Another flow may send it too: QQ's last for months."""
+        return self._add("token", True)
+
     def save_code(self, code: str) -> None:
         self._set("code", code, REMEMBERED_CODE)
 
@@ -127,6 +131,13 @@ class FlowStore:
     def redeem_sealed_code(self) -> bool:
         """Use the sealed code up, which without a cookie works once. Return False if it was used before."""
         return self._add("sealed-code", True)
+
+    def save_profile(self, profile: Profile) -> None:
+        self._set("profile", asdict(profile))
+
+    def get_profile(self) -> Profile | None:
+        saved: dict[str, str] | None = self._get("profile")
+        return None if saved is None else Profile(**saved)
 
     # answered -> bound
 
@@ -166,7 +177,8 @@ def _to_dict(outcome: Outcome) -> dict[str, str | None]:
     # Not the object itself: the worker that reads it may run another version of this code.
     if outcome.identity is None:
         return {"error": outcome.error}
-    return {"openid": outcome.identity.openid, "unionid": outcome.identity.unionid}
+    identity = outcome.identity
+    return {"openid": identity.openid, "unionid": identity.unionid, "client_id": identity.client_id}
 
 
 def _name_binding(user_id: Any) -> str:

@@ -17,6 +17,7 @@ UNIONID_INDEX = "tb_oauth_qq_adopted_unionid"
 OUR_COLUMNS = {  # and whether they are nullable
     "id": False, "openid": False, "unionid": True, "create_time": False, "update_time": False, "user_id": False,
 }
+ADDED_LATER = {"qq_client_id", "qq_nickname", "qq_avatar"}  # columns of 0004
 INTEGERS = {"tinyint", "smallint", "mediumint", "int", "integer", "bigint"}
 TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}
 MAX_LISTED = 10  # ids of rows
@@ -197,7 +198,9 @@ def read_other_table(connection, cursor, name):
 
 def is_ours(table):
     """Whether the table has exactly the shape that 0001 creates."""
-    columns = table.columns
+    columns, definition = dict(table.columns), str(table.definition)
+    for name in ADDED_LATER & columns.keys():
+        definition = definition.replace(columns.pop(name).definition, "")
     if {name: column.is_nullable for name, column in columns.items()} != OUR_COLUMNS:
         return False
     texts = columns["openid"], columns["unionid"]
@@ -207,7 +210,7 @@ def is_ours(table):
         and not {OPENID_KEY, UNIONID_INDEX} & {key.name for key in table.keys}
         and all(column.type in ("varchar(64)", "") for column in texts)
         and columns["openid"].collation in ("utf8mb4_bin", None)
-        and "COMMENT" not in str(table.definition)
+        and "COMMENT" not in definition
         and not any(column.is_generated or (column.has_default and not column.is_nullable)
                     for column in columns.values())
     )

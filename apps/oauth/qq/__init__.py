@@ -4,26 +4,39 @@ The facts about QQ come from its wiki: 使用Authorization_Code获取Access_Toke
 UnionID介绍 and 公共返回码说明.
 """
 
-from .client import API_URL, Exchange, OAuthQQ, QQIdentity, forget_connections
+from .client import OAuthQQ
 from .errors import (
     QQBusy,
     QQCertificateError,
     QQCircuitOpen,
     QQError,
+    QQForeignAppToken,
     QQForeignToken,
     QQMisconfigured,
     QQRejected,
     QQUnavailable,
 )
+from .mini import MINI_API_URL, MiniQQ
+from .phone import PhoneCodeQQ, PhoneTokenQQ
+from .profile import Profile, ProfileQQ
+from .upstream import API_URL, Client, Exchange, QQIdentity, forget_connections
 
 __all__ = [
     "API_URL",
+    "MINI_API_URL",
+    "Client",
     "Exchange",
+    "MiniQQ",
     "OAuthQQ",
+    "PhoneCodeQQ",
+    "PhoneTokenQQ",
+    "Profile",
+    "ProfileQQ",
     "QQBusy",
     "QQCertificateError",
     "QQCircuitOpen",
     "QQError",
+    "QQForeignAppToken",
     "QQForeignToken",
     "QQIdentity",
     "QQMisconfigured",

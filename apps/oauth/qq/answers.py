@@ -2,10 +2,11 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .errors import QQUnavailable, make_error
+from .errors import QQError, QQUnavailable, make_error
 
 TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,512}")
 OPENID = re.compile(r"[0-9A-Fa-f]{32}")
@@ -14,22 +15,28 @@ ERROR_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 _CALLBACK = re.compile(r"callback\(\s*(\{.*\})\s*\)\s*;?", re.DOTALL)
 _LAST_COMMA = re.compile(r",[ \t\r\n]*\}\Z")
-_NUMBER_NAMES = ("error", "code", "ret")  # the text beside the two older names is `msg`
+NUMBER_NAMES = ("error", "code", "ret")  # the text beside the two older names is `msg`
+
+MakeError = Callable[[int], QQError]
 
 
-def decode_answer(body: bytes) -> dict[str, Any]:
+def decode_answer(
+    body: bytes, number_names: Sequence[str] = NUMBER_NAMES, make_error: MakeError = make_error
+) -> dict[str, Any]:
     """Parse the bytes of an answer, as parse_answer does its text. They are UTF-8, whatever its Content-Type says.
 
     Of an answer in another encoding only an error's number counts, which is ASCII. The rest is not what QQ has sent.
     """
     text = body.decode(errors="replace")
-    answer = parse_answer(text)
+    answer = parse_answer(text, number_names, make_error)
     if text.encode() != body:
         raise QQUnavailable("an answer that is not UTF-8")
     return answer
 
 
-def parse_answer(text: str) -> dict[str, Any]:
+def parse_answer(
+    text: str, number_names: Sequence[str] = NUMBER_NAMES, make_error: MakeError = make_error
+) -> dict[str, Any]:
     """Parse an answer in any of QQ's three formats: JSON, `callback( {…} );` or form-encoded.
 
     QQ may use any of them, whichever was requested. JSON may have a comma after its last value, as QQ's wiki prints it.
@@ -47,7 +54,7 @@ def parse_answer(text: str) -> dict[str, Any]:
             answer = refuse_duplicate_keys(form)
     except (ValueError, RecursionError):
         raise QQUnavailable("an unreadable answer") from None
-    for name in _NUMBER_NAMES:
+    for name in number_names:
         number = str(answer.get(name, 0))  # 0: no error
         if not ERROR_NUMBER.fullmatch(number):
             raise QQUnavailable("an error without a number")

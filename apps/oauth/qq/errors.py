@@ -37,6 +37,10 @@ class QQForeignToken(QQUnavailable):
     """The access_token was issued to another application: a sign of an attack."""
 
 
+class QQForeignAppToken(QQForeignToken):
+    """An app has sent such a token: it is the sender's fault, not QQ's."""
+
+
 # The numbers of 公共返回码说明, grouped by who must act. All other numbers, 100017-100027 and
 # 1105xx among them, are QQ's own failures.
 

@@ -31,7 +31,8 @@ HEADERS = {
 class QQView(APIView):
     """An endpoint: independent of the host's global DRF settings, in the user's language, never cached."""
 
-    authentication_classes = permission_classes = throttle_classes = ()
+    authentication_classes = throttle_classes = ()
+    permission_classes: tuple[Any, ...] = ()
     parser_classes = (StrictJSONParser,)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = JSONOnlyNegotiation

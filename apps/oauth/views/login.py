@@ -2,13 +2,13 @@ from django.http import HttpResponse, HttpResponseRedirect
 from rest_framework.request import Request
 
 from ..audit import Event, Step, audited
+from ..clients import make_web_client
 from ..conf import conf
 from ..errors import QQLoginError
 from ..exception_handler import API_ERRORS
 from ..flow.flow import Flow
 from ..ratelimit import get_rate_limit
-from ..single_flight import make_client
-from ..validation import read_next
+from ..validation import read_next, read_purpose
 from .base import NavigationView, redirect_error_to_page
 
 
@@ -31,10 +31,10 @@ class QQLoginView(NavigationView):
 def start_flow(request: Request, next: str, step: Step) -> HttpResponse:
     if not conf.CLIENT_ID:
         raise QQLoginError("qq_misconfigured")
-    flow = Flow.start(next)
+    flow = Flow.start(next, read_purpose(request.query_params))
     step.add(flow=flow.id)
     assert flow.state is not None
     is_phone = "Mobi" in request.META.get("HTTP_USER_AGENT", "")
-    response = HttpResponseRedirect(make_client().get_authorization_url(flow.state, mobile=is_phone))
+    response = HttpResponseRedirect(make_web_client().get_authorization_url(flow.state, mobile=is_phone))
     flow.set_first_cookie(request, response)
     return response

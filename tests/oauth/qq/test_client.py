@@ -21,7 +21,7 @@ from apps.oauth.qq import (
     QQRejected,
     QQUnavailable,
 )
-from apps.oauth.qq import client as client_module
+from apps.oauth.qq import upstream
 from tests.conftest import CALLBACK, query_of
 from tests.tools.requirements import requirement
 
@@ -91,7 +91,7 @@ def test_identify_takes_as_few_requests_as_possible(qq, code, unionid, behaviour
 def test_unionid_that_nobody_asked_for_is_not_kept(qq, client, code):
     answer = {"client_id": qq.client_id, "openid": OPENID, "unionid": "U"}
     qq.behave(ignore_need_openid=True, me={"fault": "body", "body": json.dumps(answer)})
-    assert client.identify(code) == QQIdentity(openid=OPENID)
+    assert client.identify(code) == QQIdentity(openid=OPENID, client_id=qq.client_id)
 
 
 @requirement("3.1", "3.2")
@@ -152,7 +152,7 @@ def test_answer_in_another_encoding_is_unreadable(qq):
     ):
         response = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body.encode(encoding)
         with raw_server(sending(response)) as (url, _), expected:
-            assert make_client(qq, api_url=url).identify("C") == QQIdentity(openid=OPENID)
+            assert make_client(qq, api_url=url).identify("C") == QQIdentity(openid=OPENID, client_id=qq.client_id)
 
 
 @requirement("1.5", "8.3", "8.5")
@@ -260,7 +260,7 @@ def test_forked_process_shares_neither_connections_nor_slots_nor_locks(qq):
     with raw_server(reply) as (url, accepted):
         client = make_client(qq, api_url=url, max_concurrency=1)
         client.identify("C")
-        with client.exchange(), client_module._upstreams_lock:
+        with client.exchange(), upstream._upstreams_lock:
             child = os.fork()
             if not child:
                 signal.alarm(5)

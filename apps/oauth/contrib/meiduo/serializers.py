@@ -17,7 +17,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from ... import cache
-from ...account_lock import password_attempt
+from ...account_lock import make_account_key, password_attempt
 from ...flow import lifetimes
 from ...language import translate
 from ...ratelimit import get_rate_limit
@@ -159,8 +159,7 @@ class AccountSerializer(serializers.Serializer[Any]):
 
     def check_password(self, account: Any, password: str) -> None:
         """Raise ValidationError unless it is the account's password, and RateLimited while the account is locked."""
-        # The hash is part of the key: a new password is not locked.
-        with password_attempt(self.context["request"], make_keyed_digest(account.pk, account.password)):
+        with password_attempt(self.context["request"], make_account_key(account)):
             if not account.check_password(password):
                 raise _make_password_error()
 

@@ -21,12 +21,12 @@ from django.urls import get_script_prefix, reverse
 
 from ...cache import CACHE_ERRORS, pop
 from ...checks import CONTRIB, TAG
+from ...clients import make_web_client
 from ...conf import conf
 from ...flow.lifetimes import CLOCK_ALARM
 from ...models import OAuthQQUser
 from ...origins import format_origin, get_mode, is_loopback, is_url
 from ...qq import QQCertificateError, QQMisconfigured, QQRejected, QQUnavailable
-from ...single_flight import make_client
 from ..table import check_table
 
 CERTIFICATE = (
@@ -206,7 +206,7 @@ def check_encryption(connection: Any) -> Iterator[CheckMessage]:
 
 def call_qq() -> Iterator[CheckMessage]:
     try:
-        make_client().get_access_token("0" * 32)
+        make_web_client().get_access_token("0" * 32)
     except QQRejected as exc:
         problem = f"QQ refuses only the made-up code ({exc.number}): it accepts QQ_CLIENT_ID and QQ_CLIENT_SECRET."
         yield Info(problem, "Log in once: only then QQ says whether QQ_REDIRECT_URI is registered.")

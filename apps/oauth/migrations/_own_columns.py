@@ -1,0 +1,41 @@
+"""
+Adds a column of our own to the table, which may be a shop's old one, and takes it away again.
+
+A part of the migrations, so it is frozen, and imports nothing of the app.
+"""
+
+from django.db import migrations
+
+from ._refusals import refusal
+from ._table import TABLE, read_table
+
+
+class AddOwnColumn(migrations.AddField):
+    """AddField that can run again after it died, and refuses where the shop has a column of this name."""
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        if not self.is_done(app_label, schema_editor, to_state):
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(self, app_label, schema_editor, from_state, to_state):
+        if schema_editor.collect_sql or self.find_column(schema_editor):
+            super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+    def is_done(self, app_label, schema_editor, state):
+        connection = schema_editor.connection
+        model = state.apps.get_model(app_label, self.model_name)
+        if schema_editor.collect_sql or not self.allow_migrate_model(connection.alias, model):
+            return False
+        column = self.find_column(schema_editor)
+        if column is None:
+            return False
+        if connection.vendor == "mysql" and f"COMMENT '{self.field.db_comment}'" in column.definition:
+            return True  # elsewhere, DDL is rolled back when a migration dies
+        raise refusal(
+            f"{TABLE} has a column {column.name} already, which is to be this app's: rename it, or drop it if it is"
+            " this app's own."
+        )
+
+    def find_column(self, schema_editor):
+        table = read_table(schema_editor.connection)
+        return table and table.columns.get(self.field.db_column)
