@@ -20,7 +20,7 @@ class Env(environs.Env):
 
     def __init__(self):
         super().__init__(eager=False)
-        for parse in (names, origins, database):
+        for parse in (names, app_ids, origins, database):
             self.add_parser(parse.__name__, parse)
 
     def _get_value(self, env_key, default):  # the hook by which environs' own FileAwareEnv reads files
@@ -48,6 +48,14 @@ def one_of(*choices):
 def names(text):
     """Return the names in a list separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def app_ids(text):
+    """Return {APP ID: APP Key} of a list as in `1106000001=key, 1106000002`. The key of an app without one is ""."""
+    pairs = [pair.partition("=") for pair in names(text)]
+    if not all(app_id.strip().isdecimal() for app_id, _, _ in pairs):
+        raise environs.ValidationError("Write it as 1106000001=its APP Key, separated by commas.")
+    return {app_id.strip(): key.strip() for app_id, _, key in pairs}
 
 
 def origins(text):

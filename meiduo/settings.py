@@ -44,6 +44,7 @@ RESET_UNBINDS_QQ = env.bool("RESET_UNBINDS_QQ", True)  # a password reset by SMS
 
 QQ_REDIRECT_URI = env.str("QQ_REDIRECT_URI", "http://127.0.0.1:8000/oauth/qq/callback/")
 QQ_CALLBACK_PAGE = env.str("QQ_CALLBACK_PAGE", "http://127.0.0.1:8000/oauth_callback.html")
+BIND_WITHOUT_PASSWORD = env.bool("QQ_BIND_WITHOUT_PASSWORD", False)  # by mobile and SMS code alone
 OPTIONAL = {  # apps.oauth has the defaults
     "QQ_CLIENT_ID": env.str("QQ_CLIENT_ID", None),
     "QQ_CLIENT_SECRET": env.str("QQ_CLIENT_SECRET", None),
@@ -53,10 +54,20 @@ OPTIONAL = {  # apps.oauth has the defaults
     "QQ_MAX_CONCURRENCY": env.int("QQ_MAX_CONCURRENCY", THREADS and max(1, THREADS * 3 // 4), validate=between(0)),
     "QQ_REQUIRE_COOKIE": env.bool("QQ_REQUIRE_COOKIE", None),
     "QQ_UNIONID": env.bool("QQ_UNIONID", None),
+    "QQ_PROFILE": env.bool("QQ_PROFILE", None),
+    "QQ_APP_IDS": env.app_ids("QQ_APP_IDS", ""),
+    "QQ_MINI_APP_ID": env.str("QQ_MINI_APP_ID", None),
+    "QQ_MINI_APP_SECRET": env.str("QQ_MINI_APP_SECRET", None),
+    "QQ_MINI_API_URL": env.str("QQ_MINI_API_URL", None),
 }
 env.seal()
 globals().update({name: value for name, value in OPTIONAL.items() if value is not None})
-QQ_ACCOUNT_SERIALIZER = "apps.users.serializers.AccountSerializer"
+QQ_ACCOUNT_SERIALIZER = (
+    "apps.users.sms_serializers.MobileAccountSerializer"
+    if BIND_WITHOUT_PASSWORD
+    else "apps.users.serializers.AccountSerializer"
+)
+QQ_CONFIRM_SERIALIZER = "apps.users.sms_serializers.ConfirmSerializer"
 QQ_LOGIN_PAYLOAD = "apps.users.tokens.login_payload"
 
 # Production -----------------------------------------------------------------------------------------------------------

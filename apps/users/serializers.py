@@ -66,7 +66,7 @@ class AccountSerializer(serializers.Serializer):
             sms.remember_proof(attrs["mobile"], attempt)
         account = find_account(attrs["mobile"])
         if account is None:
-            require_good_password(attrs["password"], User(mobile=attrs["mobile"]))
+            self.require_good_new_password(attrs["mobile"], attrs["password"])
         else:
             self.require_password_of(account, attrs["password"])
         if proof is not None:
@@ -82,7 +82,7 @@ class AccountSerializer(serializers.Serializer):
         mobile, password, account = (self.validated_data[name] for name in ("mobile", "password", "account"))
         if account is not None:
             locked = User.objects.select_for_update().filter(pk=account.pk).first()
-            if locked is None or locked.token_generation != account.token_generation:
+            if self.has_changed(locked, account):
                 raise self.make_password_error()
             return locked
         try:
@@ -95,6 +95,13 @@ class AccountSerializer(serializers.Serializer):
                 raise
             self.require_password_of(account, password)
             return account
+
+    def has_changed(self, locked, account):
+        """Return whether the account is not the one that was validated any more."""
+        return locked is None or locked.token_generation != account.token_generation
+
+    def require_good_new_password(self, mobile, password):
+        require_good_password(password, User(mobile=mobile))
 
     def require_password_of(self, account, password):
         with password_attempt(self.context["request"], get_account_key(account)):

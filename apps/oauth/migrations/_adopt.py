@@ -23,7 +23,7 @@ from ._progress import showing_progress
 from ._record import Record, drop_record, read_record, write_record
 from ._refusals import check_move, check_table, refusal
 from ._rows import Rows, find_users
-from ._table import MERGED, RECORD, TABLE, is_ours, list_tables, read_table, run
+from ._table import ADDED_LATER, MERGED, RECORD, TABLE, is_ours, list_tables, read_table, run
 
 SESSION = {  # while the migration runs, whatever the shop's settings are
     # The shop may have the year 0000 in its rows, an id 0, or quotes of its own. Texts must not be cut.
@@ -158,6 +158,7 @@ def restore(apps, schema_editor):
         table, record = read_table(connection), read_record(connection)
         if table is None or record is None:
             return
+        table = drop_later_columns(connection, table, record)
         if table.definition != record.definition:
             with explaining("restore", f"{TABLE} is still converted"), showing_progress(
                 connection, f"Restoring {TABLE}"
@@ -170,6 +171,15 @@ def restore(apps, schema_editor):
             write_record(connection, replace(record, changes=Changes()))
         else:
             drop_record(connection)
+
+
+def drop_later_columns(connection, table, record):
+    """Drop the columns of 0004 that are still there, because it was taken back with --fake; return the table."""
+    for name in ADDED_LATER & table.columns.keys():
+        if name not in str(record.definition):
+            with explaining("restore", f"{TABLE} is still converted"):
+                run(connection, f"ALTER TABLE {TABLE} DROP COLUMN {name}")
+    return read_table(connection)
 
 
 @contextmanager

@@ -5,6 +5,6 @@ packages (django_redis, rest_framework_jwt, rest_framework_simplejwt): they are 
 """
 
 from .payloads import jwt_payload, simplejwt_payload
-from .serializers import AccountSerializer
+from .serializers import AccountSerializer, MobileAccountSerializer
 
-__all__ = ["AccountSerializer", "jwt_payload", "simplejwt_payload"]
+__all__ = ["AccountSerializer", "MobileAccountSerializer", "jwt_payload", "simplejwt_payload"]

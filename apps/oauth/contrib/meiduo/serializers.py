@@ -164,6 +164,25 @@ class AccountSerializer(serializers.Serializer[Any]):
                 raise _make_password_error()
 
 
+class MobileAccountSerializer(AccountSerializer):
+    """Find or create the account by mobile and SMS code alone. A new account has no usable password.
+
+    Who has got a number that was somebody else's before can bind their QQ to the old account: the risk of any login by
+    SMS.
+    """
+
+    password = None  # type: ignore[assignment]  # not a field of this form
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return super().validate({**attrs, "password": None})
+
+    def check_new_password(self, mobile: str, password: str) -> None:
+        """Do nothing: there is none."""
+
+    def check_password(self, account: Any, password: str) -> None:
+        """Do nothing: the SMS code is the proof."""
+
+
 def make_keyed_digest(*parts: Any) -> str:
     """Return a name for secrets in the cache, from which they cannot be guessed without SECRET_KEY."""
     return salted_hmac("qq-login.contrib.meiduo", repr(parts), algorithm="sha256").hexdigest()
