@@ -28,6 +28,7 @@ button, select, input[type=text] { width: 100%; min-height: 48px; padding: 8px 1
 button { cursor: pointer; margin-top: 8px; text-align: left }
 button:hover { background: #f2f8ff; border-color: #0b76d1 }
 button:focus-visible, select:focus-visible, input:focus-visible { outline: 3px solid #0b76d1; outline-offset: 1px }
+button[name=login] [lang=en] { display: block }
 button.go { background: #0869bd; border-color: #0869bd; color: #fff; text-align: center }
 button.go:hover { background: #07579d }
 button.go [lang=en] { color: #fff }
