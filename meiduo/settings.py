@@ -154,8 +154,13 @@ if PRODUCTION:
     refuse_weak_keys("JWT_SIGNING_KEY_FALLBACKS", *JWT_SIGNING_KEY_FALLBACKS)
     if {JWT_SIGNING_KEY, *JWT_SIGNING_KEY_FALLBACKS} & {SECRET_KEY, *SECRET_KEY_FALLBACKS}:
         raise ImproperlyConfigured(f"JWT_SIGNING_KEY must not be SECRET_KEY: one leak would reveal both. {NEW_KEY}")
-    if is_sample(OPTIONAL["QQ_CLIENT_SECRET"]):
-        raise ImproperlyConfigured("QQ_CLIENT_SECRET looks like a sample. Take the APP Key from QQ Connect's console.")
+    for name, keys in {
+        "QQ_CLIENT_SECRET": [OPTIONAL["QQ_CLIENT_SECRET"]],
+        "QQ_APP_IDS": OPTIONAL["QQ_APP_IDS"].values(),
+        "QQ_MINI_APP_SECRET": [OPTIONAL["QQ_MINI_APP_SECRET"]],
+    }.items():
+        if any(key and is_sample(key) for key in keys):
+            raise ImproperlyConfigured(f"{name} looks like a sample. Take the key from QQ's console.")
 else:
     SECRET_KEY = SECRET_KEY or get_kept_key("secret_key")
     JWT_SIGNING_KEY = JWT_SIGNING_KEY or get_kept_key("jwt_signing_key")

@@ -164,6 +164,8 @@ def shop(settings, qq_server, tmp_path):
     """The shop's settings with the stand-in as QQ, and an empty cache."""
     settings.QQ_API_URL = qq_server.url
     settings.QQ_CLIENT_ID, settings.QQ_CLIENT_SECRET = qq_server.client_id, qq_server.client_secret
+    settings.QQ_APP_IDS, settings.QQ_MINI_API_URL = {qq_server.app_id: qq_server.app_secret}, qq_server.url
+    settings.QQ_MINI_APP_ID, settings.QQ_MINI_APP_SECRET = qq_server.mini_app_id, qq_server.mini_app_secret
     settings.QQ_REDIRECT_URI, settings.QQ_CALLBACK_PAGE = CALLBACK, PAGE
     settings.SMS_LOG, settings.CAPTCHA_LOG = str(tmp_path / "sms.log"), str(tmp_path / "captcha.log")
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a fast one
@@ -328,8 +330,12 @@ def refuse_secrets(text):
 
 
 def known_secrets():
-    named = {name: getattr(settings, name, None) for name in ("SECRET_KEY", "JWT_SIGNING_KEY", "QQ_CLIENT_SECRET")}
-    yield from ((name, re.escape(secret)) for name, secret in {**named, "the password": PASSWORD}.items() if secret)
+    names = ("SECRET_KEY", "JWT_SIGNING_KEY", "QQ_CLIENT_SECRET", "QQ_MINI_APP_SECRET")
+    named = {name: getattr(settings, name, None) for name in names}
+    app_ids = getattr(settings, "QQ_APP_IDS", ())
+    app_keys = {f"QQ_APP_IDS {app_id}": app_ids[app_id] for app_id in app_ids} if isinstance(app_ids, dict) else {}
+    secrets = {**named, "the password": PASSWORD, **app_keys}
+    yield from ((name, re.escape(secret)) for name, secret in secrets.items() if secret)
     for name, shape in (("SMS_LOG", r"[0-9]{6}"), ("CAPTCHA_LOG", r"[A-Z0-9]{4}")):
         path = Path(getattr(settings, name, None) or "-")
         for line in path.read_text().splitlines() if path.is_file() else ():

@@ -110,7 +110,15 @@ def shop(
 
 def settings_of(qq):
     """Return the settings of a shop that calls this stand-in."""
-    return {"QQ_API_URL": qq.url, "QQ_CLIENT_ID": qq.client_id, "QQ_CLIENT_SECRET": qq.client_secret}
+    return {
+        "QQ_API_URL": qq.url,
+        "QQ_CLIENT_ID": qq.client_id,
+        "QQ_CLIENT_SECRET": qq.client_secret,
+        "QQ_APP_IDS": f"{qq.app_id}={qq.app_secret}",
+        "QQ_MINI_API_URL": qq.url,
+        "QQ_MINI_APP_ID": qq.mini_app_id,
+        "QQ_MINI_APP_SECRET": qq.mini_app_secret,
+    }
 
 
 def manage(environ, *arguments, cwd=ROOT):

@@ -155,6 +155,8 @@ def open_bind_token(request: Request, bind_token: str, key: Any, purpose: str) -
         flow = _find_app(key, claims) if claims.get("app") else _find_owner(request, claims)
         if flow.purpose != purpose or claims.get("purpose", Purpose.LOGIN) != purpose:
             raise BadSignature("for another purpose")
+        if purpose == Purpose.LINK and flow.key is None:  # address and User-Agent are too little for this
+            raise NoCookie("no flow cookie")
     except BadData as exc:
         raise QQLoginError("bind_token_invalid", reason=_get_reason(exc), flow_id=claims.get("flow")) from exc
     client_id = claims.get("client_id", "")

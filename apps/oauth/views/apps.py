@@ -29,7 +29,8 @@ translate_lazy = lazy(translate, str)
 
 def text(pattern: str, sentence: Any, **options: Any) -> serializers.RegexField:
     names = ("required", "null", "blank", "invalid")
-    return serializers.RegexField(pattern, error_messages=dict.fromkeys(names, translate_lazy(sentence)), **options)
+    messages: Any = dict.fromkeys(names, translate_lazy(sentence))
+    return serializers.RegexField(pattern, error_messages=messages, trim_whitespace=False, **options)
 
 
 class LoginSerializer(serializers.Serializer[Any]):
