@@ -304,13 +304,16 @@ def test_migrations_that_are_not_applied_are_listed(plugged_in):
     assert findings() == [("wrong", f"Migrations are not applied: oauth.{last}.", "Run manage.py migrate.")]
 
 
+OTHERS = ("id", "user_id", "openid", "create_time", "update_time", "qq_client_id", "qq_nickname", "qq_avatar")
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
         (None, "is missing"),
-        (("id", "user_id", "openid", "create_time", "update_time"), "lacks unionid"),
-        (("id", "user_id", "openid", "create_time", "update_time", "unionid"), "accepts an openid twice"),
+        (OTHERS, "lacks unionid"),
+        ((*OTHERS, "unionid"), "accepts an openid twice"),
     ],
 )
 def test_table_must_exist_with_all_columns_and_accept_an_openid_once(plugged_in, columns, problem):
@@ -331,6 +334,7 @@ def test_table_must_exist_with_all_columns_and_accept_an_openid_once(plugged_in,
 
 SOUND = "id integer PRIMARY KEY {auto}, user_id integer, openid varchar(64) UNIQUE, unionid varchar(64)"
 SOUND += ", create_time datetime, update_time datetime"
+SOUND += ", qq_client_id varchar(32), qq_nickname varchar(64), qq_avatar varchar(512)"
 DEFAULT = {
     "mysql": "Give it one: ALTER TABLE tb_oauth_qq ALTER COLUMN `is_delete` SET DEFAULT 0.",
     "sqlite": "Give it one: set db_default or null=True in the old app's model, and migrate that first.",

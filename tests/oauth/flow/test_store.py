@@ -69,9 +69,10 @@ def test_failed_login_stores_no_row(browser, form, qq):
 
 
 @requirement("3.4", "3.7", "7.4", "10.6")
-def test_binding_stores_only_the_two_ids(db):
+def test_binding_stores_the_ids_and_a_profile_only(db):
     fields = {field.name for field in OAuthQQUser._meta.get_fields()}
-    assert fields == {"id", "user", "openid", "unionid", "create_time", "update_time"}
+    profile = {"client_id", "nickname", "avatar"}
+    assert fields == {"id", "user", "openid", "unionid", "create_time", "update_time"} | profile
     assert OAuthQQUser._meta.get_field("openid").unique
     assert not OAuthQQUser._meta.get_field("user").unique
 
