@@ -1,5 +1,6 @@
-"""The part of QQ that a shop's server calls: token, me and get_user_info, each with the fault set for it."""
+"""The part of QQ that a shop's server calls, each call with the fault set for it."""
 
+import base64
 import json
 import secrets
 import time
@@ -14,13 +15,17 @@ from starlette.routing import Route
 
 from .authorize import redirect
 from .behaviour import ANSWERING, Fault
-from .errors import Refused, get_text
+from .errors import MINI_TEXTS, Refused, get_text
 from .faults import GATEWAY_PAGE, FaultyResponse
-from .people import format_user_info, make_unionid
-from .state import Code, Fields, State, Token
+from .people import format_user_info
+from .state import MINI_APP_ID, MINI_APP_SECRET, Code, Fields, State, Token, make_key
 
 CODE_SECONDS = 600
+MINI_CODE_SECONDS = 300
 LOGIN_SECONDS = 90 * 24 * 3600  # refresh tokens prolong a login up to three months after it began
+# A phone app has no callback. These stand in its place; whether QQ wants one is not documented.
+PLACEHOLDERS = ("auth://www.qq.com", "auth://tauth.qq.com/")
+APP_REDIRECT_URIS = {"optional": ("", *PLACEHOLDERS), "required": PLACEHOLDERS, "refused": ("",)}
 
 Handler = Callable[[Fields], str]
 
@@ -32,6 +37,7 @@ class ServerAPI:
             Route("/oauth2.0/token", self._make_endpoint("token", self.token), methods=["GET", "POST"]),
             Route("/oauth2.0/me", self._make_endpoint("me", self.me)),
             Route("/user/get_user_info", self._make_endpoint("get_user_info", self.get_user_info)),
+            Route("/sns/jscode2session", self._make_endpoint("jscode2session", self.jscode2session)),
         ]
 
     def token(self, fields: Fields) -> str:
@@ -42,52 +48,86 @@ class ServerAPI:
         for name, number in (("client_id", 100001), ("client_secret", 100002), required[grant_type]):
             if not fields.get(name):
                 raise Refused(number)
-        if fields["client_id"] != self.state.client_id:
+        client_id = fields["client_id"]
+        if client_id not in self.state.secrets:
             raise Refused(100008)
-        if fields["client_secret"] != self.state.client_secret:
+        if fields["client_secret"] != self.state.secrets[client_id]:
             raise Refused(100009)
         if grant_type == "refresh_token":
-            return self._issue_tokens(fields, self._use_refresh_token(fields["refresh_token"]))
+            token = self._use_refresh_token(fields["refresh_token"], client_id)
+            access_token = self.state.add_token(client_id, token.person, token.scope, token.logged_in_at)
+            return self._format_tokens(fields, access_token)
 
-        code = self._use_code(fields["code"], fields.get("redirect_uri", ""))
+        code = self._use_code(fields["code"], fields.get("redirect_uri", ""), client_id)
         has_openid = fields.get("need_openid") == "1" and not self.state.behaviour["ignore_need_openid"]
-        openid = {"openid": self.state.get_openid(code.person)} if has_openid else {}
-        return self._issue_tokens(fields, self._make_token(code.person, code.scope, code.created_at), **openid)
+        openid = {"openid": self.state.get_openid(code.person, client_id)} if has_openid else {}
+        access_token = self.state.add_token(client_id, code.person, code.scope, code.created_at)
+        return self._format_tokens(fields, access_token, **openid)
 
     def me(self, fields: Fields) -> str:
         if not fields.get("access_token"):
             raise Refused(100007)
         token = self._get_token(fields["access_token"])
         answer = {
-            "client_id": self.state.behaviour["client_id"] or self.state.client_id,
-            "openid": self.state.get_openid(token.person),
+            "client_id": self.state.behaviour["client_id"] or token.client_id,
+            "openid": self.state.get_openid(token.person, token.client_id),
         }
         if fields.get("unionid") == "1":
             if self.state.behaviour["unionid"] == "no_right":
                 raise Refused(100048)
-            answer["unionid"] = make_unionid(token.person)
+            answer["unionid"] = self.state.get_unionid(token.person, token.client_id)
         return _to_json(answer) if fields.get("fmt") == "json" else _to_jsonp(answer)
 
     def get_user_info(self, fields: Fields) -> str:
         for name in ("oauth_consumer_key", "openid"):
             if not fields.get(name):
                 raise Refused(-1, f"client request's parameters are invalid, invalid {name}")
-        openid = fields["openid"]
+        client_id, openid = fields["oauth_consumer_key"], fields["openid"]
         known = self.state.tokens.get(fields.get("access_token", ""))
         is_well_formed = len(openid) == 32 and all(letter in "0123456789ABCDEFabcdef" for letter in openid)
-        if not is_well_formed or (known and openid != self.state.get_openid(known.person)):
+        if not is_well_formed or (known and openid != self.state.get_openid(known.person, known.client_id)):
             raise Refused(-1)
-        if not fields.get("access_token") or fields["oauth_consumer_key"] != self.state.client_id:
+        is_applications = client_id == known.client_id if known else client_id in self.state.secrets
+        if not fields.get("access_token") or not is_applications:
             raise Refused(1002)
-        token = self._get_token(fields["access_token"])
+        try:
+            token = self._get_token(fields["access_token"])
+        except Refused as refused:
+            raise Refused(1002) if self.state.behaviour["user_info_token_error"] == "1002" else refused from None
         if "get_user_info" not in token.scope.split(","):
             raise Refused(100030)
-        return format_user_info(token.person, self.state.client_id, openid)
+        text = format_user_info(token.person, client_id, openid, self.state.behaviour)
+        return _to_json(json.loads(text)) if self.state.behaviour["user_info_layout"] == "compact" else text
 
-    def _use_code(self, value: str, redirect_uri: str) -> Code:
+    def jscode2session(self, fields: Fields) -> str:
+        # QQ documents only the error of a wrong code. The other numbers are those of WeChat's call of this name.
+        if fields.get("appid") != MINI_APP_ID:
+            raise Refused(40013)
+        if fields.get("secret") != MINI_APP_SECRET:
+            raise Refused(40125)
+        if fields.get("grant_type") != "authorization_code":
+            raise Refused(40002)
+        code = self.state.mini_codes.pop(fields.get("js_code", ""), None)
+        if code is None or time.time() - code.created_at >= MINI_CODE_SECONDS:
+            raise Refused(40029)
+        answer: dict[str, Any] = {"errcode": 0, "errmsg": ""} if self.state.behaviour["errcode_on_success"] else {}
+        answer["openid"] = self.state.get_openid(code.person, MINI_APP_ID)
+        answer["session_key"] = base64.b64encode(secrets.token_bytes(16)).decode()
+        if self.state.behaviour["mini_unionid"] == "given":
+            answer["unionid"] = self.state.get_unionid(code.person, MINI_APP_ID)
+        return _to_json(answer)
+
+    def _use_code(self, value: str, redirect_uri: str, client_id: str) -> Code:
         code = self.state.codes.get(value)
-        # An unknown code has no redirect_uri of its own: any registered one passes.
-        if redirect_uri != code.redirect_uri if code else not self.state.is_registered(redirect_uri):
+        if code is not None and code.client_id != client_id:
+            code = None  # another application's code counts as unknown
+        if client_id != self.state.client_id:
+            is_right = redirect_uri in APP_REDIRECT_URIS[self.state.behaviour["app_redirect_uri"]]
+        elif code is not None:
+            is_right = redirect_uri == code.redirect_uri
+        else:  # an unknown code has no redirect_uri of its own: any registered one passes
+            is_right = self.state.is_registered(redirect_uri)
+        if not is_right:
             raise Refused(100010)
         if code is None or time.time() - code.created_at >= CODE_SECONDS:
             raise Refused(100019)
@@ -96,20 +136,19 @@ class ServerAPI:
         self.state.codes[value] = replace(code, is_used=True)
         return code
 
-    def _use_refresh_token(self, value: str) -> Token:
-        access_token = self.state.refresh_tokens.pop(value, "")
+    def _use_refresh_token(self, value: str, client_id: str) -> Token:
+        access_token = self.state.refresh_tokens.get(value, "")
         token = self.state.tokens.get(access_token)
-        if token is None or time.time() - token.logged_in_at >= LOGIN_SECONDS:
+        if token is None or token.client_id != client_id:
+            raise Refused(100021)
+        del self.state.refresh_tokens[value]
+        if time.time() - token.logged_in_at >= LOGIN_SECONDS:
             raise Refused(100021)
         self.state.tokens[access_token] = replace(token, is_revoked=True)
-        return self._make_token(token.person, token.scope, token.logged_in_at)
+        return token
 
-    def _make_token(self, person: str, scope: str, logged_in_at: float) -> Token:
-        return Token(person, scope, logged_in_at, expires_at=time.time() + self.state.behaviour["expires_in"])
-
-    def _issue_tokens(self, fields: Fields, token: Token, **openid: Any) -> str:
-        access_token, refresh_token = secrets.token_hex(16).upper(), secrets.token_hex(16).upper()
-        self.state.tokens[access_token] = token
+    def _format_tokens(self, fields: Fields, access_token: str, **openid: Any) -> str:
+        refresh_token = make_key()
         self.state.refresh_tokens[refresh_token] = access_token
         expires_in: int = self.state.behaviour["expires_in"]
         answer = {
@@ -162,6 +201,8 @@ class ServerAPI:
             return self._make_response(self._format_error(name, refused, fields))
 
     def _format_error(self, name: str, refused: Refused, fields: Fields) -> str:
+        if name == "jscode2session":
+            return _to_json({"errcode": refused.number, "errmsg": MINI_TEXTS.get(refused.number, "unknown error")})
         text = refused.text or get_text(refused.number, fields.get("client_id", ""))
         if name == "get_user_info":
             return _to_json({"ret": refused.number, "msg": text.rstrip()})

@@ -11,17 +11,18 @@ from starlette.types import Receive, Scope, Send
 from .api import ServerAPI
 from .authorize import AuthorizePages
 from .control import ControlAPI
+from .phone import Phone
 from .state import CALLBACKS, CLIENT_ID, CLIENT_SECRET, Fields, State
 
 
 class StandIn:
-    """A QQ with one registered application. Nothing is stored outside this object."""
+    """A QQ with three registered applications: web, phone app, mini program. Nothing is stored outside this object."""
 
     def __init__(
         self, callbacks: Iterable[str] = CALLBACKS, client_id: str = CLIENT_ID, client_secret: str = CLIENT_SECRET
     ) -> None:
         self.state = State(callbacks, client_id, client_secret)
-        parts = (AuthorizePages(self.state), ServerAPI(self.state), ControlAPI(self.state))
+        parts = (AuthorizePages(self.state), ServerAPI(self.state), Phone(self.state), ControlAPI(self.state))
         self.router = Router([route for part in parts for route in part.routes], redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,5 @@
 """The part of QQ that the browser visits: /oauth2.0/authorize and the pages under /oauth2.0/show."""
 
-import secrets
-import time
 from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request
@@ -11,7 +9,7 @@ from starlette.routing import Route
 from . import pages
 from .errors import TEXTS, Refused, get_text
 from .people import PEOPLE
-from .state import Code, Fields, State
+from .state import Fields, State
 
 
 def redirect(location: str) -> Response:
@@ -56,9 +54,8 @@ class AuthorizePages:
             return _redirect_to_callback(fields, usercancel="1")
         if not person:
             return redirect(f"{request.base_url}oauth2.0/authorize?{urlencode(fields)}")
-        code = secrets.token_hex(16).upper()
         scope = fields.get("scope") or "get_user_info"
-        self.state.codes[code] = Code(person, fields["redirect_uri"], scope, time.time())
+        code = self.state.add_code(self.state.client_id, person, fields["redirect_uri"], scope)
         return _redirect_to_callback(fields, code=code)
 
     async def show(self, request: Request) -> Response:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-ENDPOINTS = ("token", "me", "get_user_info")
+from .people import AVATARS
+
+ENDPOINTS = ("token", "me", "get_user_info", "jscode2session")
 # Faults that disturb the sending of a real answer: they use up the code of the request.
 ANSWERING = ("slow", "drip", "drip_headers", "cut")
 # Faults that replace the answer: the code of the request stays valid.
@@ -24,6 +26,16 @@ DEFAULTS: dict[str, Any] = {
     "expires_in_number": False,  # expires_in as a JSON number; QQ's usual type is a string
     "charset": False,  # add "; charset=utf-8" to the Content-Type
     "online": True,  # False: authorize refuses with 100011
+    "app_redirect_uri": "optional",  # for a phone app's code; "required", or "refused": both end in 100010
+    "app_code_openid": "given",  # the SDK's openid beside a code; "empty" was seen after a login by QR code
+    "nickname": None,  # the nickname in get_user_info; None = the person's own
+    "avatar": "thirdqq_g",  # the kind of URL in figureurl_qq…
+    "avatar_https": False,  # the scheme of all avatars; QQ's usual one is http
+    "figureurl_qq_2": "given",  # the 100-pixel avatar, which not everybody has; "empty" or "absent"
+    "user_info_layout": "lines",  # one member a line, or "compact"
+    "user_info_token_error": "own",  # the number for a bad token: its own one as in /me, or "1002" for all
+    "errcode_on_success": True,  # "errcode": 0 in the answer of jscode2session
+    "mini_unionid": "given",  # "absent": the mini program is not bound to the developer's account
 }  # also "openid": any JSON value; absent = the person's own
 
 
@@ -54,18 +66,34 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-Rules = Mapping[str, tuple[Callable[[Any], bool], str]]
+Rule = tuple[Callable[[Any], bool], str]
+Rules = Mapping[str, Rule]
+
+
+def _one_of(*values: str) -> Rule:
+    return (lambda value: value in values), " or ".join(values)
+
 
 SETTING_RULES: Rules = {
     **dict.fromkeys(ENDPOINTS, (lambda value: value is None or isinstance(value, dict), "an object or null")),
-    "errors": (lambda value: value in ("json", "jsonp"), "json or jsonp"),
+    "errors": _one_of("json", "jsonp"),
     "ignore_need_openid": (_is_bool, "true or false"),
-    "unionid": (lambda value: value in ("granted", "no_right"), "granted or no_right"),
+    "unionid": _one_of("granted", "no_right"),
     "client_id": (lambda value: value is None or isinstance(value, str), "a string or null"),
     "expires_in": (_is_count, "seconds, a whole number"),
     "expires_in_number": (_is_bool, "true or false"),
     "charset": (_is_bool, "true or false"),
     "online": (_is_bool, "true or false"),
+    "app_redirect_uri": _one_of("optional", "required", "refused"),
+    "app_code_openid": _one_of("given", "empty"),
+    "nickname": (lambda value: value is None or isinstance(value, str), "a string or null"),
+    "avatar": _one_of(*AVATARS),
+    "avatar_https": (_is_bool, "true or false"),
+    "figureurl_qq_2": _one_of("given", "empty", "absent"),
+    "user_info_layout": _one_of("lines", "compact"),
+    "user_info_token_error": _one_of("own", "1002"),
+    "errcode_on_success": (_is_bool, "true or false"),
+    "mini_unionid": _one_of("given", "absent"),
     "openid": (lambda value: True, "anything"),
 }
 FAULT_RULES: Rules = {

@@ -16,7 +16,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-from .state import CLIENT_ID, CLIENT_SECRET
+from .state import APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET, MINI_APP_ID, MINI_APP_SECRET
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +38,8 @@ HELP = """
                 the SMS codes: no SMS is sent
   QQ 替身       {qq}
                 the pretend QQ and the requests it received
+  手机、小程序  {qq}/_standin/phone
+                a phone app and a mini program
   结束 End      Ctrl-C
 """
 
@@ -136,6 +138,10 @@ def make_environ(shop_url: str, qq_url: str) -> dict[str, str]:
         "QQ_API_URL": qq_url,
         "QQ_CLIENT_ID": CLIENT_ID,
         "QQ_CLIENT_SECRET": CLIENT_SECRET,
+        "QQ_APP_IDS": f"{APP_ID}={APP_SECRET}",
+        "QQ_MINI_API_URL": qq_url,
+        "QQ_MINI_APP_ID": MINI_APP_ID,
+        "QQ_MINI_APP_SECRET": MINI_APP_SECRET,
         "QQ_REDIRECT_URI": f"{shop_url}/oauth/qq/callback/",
         "QQ_CALLBACK_PAGE": f"{shop_url}/oauth_callback.html",
         "QQ_MAX_CONCURRENCY": str(THREADS * 3 // 4),  # the other threads serve the pages while QQ hangs

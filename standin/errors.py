@@ -27,6 +27,21 @@ TEXTS = {
     100022: "get refresh token error",
     100030: "api is not authorized by user",
     100031: "app has no right to the api",
+    # From an older interface of QQ, with signed calls; nobody has reported them from get_user_info.
+    1001: "system busy",
+    -4: "ip is not allowed",
+    -6: "call frequency over limit",
+    -58: "backend timeout",
+    -60: "backend timeout",
+}
+# The errors of jscode2session. QQ documents only the first three, and no wording but the second.
+MINI_TEXTS = {
+    -1: "system busy",
+    40029: "invalid code",
+    45011: "frequency limit",
+    40002: "invalid grant_type",
+    40013: "invalid appid",
+    40125: "invalid secret",
 }
 
 

@@ -1,9 +1,13 @@
 """The HTML pages of the stand-in. All text that comes from a request is escaped."""
 
+import json
+import shlex
 from collections.abc import Iterable, Mapping
 from html import escape
 
 from starlette.responses import HTMLResponse
+
+from .state import APP_ID, MINI_APP_ID
 
 STYLE = """
 * { box-sizing: border-box }
@@ -18,11 +22,13 @@ h1 [lang=en], h2 [lang=en] { font-weight: normal }
 .note { margin: 0 0 20px; padding: 10px 12px; border-left: 4px solid #d98200; border-radius: 4px; background: #fff5e2 }
 .note [lang=en] { display: block }
 code { font-size: .9em }
-button, input[type=text] { width: 100%; min-height: 48px; padding: 8px 14px; font: inherit; color: inherit;
+pre { margin: 8px 0; padding: 12px; border-radius: 10px; background: #f2f5f9; font-size: .85em; white-space: pre-wrap }
+button, select, input[type=text] { width: 100%; min-height: 48px; padding: 8px 14px; font: inherit; color: inherit;
        border: 1px solid #c3cfdc; border-radius: 10px; background: #fff }
 button { cursor: pointer; margin-top: 8px; text-align: left }
 button:hover { background: #f2f8ff; border-color: #0b76d1 }
-button:focus-visible, input:focus-visible { outline: 3px solid #0b76d1; outline-offset: 1px }
+button:focus-visible, select:focus-visible, input:focus-visible { outline: 3px solid #0b76d1; outline-offset: 1px }
+button[name=login] [lang=en] { display: block }
 button.go { background: #0869bd; border-color: #0869bd; color: #fff; text-align: center }
 button.go:hover { background: #07579d }
 button.go [lang=en] { color: #fff }
@@ -119,10 +125,61 @@ def index(client_id: str, callbacks: Iterable[str]) -> HTMLResponse:
         "QQ 替身",
         "Pretend graph.qq.com",
         f"""<p>请从网站的 QQ 按钮开始。 <span lang="en">Start from the QQ button of your site.</span></p>
-<h2>应用 <span lang="en">Application</span></h2>
-<p><code>{escape(client_id)}</code></p>
+<p><a href="/_standin/phone">试试手机应用和小程序</a> <span lang="en">Try a phone app and a mini program</span></p>
+<h2>应用 <span lang="en">Applications</span></h2>
+<ul>
+<li>网站 <span lang="en">web</span> <code>{escape(client_id)}</code></li>
+<li>手机应用 <span lang="en">phone app</span> <code>{APP_ID}</code></li>
+<li>小程序 <span lang="en">mini program</span> <code>{MINI_APP_ID}</code></li>
+</ul>
 <h2>已登记的回调地址 <span lang="en">Registered callbacks</span></h2>
 {_format_list(callbacks)}
 <h2>收到的请求 <span lang="en">Recorded requests</span></h2>
 <p><a href="/_standin/requests"><code>/_standin/requests</code></a></p>""",
+    )
+
+
+def phone(people: Iterable[str]) -> HTMLResponse:
+    """Show the form that plays a login on a phone."""
+    options = "\n".join(f"<option>{escape(person)}</option>" for person in people)
+    return _page(
+        "手机登录",
+        "Login on a phone",
+        f"""<p>这一页扮演手机应用和小程序：QQ 把令牌或 code 交给它们，它们再交给商城的服务器。
+<span lang="en">This page plays a phone app and a mini program: QQ gives them a token or a code, which they send to the
+shop's server.</span></p>
+<form method="post" action="/_standin/phone">
+<h2><label for="person">选一个人 <span lang="en">Choose a person</span></label></h2>
+<select id="person" name="person">
+{options}
+</select>
+<h2><label for="other">或者任何人 <span lang="en">Or anyone else</span></label></h2>
+<input type="text" id="other" name="other" autocomplete="off" placeholder="名字">
+<h2>登录 <span lang="en">Log in</span></h2>
+<button name="login" value="token">手机应用，取得 access_token
+<span lang="en">Phone app, gets an access token</span></button>
+<button name="login" value="code">手机应用，取得 code（loginServerSide）
+<span lang="en">Phone app, gets a code</span></button>
+<button name="login" value="mini">小程序，取得 code <span lang="en">Mini program, gets a code</span></button>
+</form>""",
+    )
+
+
+def phone_login(person: str, given: Mapping[str, object], url: str, body: Mapping[str, str]) -> HTMLResponse:
+    """Show what QQ gave the app, and the call with which the app's user logs in to the shop."""
+    rows = (f"<li><code>{escape(name)}</code> <code>{escape(str(value))}</code></li>" for name, value in given.items())
+    curl = f"curl {shlex.quote(url)} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+    return _page(
+        "手机登录",
+        "Login on a phone",
+        f"""<p>{escape(person)} 已登录。 <span lang="en">Logged in.</span></p>
+<h2>QQ 交给应用的 <span lang="en">What QQ gave the app</span></h2>
+<ul>{"".join(rows)}</ul>
+<h2>应用发给商城的 <span lang="en">What the app sends to the shop</span></h2>
+<pre><code>{escape(curl)}</code></pre>
+<p>请在终端里运行：网页发出的请求带 Origin，商城会拒绝。
+<span lang="en">Run it in a terminal: a request from a page has an Origin, and the shop refuses it.</span></p>
+<p><code>key</code> 是应用为这次登录生成的随机数。商城要求填表时，提交表单要带上同一个 <code>key</code>。
+<span lang="en">The app makes the key for this login. If the shop wants its form, send this key with it.</span></p>
+<p><a href="/_standin/phone">再来一次</a> <span lang="en">Once more</span></p>""",
     )

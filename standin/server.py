@@ -15,8 +15,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .app import StandIn
-from .people import make_openid
-from .state import CALLBACKS, CLIENT_ID, CLIENT_SECRET
+from .people import make_openid, make_unionid
+from .state import APP_ID, APP_SECRET, CALLBACKS, CLIENT_ID, CLIENT_SECRET, MINI_APP_ID, MINI_APP_SECRET
 
 
 class Connection(H11Protocol):
@@ -41,7 +41,10 @@ class Server(uvicorn.Server):
 
 
 class QQ:
-    """A test's handle on a running stand-in: its address, its control API, and the person at the browser."""
+    """A test's handle on a running stand-in: its address, its control API, and the person at the browser or phone."""
+
+    app_id, app_secret = APP_ID, APP_SECRET
+    mini_app_id, mini_app_secret = MINI_APP_ID, MINI_APP_SECRET
 
     def __init__(self, url: str, client_id: str, client_secret: str) -> None:
         self.url = url
@@ -50,9 +53,7 @@ class QQ:
 
     def behave(self, **changes: Any) -> None:
         """Change the behaviour, e.g. `behave(token={"fault": "slow", "seconds": 3}, errors="jsonp")`."""
-        status, _, body = self._call("PUT", "/_standin/behaviour", json.dumps(changes))
-        if status != 200:
-            raise ValueError(json.loads(body)["message"])
+        self._control("PUT", "behaviour", changes)
 
     def requests(self, path: str | None = None) -> list[dict[str, Any]]:
         """Return the recorded requests, oldest first; with `path`, only those to this path."""
@@ -63,8 +64,25 @@ class QQ:
         """Forget all codes, tokens, recorded requests and changes of behaviour."""
         self._call("DELETE", "/_standin")
 
-    def openid(self, person: str) -> str:
-        return make_openid(person)
+    def openid(self, person: str, client_id: str = "") -> str:
+        """Return the person's openid for an application; default: the web application."""
+        return make_openid(person, "" if client_id == self.client_id else client_id)
+
+    def unionid(self, person: str) -> str:
+        """Return the person's unionid, which is the same for the three applications."""
+        return make_unionid(person)
+
+    def app_token(self, person: str, client_id: str = APP_ID) -> str:
+        """Log the person in to a phone app; return the access token that QQ's SDK gives the app."""
+        return str(self._control("POST", "tokens", {"person": person, "client_id": client_id})["access_token"])
+
+    def app_code(self, person: str, client_id: str = APP_ID) -> str:
+        """Log the person in to a phone app by loginServerSide; return the code that QQ's SDK gives the app."""
+        return str(self._control("POST", "tokens", {"person": person, "client_id": client_id, "kind": "code"})["code"])
+
+    def mini_code(self, person: str) -> str:
+        """Log the person in to the mini program; return its code."""
+        return str(self._control("POST", "mini_codes", {"person": person})["code"])
 
     def sign_in(self, authorize_address: str, person: str) -> str:
         """Open the address and choose the person; return the redirect: to the callback or QQ's error page."""
@@ -85,6 +103,14 @@ class QQ:
         query = parse_qsl(urlsplit(authorize_address).query, keep_blank_values=True)
         _, location, _ = self._call("POST", "/oauth2.0/authorize", urlencode([*query, *decision.items()]))
         return location
+
+    def _control(self, method: str, name: str, document: dict[str, Any]) -> dict[str, Any]:
+        """Call the control API; return its answer. Raises ValueError naming what is wrong with the document."""
+        status, _, body = self._call(method, f"/_standin/{name}", json.dumps(document))
+        answer: dict[str, Any] = json.loads(body)
+        if status != 200:
+            raise ValueError(answer["message"])
+        return answer
 
     def _call(self, method: str, path: str, body: str | None = None) -> tuple[int, str, bytes]:
         with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)) as connection:

@@ -79,6 +79,7 @@ def test_demo_serves_both_servers_and_names_its_files(var, ports):
         url, visitor = f"http://127.0.0.1:{ports[0]}", processes.Visitor()
         named = (f"{url}/login.html", str(var / "captcha.log"), str(var / "sms.log"))
         assert [name for name in named if name not in demo.output()] == []
+        assert f"http://127.0.0.1:{ports[1]}/_standin/phone" in demo.output()
         assert visitor.get(f"{url}/login.html").status == 200
         login = visitor.get(f"{url}/oauth/qq/login/", follow=True)
         assert login.status == 200

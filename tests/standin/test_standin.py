@@ -1,5 +1,6 @@
 """The pretend QQ over real sockets: its answers byte for byte, its switches and faults, and how it starts and ends."""
 
+import json
 import os
 import re
 import signal
@@ -243,6 +244,45 @@ def test_get_user_info_refuses_in_ret_and_msg(calls):
         assert (answer.status, answer.data.decode()) == (200, f'{{"ret":{ret},"msg":"{msg}"}}')
 
 
+@pytest.mark.parametrize(
+    ("avatar", "url", "sizes"),
+    [
+        ("qzapp", "http://qzapp.qlogo.cn/qzapp/101000001/OPENID/{}", (50, 100, 100)),
+        ("qqapp", "http://q.qlogo.cn/qqapp/101000001/OPENID/{}", (40, 100, 100)),
+        ("thirdqq_g", "http://thirdqq.qlogo.cn/g?b=oidb&k=KEY&s={}&t=1557635654", (40, 100, 640)),
+        ("thirdqq_ek", "http://thirdqq.qlogo.cn/ek_qqapp/KEY/{}", (40, 100, 100)),
+    ],
+)
+def test_avatar_has_the_urls_of_every_generation(qq, calls, avatar, url, sizes):
+    def avatars():
+        text = calls.user_info().data.decode().replace("\\/", "/").replace(OPENID, "OPENID")
+        return dict(re.findall('"figureurl_(qq.*?)": "(.*?)"', re.sub("[0-9a-f]{22,}", "KEY", text)))
+
+    qq.behave(avatar=avatar)
+    expected = dict(zip(("qq_1", "qq_2", "qq"), map(url.format, sizes), strict=True))
+    assert avatars() == expected
+    qq.behave(avatar_https=True, figureurl_qq_2="empty")
+    expected = {name: url.replace("http:", "https:") for name, url in expected.items()}
+    assert avatars() == {**expected, "qq_2": ""}
+    qq.behave(figureurl_qq_2="absent")
+    assert avatars() == {"qq_1": expected["qq_1"], "qq": expected["qq"]}
+
+
+def test_profile_can_be_switched(qq, calls):
+    lines = calls.user_info().data.decode()
+    qq.behave(nickname='"\U0001f427', user_info_layout="compact")
+    compact = calls.user_info().data.decode()
+    assert compact.startswith('{"ret":0,"msg":"","is_lost":0,"nickname":"\\"🐧","gender":"男",')
+    assert json.loads(compact) == {**json.loads(lines), "nickname": '"🐧'}
+    qq.behave(nickname=None, user_info_layout="lines")
+    assert calls.user_info().data.decode() == lines
+    qq.behave(expires_in=0)
+    expired = calls.token(fmt="json").json()["access_token"]
+    assert [calls.user_info(access_token=token).json()["ret"] for token in ("0", expired)] == [100013, 100014]
+    qq.behave(user_info_token_error="1002")
+    assert [calls.user_info(access_token=token).json()["ret"] for token in ("0", expired)] == [1002, 1002]
+
+
 def test_answers_can_be_switched(qq, calls):
     qq.behave(ignore_need_openid=True, client_id="1100000001", openid=["x"], charset=True, expires_in=7776000)
     answer = calls.token(fmt="json", need_openid="1")
@@ -263,6 +303,7 @@ def test_wrong_behaviour_is_refused_whole(qq, calls):
         '{"expires_in": 1, "me": {"fault": "slow", "times": -1}}': "me.times",
         '{"expires_in": 1, "token": {"fault": "error"}}': "token.number",
         '{"expires_in": 1, "errors": "xml"}': "errors",
+        '{"expires_in": 1, "avatar": ["qqapp"]}': "avatar: must be qzapp or qqapp or thirdqq_g or thirdqq_ek",
         "[]": "the body",
         "{": "Expecting",
     }.items():
@@ -305,6 +346,10 @@ def test_fault_replaces_the_answer(qq, calls):
         for answer in (call() for call in calls.by_name.values()):
             assert (answer.status, answer.headers["content-type"]) == (status, "text/html")
             assert re.match(body, answer.data.decode())
+    for number in (-1, 1002, *range(100013, 100017), 100030, 100031, 1001, -4, -6, -58, -60):
+        qq.behave(get_user_info={"fault": "error", "number": number})
+        answer = calls.user_info().json()
+        assert (answer["ret"], answer["msg"] in ("", "unknown error")) == (number, False)
     numbers = {"token": 100020, "me": 7, "get_user_info": 1002}
     qq.behave(**{name: {"fault": "error", "number": number} for name, number in numbers.items()})
     assert [call().data.decode() for call in calls.by_name.values()] == [
