@@ -39,6 +39,17 @@ JWT_OLD_TOKENS = env.bool("JWT_OLD_TOKENS", False)  # accept tokens of djangores
 
 SMS_BACKEND = env.str("SMS_BACKEND", "apps.users.development.send_sms")
 SMS_HOURLY_CEILING = env.int("SMS_HOURLY_CEILING", 1000, validate=between(0))  # of the whole shop: it bounds the bill
+SMS_TENCENT_SECRET_ID = env.str("SMS_TENCENT_SECRET_ID", "")
+SMS_TENCENT_SECRET_KEY = env.str("SMS_TENCENT_SECRET_KEY", "")
+SMS_TENCENT_APP_ID = env.str("SMS_TENCENT_APP_ID", "")
+SMS_TENCENT_SIGN = env.str("SMS_TENCENT_SIGN", "")
+SMS_TENCENT_TEMPLATE = env.str("SMS_TENCENT_TEMPLATE", "")
+SMS_TENCENT_REGION = env.str("SMS_TENCENT_REGION", "ap-guangzhou")
+SMS_ALIYUN_KEY_ID = env.str("SMS_ALIYUN_KEY_ID", "")
+SMS_ALIYUN_KEY_SECRET = env.str("SMS_ALIYUN_KEY_SECRET", "")
+SMS_ALIYUN_SIGN = env.str("SMS_ALIYUN_SIGN", "")
+SMS_ALIYUN_TEMPLATE = env.str("SMS_ALIYUN_TEMPLATE", "")
+SMS_API_URL = env.str("SMS_API_URL", "")  # for tests: a server that plays the vendor; refused in production
 CAPTCHA_LOG = env.str("CAPTCHA_LOG", "")
 RESET_UNBINDS_QQ = env.bool("RESET_UNBINDS_QQ", True)  # a password reset by SMS removes QQs: one may be a stranger's
 
@@ -91,13 +102,15 @@ if PRODUCTION:
         "QQ_CLIENT_SECRET": "Take the APP Key from QQ Connect's console.",
         "QQ_REDIRECT_URI": "Set the URL registered with QQ, as in https://api.shop.example/oauth/qq/callback/",
         "QQ_CALLBACK_PAGE": "Set the URL of the page, as in https://www.shop.example/oauth_callback.html",
-        "SMS_BACKEND": "Name the function that hands messages to your provider, as apps/users/sms.py describes it.",
+        "SMS_BACKEND": "Name one of apps/users/sms_backends, or your own function as apps/users/sms.py describes it.",
     }
     missing = [f"{name} is not set. {hint}" for name, hint in needed.items() if name not in env]
     if missing:
         raise ImproperlyConfigured("\n".join(["The defaults of these are for development only:", *missing]))
     if CAPTCHA_LOG:
         raise ImproperlyConfigured("CAPTCHA_LOG writes the answers of image codes to a file. Unset it in production.")
+    if SMS_API_URL:
+        raise ImproperlyConfigured("SMS_API_URL sends the SMS codes to a server for tests. Unset it in production.")
 
 # Keys -----------------------------------------------------------------------------------------------------------------
 

@@ -360,6 +360,12 @@ def test_gunicorn_is_configured(start, env, changed):
         (True, {"THREADS": "many"}, 1, "The shop does not start. THREADS cannot be read: Not a valid integer."),
         (True, {"WEB_CONCURRENCY": "2"}, 1, "The shop does not start. CACHE_URL is not set, so each worker would "),
         (True, PRODUCTION | {"CAPTCHA_LOG": "x.log"}, 1, "The shop does not start. CAPTCHA_LOG writes the answers"),
+        (
+            True,
+            PRODUCTION | {"SMS_API_URL": "http://a"},
+            1,
+            "The shop does not start. SMS_API_URL sends the SMS codes ",
+        ),
         (True, PRODUCTION | {"SMS_BACKEND": "nowhere.send_sms", "WEB_CONCURRENCY": "1"}, 3, "users.E001"),
         (True, {"WEB_CONCURRENCY": "2", "LOG_FORMAT": "json"}, 1, '"message": "The shop does not start. CACHE_URL is '),
         (False, PRODUCTION | {"JWT_SIGNING_KEY": ""}, 3, "JWT_SIGNING_KEY is not set."),

@@ -38,6 +38,7 @@ def renamed(keys):
 
 UNICODE = "DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci COMMENT='QQ 登录 100%'"
 REPEATED = ({"openid": A, "user_id": 2}, {"openid": A, "user_id": 2})
+ONE_REPEATED = "Rows that repeated a user's openid, now in tb_oauth_qq_merged: 1."
 OLD_USERS = ", CONSTRAINT of_user FOREIGN KEY (user_id) REFERENCES tb_users (id)"
 WITHOUT_TIMES = {"create_time": None, "update_time": None}
 MYSQL_SHAPES = {
@@ -47,17 +48,17 @@ MYSQL_SHAPES = {
     "exact already": Shape(
         table(openid="varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"),
         REPEATED,
-        moved="1 rows that repeated",
+        moved=ONE_REPEATED,
     ),
     "exact as its table is": Shape(table(options="DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")),
-    "collation of its table": Shape(table(options=UNICODE), REPEATED, moved="1 rows that repeated"),
+    "collation of its table": Shape(table(options=UNICODE), REPEATED, moved=ONE_REPEATED),
     "another collation than its table": Shape(
         table(openid="varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL", options=UNICODE),
         REPEATED,
-        moved="1 rows that repeated",
+        moved=ONE_REPEATED,
     ),
     "gbk": Shape(
-        table(note="varchar(9) NOT NULL DEFAULT '小明'", options="DEFAULT CHARSET=gbk"), REPEATED, moved="1 rows"
+        table(note="varchar(9) NOT NULL DEFAULT '小明'", options="DEFAULT CHARSET=gbk"), REPEATED, moved=ONE_REPEATED
     ),
     "ascii and fixed width": Shape(table(openid="char(32) CHARACTER SET ascii COLLATE ascii_general_ci NOT NULL")),
     "text with a prefix key": Shape(
@@ -72,16 +73,16 @@ MYSQL_SHAPES = {
             keys=[*MYSQL_KEYS[:2], "UNIQUE KEY by_start (openid(64))", "KEY by_both (user_id, openid(100) DESC)"],
         )
     ),
-    "fulltext key": Shape(table("FULLTEXT KEY by_words (openid)"), REPEATED, moved="1 rows that repeated"),
+    "fulltext key": Shape(table("FULLTEXT KEY by_words (openid)"), REPEATED, moved=ONE_REPEATED),
     "open_id": Shape(table(openid=None, open_id="varchar(64) NOT NULL", keys=renamed(MYSQL_KEYS)), openid="open_id"),
     "open_id and repeated rows": Shape(
         table(openid=None, open_id="varchar(40) DEFAULT NULL COMMENT 'x'", keys=renamed(MYSQL_KEYS), options=UNICODE),
         ({"open_id": A, "user_id": 2}, {"open_id": A, "user_id": 2}),
         openid="open_id",
-        moved="1 rows that repeated",
+        moved=ONE_REPEATED,
     ),
     "other capitals": Shape(table(openid=None, openID="varchar(64) NOT NULL")),
-    "no times": Shape(table(**WITHOUT_TIMES), REPEATED, moved="1 rows that repeated"),
+    "no times": Shape(table(**WITHOUT_TIMES), REPEATED, moved=ONE_REPEATED),
     "no update_time, another time": Shape(
         table(update_time=None, add_time="timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP")
     ),
@@ -92,7 +93,7 @@ MYSQL_SHAPES = {
     "unionid with an index": Shape(table("KEY by_unionid (unionid)", unionid="varchar(100) DEFAULT NULL")),
     "unionid text": Shape(table(unionid="text NOT NULL")),
     "generated column and a repeated row": Shape(
-        table(short="varchar(6) GENERATED ALWAYS AS (left(openid,6)) VIRTUAL"), REPEATED, moved="1 rows that repeated"
+        table(short="varchar(6) GENERATED ALWAYS AS (left(openid,6)) VIRTUAL"), REPEATED, moved=ONE_REPEATED
     ),
     "not deleted": Shape(table(is_delete="tinyint(1) NOT NULL DEFAULT '0'", delete_time="datetime DEFAULT NULL")),
     "enum without default": Shape(table(kind="enum('web','app') NOT NULL")),
@@ -104,7 +105,7 @@ MYSQL_SHAPES = {
             {"id": 9, "openid": B, "user_id": 3, "create_time": "2020-01-02"},
             {"id": -1, "openid": B, "user_id": 3},
         ),
-        moved="1 rows that repeated",
+        moved=ONE_REPEATED,
     ),
     "id 0 moves, times change by themselves": Shape(
         table(
@@ -112,7 +113,7 @@ MYSQL_SHAPES = {
             changed="datetime(3) DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP(3)",
         ),
         ({"id": 0, "openid": A, "user_id": 2, "create_time": "2020-01-02"}, {"id": -1, "openid": A, "user_id": 2}),
-        moved="1 rows that repeated",
+        moved=ONE_REPEATED,
     ),
     "trigger": Shape(
         table(note="varchar(9) DEFAULT NULL")
@@ -121,16 +122,16 @@ MYSQL_SHAPES = {
     "referenced": Shape(
         table() + ";CREATE TABLE old_visits (binding bigint, FOREIGN KEY (binding) REFERENCES tb_oauth_qq (id))"
     ),
-    "foreign key": Shape(table(OLD_USERS[2:]), REPEATED, moved="1 rows that repeated"),
+    "foreign key": Shape(table(OLD_USERS[2:]), REPEATED, moved=ONE_REPEATED),
     "users that are gone": Shape(
         table(openid="varchar(64) DEFAULT NULL"),
         tuple({"openid": openid, "user_id": user} for openid, user in [(A, 77), (A, 2), (B, 77), (None, 77)]),
-        moved="3 rows whose user is gone (ids 2, 4, 5)",
+        moved="Rows whose user is gone, now in tb_oauth_qq_merged: 3 (ids 2, 4, 5).",
     ),
     "no user": Shape(
         table(user_id="bigint DEFAULT NULL"),
         ({"openid": A, "user_id": None},),
-        moved="1 rows whose user is gone (id 2)",
+        moved="Rows whose user is gone, now in tb_oauth_qq_merged: 1 (id 2).",
     ),
     "invisible": Shape(table(note="varchar(9) DEFAULT 'x' INVISIBLE"), ({"openid": A, "user_id": 2, "note": "y"},)),
     "unique, ignoring case": Shape(table(keys=[*MYSQL_KEYS[:2], "UNIQUE KEY by_openid (openid)"])),
@@ -144,7 +145,7 @@ MYSQL_SHAPES = {
     "spaces at the end": Shape(
         table(openid="varchar(64) NOT NULL"),
         ({"openid": "x", "user_id": 2}, {"openid": "x ", "user_id": 2}),
-        moved="1 rows that repeated",
+        moved=ONE_REPEATED,
     ),
     "exactly as ours": Shape(
         table(
@@ -160,7 +161,7 @@ MYSQL_SHAPES = {
     ),
 }
 SQLITE_SHAPES = {
-    "usual": Shape(table(), REPEATED, moved="1 rows that repeated"),
+    "usual": Shape(table(), REPEATED, moved=ONE_REPEATED),
     "ignores case": Shape(
         table(openid="varchar(64) COLLATE NOCASE"), ({"openid": A, "user_id": 2}, {"openid": "a" * 32, "user_id": 3})
     ),
@@ -170,25 +171,23 @@ SQLITE_SHAPES = {
         + ';CREATE INDEX "by_openid" ON "tb_oauth_qq" ("open_id")',
         openid="open_id",
     ),
-    "no times": Shape(table(**WITHOUT_TIMES), REPEATED, moved="1 rows that repeated"),
+    "no times": Shape(table(**WITHOUT_TIMES), REPEATED, moved=ONE_REPEATED),
     "unionid": Shape(table(unionid="varchar(32) NULL")),
-    "no AUTOINCREMENT": Shape(table(id="integer PRIMARY KEY"), REPEATED, moved="1 rows that repeated"),
+    "no AUTOINCREMENT": Shape(table(id="integer PRIMARY KEY"), REPEATED, moved=ONE_REPEATED),
     "constraints and an index": Shape(
         table("UNIQUE (user_id, openid)", "CHECK (openid <> '')")
         + ";CREATE INDEX by_both ON tb_oauth_qq (openid, user_id)"
     ),
     "generated column": Shape(
-        table(short="varchar(6) GENERATED ALWAYS AS (substr(openid, 1, 6))"), REPEATED, moved="1 rows"
+        table(short="varchar(6) GENERATED ALWAYS AS (substr(openid, 1, 6))"), REPEATED, moved=ONE_REPEATED
     ),
     "trigger": Shape(table() + ";CREATE TRIGGER old_note AFTER INSERT ON tb_oauth_qq BEGIN SELECT 1\\; END"),
     "users that are gone": Shape(
         table(openid="varchar(64)"),
         tuple({"openid": openid, "user_id": user} for openid, user in [(A, 77), (A, 2), (None, 77)]),
-        moved="2 rows whose user is gone (ids 2, 4)",
+        moved="Rows whose user is gone, now in tb_oauth_qq_merged: 2 (ids 2, 4).",
     ),
-    "foreign key": Shape(
-        table(user_id="integer NOT NULL REFERENCES tb_users (id)"), REPEATED, moved="1 rows that repeated"
-    ),
+    "foreign key": Shape(table(user_id="integer NOT NULL REFERENCES tb_users (id)"), REPEATED, moved=ONE_REPEATED),
     "other capitals": Shape(table(name="TB_OAUTH_QQ", openid=None, openID="varchar(64) NOT NULL")),
     "exactly as ours": Shape(
         table(openid="varchar(64) NOT NULL UNIQUE", unionid="varchar(64) NULL")
@@ -303,6 +302,16 @@ MYSQL_REFUSALS = {
         "tb_oauth_qq.openid is a generated column, which nobody can write: make it a plain one.",
         f"{ALTER} DROP openid, CHANGE qq openid varchar(64)",
         openid="qq",
+    ),
+    "compressed openid": Refusal(
+        table(openid="varchar(64) COMPRESSED", keys=MYSQL_KEYS[:2]),
+        f"tb_oauth_qq.openid is COMPRESSED, so it cannot have a key: {ALTER} MODIFY openid varchar(64) NULL.",
+        f"{ALTER} MODIFY openid varchar(64) NULL",
+    ),
+    "compressed unionid": Refusal(
+        table(unionid="varchar(64) COMPRESSED NOT NULL DEFAULT ''"),
+        f"tb_oauth_qq.unionid is COMPRESSED, so it cannot have a key: {ALTER} MODIFY unionid varchar(64) NOT NULL.",
+        f"{ALTER} MODIFY unionid varchar(64) NULL",
     ),
     "day only": Refusal(
         table(create_time="date NOT NULL"),
@@ -426,6 +435,30 @@ MYSQL_REFUSALS = {
     ),
 }
 SQLITE_REFUSALS = {
+    "strict": Refusal(
+        "CREATE TABLE tb_oauth_qq (id integer PRIMARY KEY, openid text, user_id integer, create_time text) STRICT",
+        "tb_oauth_qq is a STRICT table, to which SQLite adds no varchar and no datetime: replace it by a table without"
+        " STRICT.",
+        f"DROP TABLE tb_oauth_qq;{table()}",
+        openid=None,
+    ),
+    "openid without a type": Refusal(
+        "CREATE TABLE tb_oauth_qq (id integer PRIMARY KEY, openid, user_id integer)",
+        "tb_oauth_qq.openid is a column without a type, which this app cannot compare as text: make it varchar(64).",
+        f"DROP TABLE tb_oauth_qq;{table()}",
+    ),
+    "unionid without a type": Refusal(
+        "CREATE TABLE tb_oauth_qq (id integer PRIMARY KEY, openid text, unionid, user_id integer)",
+        "tb_oauth_qq.unionid is a column without a type, which cannot hold a unionid: make it varchar(64) NULL or"
+        " rename it.",
+        f"DROP TABLE tb_oauth_qq;{table()}",
+    ),
+    "time without a type": Refusal(
+        "CREATE TABLE tb_oauth_qq (id integer PRIMARY KEY, openid text, update_time, user_id integer)",
+        "tb_oauth_qq.update_time is a column without a type, which cannot hold a time: make it datetime(6) or rename"
+        " it.",
+        "ALTER TABLE tb_oauth_qq RENAME COLUMN update_time TO changed",
+    ),
     "virtual": Refusal(
         "CREATE VIRTUAL TABLE tb_oauth_qq USING fts5 (openid)",
         "tb_oauth_qq is no plain table but of the type virtual table, which QQ login cannot use: replace it by a"

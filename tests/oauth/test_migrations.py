@@ -40,7 +40,7 @@ def test_old_table_is_converted_and_restored_exactly(shop, dump, recorded):
     shop.bind((A, 1, 2), (A, 1, 1), (A, 1, 1), (B, 2, 1), (B, 2, 2), (B.lower(), 3, 1), ("", 4, 1), ("?", 4, 1))
     before = shop.everything()
 
-    assert "3 rows that repeated" in shop.migrate()
+    assert "Rows that repeated a user's openid, now in tb_oauth_qq_merged: 3." in shop.migrate()
     ours = OAuthQQUser.objects.using(ALIAS).order_by("pk")
     converted = [(2, A, 1, None), (4, B, 2, None), (6, B.lower(), 3, None), (7, "", 4, None), (8, "?", 4, None)]
     assert list(ours.values_list("pk", "openid", "user_id", "unionid")) == converted
@@ -68,7 +68,7 @@ def test_rows_without_openid_are_kept(shop, dump):
     shop.set_up(dump, INITIAL, nullable=True)
     shop.bind((None, 1, 1), (None, 1, 1), (None, 2, 1), ("", 3, 1), (A, 4, 1), (A, 4, 1))
     before = shop.everything()
-    assert "1 rows that repeated" in shop.migrate()
+    assert "Rows that repeated a user's openid, now in tb_oauth_qq_merged: 1." in shop.migrate()
     ours = [(row.openid, row.user_id, str(row)) for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")]
     assert ours == [(None, 1, "…"), (None, 1, "…"), (None, 2, "…"), ("", 3, "…"), (A, 4, "AAAAAA…")]
     shop.bind((None, 5, 1))  # the old code may still insert such rows
@@ -93,7 +93,7 @@ def test_failed_migration_can_run_again(old_shop):
     before = old_shop.everything()
     old_shop.run("CREATE INDEX tb_oauth_qq_adopted_unionid ON tb_oauth_qq (update_time)")
     with_index = old_shop.everything()
-    with pytest.raises(CommandError, match=r"convert tb_oauth_qq: .*tb_oauth_qq_adopted_unionid.* is unchanged\.$"):
+    with pytest.raises(CommandError, match=r"convert tb_oauth_qq: .*tb_oauth_qq_adopted_unionid.* is unchanged\. "):
         old_shop.migrate()
     assert old_shop.everything() == with_index  # also the row that had been moved
     where = " ON tb_oauth_qq" if old_shop.connection.vendor == "mysql" else ""
@@ -113,7 +113,8 @@ def test_own_table_is_unchanged_and_dropped_with_the_app(shop):
     made = {}
     for target in ("0003", None, "0001", None, "0002", None):
         shop.migrate(target)
-        assert shop.everything() == made.setdefault(target is None, shop.everything())
+        found = shop.everything()
+        assert found == made.setdefault(target is None, found)
     shop.migrate("zero")
     assert "tb_oauth_qq" not in shop.connection.introspection.table_names()
 
@@ -149,10 +150,11 @@ def test_openid_of_different_users_stops_the_migration_before_any_change(conflic
         "  BBBBBB…: row 3, user 3, bound 2020-01-03",
         "  BBBBBB…: row 5, user 4, bound 2020-01-04",
         "  BBBBBB…: row 6, user 3, bound 2020-01-05",
-        "Choose who keeps them, then migrate again (--dry-run only shows what would be removed):",
-        "  manage.py qq_resolve_duplicates --database old_shop --keep earliest",
-        "  manage.py qq_resolve_duplicates --database old_shop --keep latest",
-        "  manage.py qq_resolve_duplicates --database old_shop --keep-id ID …",
+        "Choose who keeps them, then migrate again. --dry-run only shows what would be removed; FILE is a new file for"
+        " the removed rows, outside of your code:",
+        "  manage.py qq_resolve_duplicates --database old_shop --keep earliest --to FILE",
+        "  manage.py qq_resolve_duplicates --database old_shop --keep latest --to FILE",
+        "  manage.py qq_resolve_duplicates --database old_shop --keep-id ID … --to FILE",
     ]
     assert conflicting.everything() == before
 
@@ -236,7 +238,7 @@ def test_resolve_reads_open_id_and_does_not_count_rows_whose_user_is_gone(shop, 
     with pytest.raises(CommandError, match="different users: 1, in 2 rows"):
         shop.migrate()
     assert "AAAAAA…: row 2, user 1; row 3 stays" in shop.resolve("--keep=latest", "--to", tmp_path / "removed")
-    assert "1 rows whose user is gone (id 1)" in shop.migrate()
+    assert "Rows whose user is gone, now in tb_oauth_qq_merged: 1 (id 1)." in shop.migrate()
     assert [(row.openid, row.user_id) for row in OAuthQQUser.objects.using(ALIAS).order_by("pk")] == [(A, 2), (B, 3)]
 
 

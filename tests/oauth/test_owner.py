@@ -37,6 +37,14 @@ class Migration(migrations.Migration):
     dependencies = [("users", "0001_initial")]
     operations = [{}]
 """
+FLAG = """
+from django.db import migrations, models
+class Migration(migrations.Migration):
+    run_before = [("oauth", "0001_initial")]
+    dependencies = [("users", "0001_initial")]
+    field = models.BooleanField(default=False, db_default=False)
+    operations = [migrations.AddField("oauthqquser", "is_delete", field)]
+"""
 DELETE = 'migrations.DeleteModel("OAuthQQUser")'
 STATE_ONLY = f"migrations.SeparateDatabaseAndState(state_operations=[{DELETE}])"
 LOST = "users.OAuthQQUser {}, tb_oauth_qq: migrate would drop all bindings with it."
@@ -119,6 +127,16 @@ def test_new_database_gets_the_table_once(old_shop):
     (old_shop.folder / "db.sqlite3").unlink()
     old_shop.manage("migrate")
     assert old_shop.bindings() == []
+
+
+def test_new_database_fills_a_field_of_the_shop(old_shop):
+    old_shop.write(users__migrations__0002_flag=FLAG)
+    old_shop.write(users__migrations__0003_state=DELETION.format(STATE_ONLY).replace("0001_initial", "0002_flag"))
+    (old_shop.folder / "db.sqlite3").unlink()
+    old_shop.manage("migrate")
+    with closing(sqlite3.connect(old_shop.folder / "db.sqlite3")) as connection:
+        connection.execute("INSERT INTO tb_oauth_qq (openid, user_id, create_time, update_time) VALUES ('A', 1, 0, 0)")
+        assert connection.execute("SELECT is_delete FROM tb_oauth_qq").fetchall() == [(0,)]
 
 
 CREATE = """

@@ -19,9 +19,10 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, Error
 
 from ._changes import Changes, apply_changes, plan_changes, undo_changes
+from ._move_refusals import check_move
 from ._progress import showing_progress
 from ._record import Record, drop_record, read_record, write_record
-from ._refusals import check_move, check_table, refusal
+from ._refusals import check_table, refusal
 from ._rows import Rows, find_users
 from ._table import ADDED_LATER, MERGED, RECORD, TABLE, is_ours, list_tables, read_table, run
 
@@ -31,6 +32,13 @@ SESSION = {  # while the migration runs, whatever the shop's settings are
     "sql_quote_show_create": 1,
     # While ALTER TABLE waits for another transaction, every login waits behind it.
     "lock_wait_timeout": 5,  # seconds
+}
+
+
+ACTIONS = {  # by the error of MySQL and MariaDB
+    1062: "Delete or correct one of the rows",
+    1142: "Grant this right to the user in DATABASES",
+    1205: "End the transaction that uses the table (SHOW PROCESSLIST), or wait for its end",
 }
 
 
@@ -50,7 +58,7 @@ def find_old_table(apps, schema_editor):
         if table is None:
             prepare_creation(connection)
         elif record is None or not record.changes:
-            plan_adoption(connection, table, apps)  # refuses before 0001 and 0002 are recorded
+            plan_adoption(connection, table, None, apps)  # refuses before 0001 and 0002 are recorded
             with explaining("convert", "The table is unchanged"):
                 write_record(connection, Record("0001", table.definition, table.collation))
         return table is not None
@@ -98,7 +106,7 @@ def prepare_creation(connection):
     drop_record(connection)
 
 
-def plan_adoption(connection, table, apps):
+def plan_adoption(connection, table, record, apps):
     """Return the Plan. Raises CommandError if the table cannot be adopted as it is."""
     with explaining("convert", "The table is unchanged"):
         users = find_users(connection, apps.get_model(settings.AUTH_USER_MODEL))
@@ -110,12 +118,12 @@ def plan_adoption(connection, table, apps):
         if conflicts:
             raise CommandError(rows.explain_conflicts(conflicts, conflicting_rows))
         if orphans or repeated:
-            check_move(connection, table, rows, orphans)
+            check_move(connection, table, rows, orphans, is_adopted=bool(record and record.changes))
         return Plan(rows, orphans, orphan_ids, repeated, plan_changes(connection, table))
 
 
 def convert(connection, table, record, apps):
-    plan = plan_adoption(connection, table, apps)
+    plan = plan_adoption(connection, table, record, apps)
     if record and record.changes:  # the migration had died, or somebody has changed the table since
         new = replace(record, changes=record.changes | plan.changes)
     else:
@@ -131,12 +139,12 @@ def convert(connection, table, record, apps):
     except DatabaseError as exc:
         state = "The table is unchanged"
         if connection.vendor == "mysql" and not revert(connection, plan.rows, record):
-            state = "It is not known whether anything was changed: migrate again, and it continues"
+            state = "It is not known whether anything was changed"
         raise engine_refusal("convert", exc, state) from None
     if plan.orphans:
-        print(f"\n    {plan.orphans} rows whose user is gone ({plan.orphan_ids}) are now in {MERGED}. ", end="")
+        print(f"\n    Rows whose user is gone, now in {MERGED}: {plan.orphans} ({plan.orphan_ids}). ", end="")
     if plan.repeated:
-        print(f"\n    {plan.repeated} rows that repeated a user's openid are now in {MERGED}. ", end="")
+        print(f"\n    Rows that repeated a user's openid, now in {MERGED}: {plan.repeated}. ", end="")
 
 
 def revert(connection, rows, record):
@@ -165,7 +173,7 @@ def restore(apps, schema_editor):
             ):
                 undo_changes(connection, table, record)
             table = read_table(connection)
-        with explaining("restore", f"Rows in {MERGED} are not returned yet: migrate back again, and it continues"):
+        with explaining("restore", f"Rows in {MERGED} are not returned yet"):
             Rows(connection, table, find_users(connection, apps.get_model(settings.AUTH_USER_MODEL))).give_back()
         if record.by == "0001" or is_ours(table):  # 0001 backward needs it to know that the table is the shop's
             write_record(connection, replace(record, changes=Changes()))
@@ -192,9 +200,11 @@ def explaining(work, state):
 
 def engine_refusal(work, exc, state):
     """Return a CommandError with the words of the server, but without whole openids, which its traceback would show."""
-    text = f"{exc.args[1]} ({exc.args[0]})" if len(exc.args) > 1 else str(exc)
+    code, again = exc.args[0] if len(exc.args) > 1 else None, "migrate" if work == "convert" else "migrate back"
+    text = f"{exc.args[1]} ({code})" if code else str(exc)
     text = re.sub("([0-9A-Fa-f]{6})[0-9A-Fa-f]{26}", r"\1…", text)
-    return CommandError(f"The database refuses to {work} {TABLE}: {text}. {state}.")
+    action = ACTIONS.get(code, "Remove what stands in the way")
+    return CommandError(f"The database refuses to {work} {TABLE}: {text}. {state}. {action}, then {again} again.")
 
 
 @contextmanager

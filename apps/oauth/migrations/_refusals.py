@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ._table import INTEGERS, MARK, MERGED, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, list_tables, read_table, run
+from ._table import ADDED_COLUMNS, INTEGERS, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, run
 
 DELETION_MARKS = (
     "is_delete", "is_deleted", "isdelete", "isdeleted", "is_del", "del_flag", "delete_flag", "deleted", "delete_time",
@@ -49,6 +49,11 @@ def check_type(connection, table):
             f"There is a table {TABLE} that this app did not create, and it adopts tables only on MySQL, MariaDB and"
             " SQLite: rename it."
         )
+    if table.is_strict and not ADDED_COLUMNS <= table.columns.keys():
+        raise refusal(
+            f"{TABLE} is a STRICT table, to which SQLite adds no varchar and no datetime: replace it by a table without"
+            " STRICT."
+        )
     if not table.has_transactions:
         raise refusal(
             f"{TABLE} uses the engine {table.engine}, which has no transactions: ALTER TABLE {TABLE} ENGINE=InnoDB."
@@ -86,7 +91,7 @@ def check_columns(connection, table):
         )
     if openid.kind not in TEXTS:
         raise refusal(
-            f"{TABLE}.{openid.name} is {openid.kind}, which this app cannot compare as text: make it varchar(64)."
+            f"{TABLE}.{openid.name} is {name_type(openid)}, which this app cannot compare as text: make it varchar(64)."
         )
     if "user_id" not in table.columns:
         raise refusal(
@@ -94,19 +99,33 @@ def check_columns(connection, table):
         )
     if unionid and unionid.kind not in TEXTS:
         raise refusal(
-            f"{TABLE}.unionid is {unionid.kind}, which cannot hold a unionid: make it varchar(64) NULL or rename it."
+            f"{TABLE}.unionid is {name_type(unionid)}, which cannot hold a unionid: make it varchar(64) NULL or rename it."
         )
+    for column in (openid, unionid):
+        if column and "compressed" in column.type and (column is openid or column.kind == "varchar"):
+            plain = f"{column.type.partition(' ')[0]}{' NULL' if column.is_nullable else ' NOT NULL'}"
+            raise refusal(
+                f"{TABLE}.{column.name} is COMPRESSED, so it cannot have a key:"
+                f" ALTER TABLE {TABLE} MODIFY {column.name} {plain}."
+            )
     if unionid and not unionid.is_nullable and connection.vendor == "sqlite":
         raise refusal(
             f"{TABLE}.unionid is NOT NULL, which SQLite cannot change: set null=True in the old app's model, and"
             " migrate that first."
         )
     for name in ("create_time", "update_time"):
-        if name in table.columns and (kind := table.columns[name].kind) not in TIMES[connection.vendor]:
-            raise refusal(f"{TABLE}.{name} is {kind}, which cannot hold a time: make it datetime(6) or rename it.")
+        column = table.columns.get(name)
+        if column and column.kind not in TIMES[connection.vendor]:
+            raise refusal(
+                f"{TABLE}.{name} is {name_type(column)}, which cannot hold a time: make it datetime(6) or rename it."
+            )
     for name in sorted(OUR_COLUMNS.keys() | {"open_id"}):
         if name in table.columns and table.columns[name].is_generated:
             raise refusal(f"{TABLE}.{name} is a generated column, which nobody can write: make it a plain one.")
+
+
+def name_type(column):
+    return column.kind or "a column without a type"  # SQLite has such columns
 
 
 def check_required(connection, table):
@@ -201,53 +220,9 @@ def check_lengths(connection, table):
         )
 
 
-def check_move(connection, table, rows, orphans):
-    """Raise CommandError if rows cannot leave the table and return. `orphans`: how many of them have no user."""
-    users = rows.users.table if rows.users else "this database"
-    if orphans and not run(connection, f"SELECT 1 FROM {TABLE} AS bound WHERE NOT ({rows.orphan}) LIMIT 1"):
-        raise refusal(
-            f"Not one user of {TABLE}.user_id is in {users}: set AUTH_USER_MODEL to the users of these rows, or delete"
-            " the rows."
-        )
-    merged = read_table(connection, MERGED)
-    if merged and not has_columns(merged, table) and run(connection, f"SELECT 1 FROM {MERGED} LIMIT 1"):
-        raise refusal(
-            f"{MERGED} holds rows of an earlier migration, and its columns are not those of {TABLE}: rename it, and"
-            " keep it until its rows are where they belong."
-        )
-    if connection.vendor == "sqlite" and run(connection, f"PRAGMA foreign_key_check({TABLE})"):
-        raise refusal(
-            f"{TABLE}.user_id names users that are gone, against its foreign key, and Django then refuses every"
-            " migration of an SQLite database: delete these rows."
-        )
-    moved = f"Rows of {TABLE} have to move, because they repeat another or their users are gone, and"
-    if triggers := find_triggers(connection):
-        raise refusal(f"{moved} the trigger {triggers[0]} would see that: drop it, and recreate it afterwards.")
-    if others := find_references(connection):
-        raise refusal(f"{moved} {others[0]} references the table by a foreign key: drop that key.")
-
-
-def has_columns(merged, table):
-    """Whether a tb_oauth_qq_merged can hold rows of this table."""
-    theirs, ours = ({name: column.collation for name, column in each.columns.items() if not column.is_generated}
-                    for each in (merged, table))
-    return theirs == {**ours, MARK: theirs.get(MARK)}
-
-
 def find_triggers(connection):
     query = "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = DATABASE()" \
             " AND event_object_table = %s"
     if connection.vendor == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s COLLATE NOCASE"
-    return [name for name, in run(connection, query, [TABLE])]
-
-
-def find_references(connection):
-    """Return the names of other tables that reference this one by a foreign key."""
-    if connection.vendor == "sqlite":
-        tables = {name: read_table(connection, name) for name in list_tables(connection)}
-        return [name for name, table in tables.items()
-                if TABLE in (other.lower() for _, other in table.foreign_keys.values())]
-    query = "SELECT DISTINCT table_name FROM information_schema.key_column_usage" \
-            " WHERE referenced_table_schema = DATABASE() AND referenced_table_name = %s"
     return [name for name, in run(connection, query, [TABLE])]

@@ -134,10 +134,11 @@ class Rows:
         if conflicting_rows > MAX_LISTED_ROWS:
             lines.append(f"  … and {conflicting_rows - MAX_LISTED_ROWS} more rows")
         lines += [
-            "Choose who keeps them, then migrate again (--dry-run only shows what would be removed):",
-            f"  {command} --keep earliest",
-            f"  {command} --keep latest",
-            f"  {command} --keep-id ID …",
+            "Choose who keeps them, then migrate again. --dry-run only shows what would be removed; FILE is a new file for"
+            " the removed rows, outside of your code:",
+            f"  {command} --keep earliest --to FILE",
+            f"  {command} --keep latest --to FILE",
+            f"  {command} --keep-id ID … --to FILE",
         ]
         return "\n".join(lines)
 

@@ -18,6 +18,7 @@ OUR_COLUMNS = {  # and whether they are nullable
     "id": False, "openid": False, "unionid": True, "create_time": False, "update_time": False, "user_id": False,
 }
 ADDED_LATER = {"qq_client_id", "qq_nickname", "qq_avatar"}  # columns of 0004
+ADDED_COLUMNS = {"unionid", "create_time", "update_time"}  # if the table lacks them
 INTEGERS = {"tinyint", "smallint", "mediumint", "int", "integer", "bigint"}
 TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}
 MAX_LISTED = 10  # ids of rows
@@ -62,6 +63,7 @@ class Table:
     engine: str = ""
     has_transactions: bool = True
     is_partitioned: bool = False
+    is_strict: bool = False  # on SQLite
     collation: str | None = None
 
     @property
@@ -174,7 +176,8 @@ def read_sqlite_table(connection, cursor, name):
     cursor.execute(f"PRAGMA foreign_key_list({quoted})")
     foreign_keys = {row[3].lower(): ("", row[2]) for row in cursor}
     table_type = "VIEW" if kind == "view" else "VIRTUAL TABLE" if is_virtual else "BASE TABLE"
-    return Table(columns, keys, foreign_keys, definition, type=table_type)
+    is_strict = bool(re.search(r"\bSTRICT\b", sql.rpartition(")")[2], re.IGNORECASE))
+    return Table(columns, keys, foreign_keys, definition, type=table_type, is_strict=is_strict)
 
 
 def read_other_table(connection, cursor, name):

@@ -54,10 +54,29 @@ class ConnectionPool:
 
         Raises TransportError, also for a body of more than `max_body` bytes and at the deadline.
         """
+        return self._call("GET", target, headers, b"", max_body, deadline)
+
+    def post(
+        self, target: str, headers: Mapping[str, str], content: bytes, max_body: int, deadline: Deadline
+    ) -> tuple[int, bytes]:
+        """POST the content to a target, otherwise like `get`. It is sent once, whatever happens."""
+        headers = {**headers, "Content-Length": str(len(content))}
+        return self._call("POST", target, headers, content, max_body, deadline)
+
+    def _call(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        content: bytes,
+        max_body: int,
+        deadline: Deadline,
+    ) -> tuple[int, bytes]:
         if not _TARGET.fullmatch(target):
             raise TransportError("the target is not percent-encoded")
-        lines = [f"GET {target} HTTP/1.1", f"Host: {self._host_header}", *(f"{k}: {v}" for k, v in headers.items())]
-        request = "\r\n".join([*lines, "", ""]).encode("ascii")
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host_header}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        request = "\r\n".join([*lines, "", ""]).encode("ascii") + content
         connection, response = self._take_idle() or _Connection(self._name, self._port, self._tls), None
         try:
             if connection.socket is None:

@@ -84,6 +84,24 @@ def test_each_call_over_a_kept_connection_has_its_own_deadline(certificate):
             get(pool, "/slow", timeout=0.2)
 
 
+def test_post_sends_its_content_with_its_length(certificate):
+    received = []
+
+    def echo(connection, over):
+        while request := read_request(connection):
+            while not request.endswith(b"end"):
+                request += connection.recv(65536)
+            received.append(request)
+            connection.sendall(RESPONSE)
+
+    with pool_to(echo, certificate) as (pool, _):
+        for content in (b"a=\xff end", b"end"):
+            assert pool.post("/a?b=c", {"A": "b"}, content, 1024, Deadline(2.0)) == (200, BODY)
+        host = pool._host_header.encode()
+    head = b"POST /a?b=c HTTP/1.1\r\nHost: %s\r\nA: b\r\nContent-Length: %d\r\n\r\n%s"
+    assert received == [head % (host, 7, b"a=\xff end"), head % (host, 3, b"end")]
+
+
 @pytest.fixture
 def resolver(monkeypatch):
     """A resolver for qq.example: it finds the addresses of `names`, once `released` is set."""
