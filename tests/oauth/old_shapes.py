@@ -427,6 +427,12 @@ MYSQL_REFUSALS = {
         "DROP TRIGGER old_log",
         openid="open_id",
     ),
+    "column with our name": Refusal(
+        table(qq_avatar="varchar(512) CHARACTER SET utf8mb4 DEFAULT NULL COMMENT '头像'"),
+        "tb_oauth_qq has a column qq_avatar, a name that this app needs: rename it, or drop it if this app has added"
+        " it.",
+        "ALTER TABLE tb_oauth_qq RENAME COLUMN qq_avatar TO avatar",
+    ),
     "referenced rows that would move": Refusal(
         table() + ";CREATE TABLE old_visits (binding bigint, FOREIGN KEY (binding) REFERENCES tb_oauth_qq (id))",
         f"{MOVED} old_visits references the table by a foreign key: drop that key.",
@@ -435,10 +441,15 @@ MYSQL_REFUSALS = {
     ),
 }
 SQLITE_REFUSALS = {
+    "column with our name": Refusal(
+        table(qq_nickname="varchar(20) NULL"),
+        "tb_oauth_qq has a column qq_nickname, a name that this app needs: rename it, or drop it if this app has added"
+        " it.",
+        "ALTER TABLE tb_oauth_qq RENAME COLUMN qq_nickname TO nickname",
+    ),
     "strict": Refusal(
         "CREATE TABLE tb_oauth_qq (id integer PRIMARY KEY, openid text, user_id integer, create_time text) STRICT",
-        "tb_oauth_qq is a STRICT table, to which SQLite adds no varchar and no datetime: replace it by a table without"
-        " STRICT.",
+        "tb_oauth_qq is a STRICT table, to which SQLite adds no varchar: replace it by a table without STRICT.",
         f"DROP TABLE tb_oauth_qq;{table()}",
         openid=None,
     ),

@@ -6,8 +6,8 @@ A part of the migrations, so it is frozen, and imports nothing of the app.
 
 from django.db import migrations
 
-from ._refusals import refusal
-from ._table import TABLE, read_table
+from ._refusals import check_added_later
+from ._table import read_table
 
 
 class AddOwnColumn(migrations.AddField):
@@ -29,12 +29,8 @@ class AddOwnColumn(migrations.AddField):
         column = self.find_column(schema_editor)
         if column is None:
             return False
-        if connection.vendor == "mysql" and f"COMMENT '{self.field.db_comment}'" in column.definition:
-            return True  # elsewhere, DDL is rolled back when a migration dies
-        raise refusal(
-            f"{TABLE} has a column {column.name} already, which is to be this app's: rename it, or drop it if it is"
-            " this app's own."
-        )
+        check_added_later(column)
+        return True
 
     def find_column(self, schema_editor):
         table = read_table(schema_editor.connection)

@@ -18,7 +18,6 @@ OUR_COLUMNS = {  # and whether they are nullable
     "id": False, "openid": False, "unionid": True, "create_time": False, "update_time": False, "user_id": False,
 }
 ADDED_LATER = {"qq_client_id", "qq_nickname", "qq_avatar"}  # columns of 0004
-ADDED_COLUMNS = {"unionid", "create_time", "update_time"}  # if the table lacks them
 INTEGERS = {"tinyint", "smallint", "mediumint", "int", "integer", "bigint"}
 TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}
 MAX_LISTED = 10  # ids of rows
@@ -217,6 +216,11 @@ def is_ours(table):
         and not any(column.is_generated or (column.has_default and not column.is_nullable)
                     for column in columns.values())
     )
+
+
+def is_added_later(column):
+    """Whether 0004 has added this column. Only MySQL and MariaDB keep the comment that tells."""
+    return re.search("COMMENT 'QQ (APP ID|昵称|头像)'$", column.definition) is not None
 
 
 def list_tables(connection):

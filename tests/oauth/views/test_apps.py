@@ -151,7 +151,8 @@ def test_session_key_goes_nowhere(qq, db, caplog):
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(40029, (400, "qq_rejected")), (-1, (503, "qq_unavailable")), (45011, (503, "qq_unavailable"))]
+    ("number", "expected"),
+    [(40029, (400, "qq_rejected")), (-1, (503, "qq_unavailable")), (45011, (503, "qq_unavailable"))],
 )
 def test_errors_of_the_mini_program_have_their_cause(qq, db, number, expected, caplog):
     qq.behave(jscode2session={"fault": "error", "number": number})
@@ -234,7 +235,9 @@ def test_audit_names_the_door(app, caplog):
     caplog.set_level(logging.INFO, "meiduo.audit")
     app.send()
     fields = [vars(record) for record in caplog.records if record.name == "meiduo.audit"]
-    assert [(each["msg"], each["door"], "qq_ms" in each) for each in fields] == [("bind_token", app.door.split()[0], True)]
+    assert [(each["msg"], each["door"], "qq_ms" in each) for each in fields] == [
+        ("bind_token", app.door.split()[0], True)
+    ]
 
 
 @requirement("15.10")
