@@ -1,4 +1,4 @@
-"""What is stored of a person beside the bindings: rows that a migration has moved, lines of qq_resolve_duplicates."""
+"""Data of a person outside the bindings: rows that a migration moved, and lines that qq_resolve_duplicates saved."""
 
 import json
 import os

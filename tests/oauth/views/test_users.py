@@ -180,7 +180,7 @@ def no_payload(user, request):
     pass
 
 
-BIND_TOKEN_KEY = 'returned the key "access_token", by which pages know a user who is not bound'
+BIND_TOKEN_KEY = 'returned the key "access_token", which tells pages that the user is not bound'
 PAYLOADS = [(bind_token_payload, BIND_TOKEN_KEY), (text_payload, "returned str"), (no_payload, "returned NoneType")]
 
 

@@ -1,4 +1,4 @@
-"""`manage.py qq_bindings`: find and remove bindings in a shell; hand out or erase what is stored of a person."""
+"""`manage.py qq_bindings`: find and remove bindings in a shell; export or erase the data of a person."""
 
 import json
 import sys
@@ -129,7 +129,7 @@ class Command(BaseCommand):
                 "rows": merged.delete(),
                 "lines": sum(saved.delete() for saved in files),
             }
-        record(None, Event.ERASE, **erased)  # of whom is not said: that is erased too
+        record(None, Event.ERASE, **erased)  # without the person, who is erased too
         self.stdout.write(
             "Erased: {bindings} bindings, {rows} rows of tb_oauth_qq_merged, {lines} lines of files.".format(**erased)
         )
