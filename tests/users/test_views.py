@@ -116,7 +116,7 @@ WRONG_TYPES = ['"a\\u0000b"', '"\\ud800"', "[]", "{}", "true", "[" * 980 + "]" *
 @pytest.mark.parametrize("value", WRONG_TYPES, ids=range(6))
 def test_body_or_value_of_the_wrong_type_is_refused(client, db, value):
     fields = ("username", "password", "password2", "mobile", "sms_code", "allow")
-    for path in ("/users/", "/authorizations/"):
+    for path in ("/users/", "/authorizations/", "/password/"):
         for body in ("", value, *(f'{{"{field}": {value}}}' for field in fields)):
             assert post(client, path, body).status_code == 400
         for malformed in ("[" * 5000, "{", "NaN", b"\xff\xfe", '{"a": 1, "a": 2}'):

@@ -280,20 +280,6 @@ def test_wrong_passwords_lock_the_account_longer_each_time(frozen_clock, account
     assert fill_in(password="yet another horse").is_valid()
 
 
-@requirement("6.1", "9.7")
-@pytest.mark.django_db(transaction=True)
-def test_of_simultaneous_passwords_five_are_compared(codes, account):
-    assert fill_in().is_valid()
-
-    def guess(number):
-        try:
-            return fill_in(password=f"another horse {number}").is_valid()
-        except RateLimited:
-            return "locked"
-
-    assert sorted(simultaneously(guess, 20), key=str) == [False] * 5 + ["locked"] * 15
-
-
 def test_locked_account_gets_429_which_is_no_failed_try_of_the_login(codes, bind, account):
     for _ in range(4):
         assert bind(password="another horse").status_code == 400
