@@ -166,26 +166,6 @@ def test_api_is_called_as_the_page_calls_it_over_https_and_below_a_prefix(plugge
         set_script_prefix("/")
 
 
-@pytest.mark.parametrize(
-    ("callback", "prefix", "path"),
-    [
-        (ONE_URI.replace("callback", "callbak"), "/", "/oauth/qq/callback/"),
-        ("https://testserver/shop/oauth/qq/callback/", "/shpo", "/shpo/oauth/qq/callback/"),
-        (ONE_PAGE.replace("callback", "callbak"), "/", "/oauth/qq/callback/"),  # meant as direct mode
-    ],
-)
-def test_address_that_neither_the_app_nor_the_page_serves_is_wrong(plugged_in, callback, prefix, path):
-    plugged_in.QQ_REDIRECT_URI = callback
-    set_script_prefix(prefix)
-    try:
-        printed, status = examine()
-    finally:
-        set_script_prefix("/")
-    problem = f"QQ_REDIRECT_URI is neither our callback/, {path}, nor QQ_CALLBACK_PAGE: '{callback}'. (oauth.E023)"
-    assert re.findall(r"^wrong +(.*)$", printed, re.MULTILINE) == [problem]
-    assert (status, "W014" in printed) == (1, False)
-
-
 def test_direct_mode_needs_no_cors(two_origins):
     change(two_origins, {"QQ_REDIRECT_URI": PAGE, "CORS_ALLOWED_ORIGINS": []})
     assert [(kind, problem[-12:]) for kind, problem, _ in findings()] == [("warning", "(oauth.W014)")]
