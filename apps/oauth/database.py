@@ -43,11 +43,14 @@ def is_outage(exc: BaseException | None) -> bool:
     return number in OUTAGES if isinstance(number, int) else isinstance(exc, OperationalError)
 
 
+def name_error(exc: BaseException) -> str:
+    """Return the error's class, and its number if it has one. Not its text, which may contain values."""
+    return " ".join([type(exc).__name__, *(str(argument) for argument in exc.args if isinstance(argument, int))])
+
+
 def report_outage(exc: BaseException) -> DatabaseUnavailable:
     """Log the outage; return the error to answer with."""
-    # Only class and number: the text may contain values.
-    names = [type(exc).__name__, *(str(argument) for argument in exc.args if isinstance(argument, int))]
-    logger.error("The database is unavailable: %s", " ".join(names))
+    logger.error("The database is unavailable: %s", name_error(exc))
     logger.debug("The failing call:", exc_info=exc)
     for connection in connections.all(initialized_only=True):
         # Otherwise Django keeps the connection to a server that answers and takes no writes, as after a failover.

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from ...audit import Event, hash_openid, record
 from ...binding import unbind
+from ...database import name_error
 from ...models import OAuthQQUser
 from ...redaction import clean_reason, shorten_openid
 from ...support import MAX_USERS, Found, find, mask_owner
@@ -69,8 +70,7 @@ class Command(BaseCommand):
             else:
                 self.unbind(found.bindings, database, **options)
         except DatabaseError as exc:
-            number = f" {exc.args[0]}" if exc.args and isinstance(exc.args[0], int) else ""
-            problem = f"The database {database!r} failed: {type(exc).__name__}{number}."
+            problem = f"The database {database!r} failed: {name_error(exc)}."
             raise CommandError(f"{problem} manage.py qq_doctor says why. Look with `find` what was done.") from None
 
     def show(self, bindings: Iterable[OAuthQQUser]) -> None:
