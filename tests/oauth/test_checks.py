@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
+from django.urls import set_script_prefix
 from django_redis.cache import RedisCache
 from rest_framework.serializers import Serializer
 
@@ -187,6 +188,19 @@ W012 QQ_REDIRECT_URL is not read by this app.
 Rename it to QQ_CALLBACK_PAGE if it is your page, as in most shops, else to QQ_REDIRECT_URI. """
         "Keep it only if your own code reads it."
     )
+
+
+@pytest.mark.parametrize("prefix", ["/", "/shpo"])
+def test_address_that_is_neither_callback_nor_page_is_no_direct_mode(https, prefix):
+    https.QQ_REDIRECT_URI = uri = URI.replace("/oauth", "/shop/oauth")
+    set_script_prefix(prefix)
+    try:
+        found = find(include_deployment_checks=True)
+    finally:
+        set_script_prefix("/")
+    path = f"{prefix.rstrip('/')}/oauth/qq/callback/"
+    assert found["E023"].msg == f"QQ_REDIRECT_URI is neither our callback/, {path}, nor QQ_CALLBACK_PAGE: {uri!r}."
+    assert "W014" not in found
 
 
 def test_missing_package_of_the_cache_client_is_reported(https, monkeypatch):

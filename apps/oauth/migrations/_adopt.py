@@ -72,8 +72,8 @@ def leave_old_table(apps, schema_editor):
     if table is None or not is_ours(table):
         drop_record(connection)
         return True
-    # Only the record tells the shop's table from our own if both look the same. So it stays, lest this step, repeated
-    # after it died, should drop the table.
+    # Only the record tells the shop's table from our own if both look the same. So it stays: otherwise this step,
+    # repeated after it died, would drop the table.
     return record is not None
 
 

@@ -77,7 +77,7 @@ class Table:
         return [column.name for column in self.columns.values() if not column.is_generated]
 
     def keep_times(self) -> str:
-        """Return SQL for an UPDATE: each column with ON UPDATE CURRENT_TIMESTAMP = itself, lest it should change."""
+        """Return SQL for an UPDATE: set each column with ON UPDATE CURRENT_TIMESTAMP to itself, to keep it."""
         kept = [column for column in self.columns.values() if "ON UPDATE" in column.definition]
         return "".join(f"`{column.name}` = `{column.name}`, " for column in kept if not column.is_generated)
 

@@ -108,7 +108,7 @@ def make_payload(user: AbstractBaseUser, request: Request) -> dict[str, Any]:
     if not isinstance(payload, dict):
         fault = f"returned {type(payload).__name__}"
     elif "access_token" in payload:
-        fault = 'returned the key "access_token", by which pages know a user who is not bound'
+        fault = 'returned the key "access_token", which tells pages that the user is not bound'
     else:
         return payload
     hint = 'Return a dict, as in {"token": …, "user_id": …, "username": …}.'
