@@ -189,6 +189,10 @@ Rename it to QQ_CALLBACK_PAGE if it is your page, as in most shops, else to QQ_R
     )
 
 
+def test_checks_need_no_database(https):
+    assert find(databases=["default"]) == {}  # as Django 6.1 calls them; without the fixture `db`, a query fails
+
+
 def test_missing_package_of_the_cache_client_is_reported(https, monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
     https.CACHES = REDIS
