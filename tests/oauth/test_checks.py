@@ -338,6 +338,14 @@ def test_contrib_payload_needs_its_package(https, monkeypatch, payload):
     assert f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: " in find()["E019"].msg
 
 
+def test_wrong_path_of_the_token_serializer_is_not_blamed_on_the_package(https):
+    https.QQ_LOGIN_PAYLOAD = f"{PIECES}.simplejwt_payload"
+    https.SIMPLE_JWT = {**https.SIMPLE_JWT, "TOKEN_OBTAIN_SERIALIZER": "nowhere.TokenSerializer"}
+    setting = 'SIMPLE_JWT["TOKEN_OBTAIN_SERIALIZER"]'
+    problem = f"QQ_LOGIN_PAYLOAD needs {setting}, which cannot be imported: No module named 'nowhere'."
+    assert (find()["E019"].msg, find()["E019"].hint) == (problem, "Correct its dotted path.")
+
+
 SERIALIZERS = "rest_framework_simplejwt.serializers"
 
 
