@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 
 from apps.oauth.database import is_outage
+from apps.oauth.errors import CacheUnavailable
 
 from . import sms
 from .limits import SMS_CHECK_FAILED
@@ -28,14 +29,14 @@ class Proof:
 
     @contextmanager
     def refunded_by_outage(self):
-        """Give the code back if the block fails because of the database, as in its commit.
+        """Give the code back if the block fails because of the database, as in its commit, or of the cache.
 
         The commit may have been carried out: then the same person can use the code once more.
         """
         try:
             yield
-        except Error as exc:
-            if is_outage(exc):
+        except (Error, CacheUnavailable) as exc:  # the cache may have stored the claim and answered too late
+            if not isinstance(exc, Error) or is_outage(exc):
                 sms.release_code(self.code_id, self.claimant)
             raise
 
