@@ -203,6 +203,10 @@ def test_address_that_is_neither_callback_nor_page_is_no_direct_mode(https, pref
     assert "W014" not in found
 
 
+def test_checks_need_no_database(https):
+    assert find(databases=["default"]) == {}  # as Django 6.1 calls them; without the fixture `db`, a query fails
+
+
 def test_missing_package_of_the_cache_client_is_reported(https, monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
     https.CACHES = REDIS
@@ -346,6 +350,14 @@ def test_contrib_payload_needs_its_package(https, monkeypatch, payload):
     https.QQ_LOGIN_PAYLOAD = f"{PIECES}.{payload}"
     monkeypatch.setitem(sys.modules, f"{package}.settings", None)
     assert f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: " in find()["E019"].msg
+
+
+def test_wrong_path_of_the_token_serializer_is_not_blamed_on_the_package(https):
+    https.QQ_LOGIN_PAYLOAD = f"{PIECES}.simplejwt_payload"
+    https.SIMPLE_JWT = {**https.SIMPLE_JWT, "TOKEN_OBTAIN_SERIALIZER": "nowhere.TokenSerializer"}
+    setting = 'SIMPLE_JWT["TOKEN_OBTAIN_SERIALIZER"]'
+    problem = f"QQ_LOGIN_PAYLOAD needs {setting}, which cannot be imported: No module named 'nowhere'."
+    assert (find()["E019"].msg, find()["E019"].hint) == (problem, "Correct its dotted path.")
 
 
 SERIALIZERS = "rest_framework_simplejwt.serializers"

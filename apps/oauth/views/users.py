@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
@@ -5,6 +6,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import ImproperlyConfigured, TooManyFieldsSent
 from django.dispatch import Signal
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -99,6 +101,7 @@ def log_in(request: Request, user: AbstractBaseUser, flow: Flow, *signals: Signa
     # Not if the shop's payload or a receiver has called Django's login(), which sends this signal itself.
     if session is None or not session.modified or session.get(SESSION_KEY) != str(user.pk):
         user_logged_in.send(sender=type(user), request=request._request, user=user)
+    response.data = make_plain(response.data)
     return response
 
 
@@ -113,3 +116,16 @@ def make_payload(user: AbstractBaseUser, request: Request) -> dict[str, Any]:
         return payload
     hint = 'Return a dict, as in {"token": …, "user_id": …, "username": …}.'
     raise ImproperlyConfigured(f"QQ_LOGIN_PAYLOAD: {conf.LOGIN_PAYLOAD} {fault}. {hint}")
+
+
+def make_plain(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer as it will be written. Raises ImproperlyConfigured if JSON cannot hold it.
+
+    When DRF writes it, the login is already recorded, and a report of the error would show the request.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(JSONRenderer().render(data))
+    except (TypeError, ValueError, RecursionError) as exc:
+        fault = f"{conf.LOGIN_PAYLOAD} or a receiver of a login's signals put in what JSON cannot hold: {exc}."
+        raise ImproperlyConfigured(f"QQ_LOGIN_PAYLOAD: {fault}") from exc
+    return plain

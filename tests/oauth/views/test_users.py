@@ -4,6 +4,7 @@ import pytest
 import trustme
 from django.contrib.auth import SESSION_KEY, login
 from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from apps.oauth.signals import qq_audited, qq_bound, qq_logged_in
@@ -159,6 +160,17 @@ def test_failure_of_qq_is_logged_recorded_and_answered_without_qqs_text(
     fields = {name: fields.get(name) for name in ("outcome", "reason", "number")}
     outcome = "alarm" if reason in ("QQMisconfigured", "QQForeignToken") else "refused"
     assert (event, fields) == ("qq", {"outcome": outcome, "reason": reason, "number": fault.get("number")})
+
+
+def test_answer_that_json_cannot_hold_is_a_500_and_no_recorded_login(browser, binding, connect):
+    events = []
+    connect(lambda event, **_: events.append(event), qq_audited)
+    connect(lambda response, **_: response.data.update(user=binding), qq_logged_in)
+    code = browser.arrive()
+    text = "put in what JSON cannot hold: Object of type OAuthQQUser is not JSON serializable"
+    with pytest.raises(ImproperlyConfigured, match=text):
+        browser.redeem_code(code)
+    assert events == ["start", "callback"]
 
 
 def bind_token_payload(user, request):
