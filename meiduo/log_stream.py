@@ -1,7 +1,7 @@
-"""Logs on stdout and stderr that hold up no request: if nobody takes a line, the line is lost, not the login.
+"""Logs on stdout and stderr that block no request: a line that the reader does not take in time is lost.
 
-A pipe blocks its writers once it is full (64 KiB) because its reader has stalled. A full disk, and a pipe whose reader
-has ended, refuse every line. Lost lines are counted, and reported in the same log as soon as it takes lines again.
+A full pipe (64 KiB), whose reader has stalled, blocks its writers. A full disk, and a pipe whose reader has ended,
+refuse every line. Lost lines are counted, and reported in the same log once it can be written again.
 """
 
 import logging
@@ -12,12 +12,12 @@ import time
 import weakref
 from contextlib import suppress
 
-PATIENCE = 0.4  # seconds that all lines of a stream together wait for a slow reader; a login writes to two streams
-RECOVERY = 10  # seconds until they wait again: a slow reader must not cost each request its share
+MAX_WAIT = 0.4  # seconds that all lines of a stream together wait for a slow reader; a login writes to two streams
+RECOVERY = 10  # seconds until lines may wait again: a slow reader must not delay every request
 
 
 class BoundedHandler(logging.StreamHandler):
-    """logging's StreamHandler, for stdout or stderr, that loses a line rather than wait long for the reader."""
+    """logging's StreamHandler for stdout or stderr, which waits no longer than MAX_WAIT for the reader."""
 
     def __init__(self, stream=None):
         super().__init__(stream)
@@ -29,7 +29,7 @@ class BoundedHandler(logging.StreamHandler):
         if lost:
             self.stream.lost = 0
             super().emit(make_report(record.name, lost))
-            if self.stream.lost:  # the report is lost too, so the line would be
+            if self.stream.lost:  # the report is lost too, and so would be the line
                 self.stream.lost = lost + 1
                 return
         super().emit(record)
@@ -57,24 +57,25 @@ class BoundedStream:
                 path, flags = f"/proc/self/fd/{self._file}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
                 self._file = os.open(path, flags)
                 weakref.finalize(self, os.close, self._file).atexit = False
-        # A file that blocks takes this much once it is ready, unless another process is faster. A disk is always ready.
-        self._at_once = select.PIPE_BUF if os.get_blocking(self._file) and not stat.S_ISREG(kind) else None
-        self._is_torn = False  # whether the beginning of a line was written, and its end is lost
+        # A blocking file that is ready takes this many bytes without blocking, unless another process writes first. A
+        # disk is always ready.
+        self._max_write = select.PIPE_BUF if os.get_blocking(self._file) and not stat.S_ISREG(kind) else None
+        self._is_cut = False  # whether the last line was written in part
         self._gives_up_at = self._recovers_at = 0.0
 
     def write(self, text):
         data = text.encode(self.encoding, "backslashreplace")
-        rest = b"\n" + data if self._is_torn else data
+        rest = b"\n" + data if self._is_cut else data
         with suppress(OSError):
             while rest:
                 try:
-                    if self._at_once and not self._is_ready(0):
+                    if self._max_write and not self._is_ready(0):
                         raise BlockingIOError
-                    rest = rest[os.write(self._file, rest[: self._at_once]) :]
+                    rest = rest[os.write(self._file, rest[: self._max_write]) :]
                 except BlockingIOError:
                     self._wait()
         self.lost += bool(rest)
-        self._is_torn = bool(rest) and (self._is_torn or len(rest) < len(data))
+        self._is_cut = bool(rest) and (self._is_cut or len(rest) < len(data))
 
     def flush(self):
         """Do nothing: `write` keeps nothing back."""
@@ -83,7 +84,7 @@ class BoundedStream:
         """Return when the file takes more; raise BlockingIOError if it does not in time."""
         now = time.monotonic()
         if now > self._recovers_at:
-            self._gives_up_at, self._recovers_at = now + PATIENCE, now + RECOVERY
+            self._gives_up_at, self._recovers_at = now + MAX_WAIT, now + RECOVERY
         if now > self._gives_up_at or not self._is_ready(self._gives_up_at - now):
             raise BlockingIOError
 

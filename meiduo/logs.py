@@ -19,8 +19,8 @@ from meiduo.environment import Env
 MAX_VALUE = 200  # characters of one field
 MAX_MESSAGE = 2000
 MAX_TRACEBACK = 10_000  # Docker splits lines of more than 16 KiB
-MADE_HERE = ("request_id", "flow")  # fields left as they are: an id's digits may look like a mobile number by chance
-# Attributes of a record that are no fields: Python's own, the names of JSONFormatter, and two that Django adds.
+OUR_IDS = ("request_id", "flow")  # not cleaned: their digits may look like a mobile number by chance
+# Attributes of a record that are not fields: Python's own, the names of JSONFormatter, and two that Django adds.
 NO_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "time", "level", "logger", "traceback", "host"}
 NO_FIELDS |= {"request", "server_time"}
 
@@ -105,7 +105,7 @@ class LineFormatter(logging.Formatter):
             if name in NO_FIELDS or value is None:
                 continue
             if not isinstance(value, (int, float)):
-                value = escape(str(value) if name in MADE_HERE else clean(str(value))[:MAX_VALUE])
+                value = escape(str(value) if name in OUR_IDS else clean(str(value))[:MAX_VALUE])
             fields[name] = value
         request = getattr(record, "request", None)
         if isinstance(request, HttpRequest):  # of runserver it is a socket

@@ -49,7 +49,7 @@ class logger_class(Logger):
             handler.addFilter(WithoutSecrets())
 
     def _set_handler(self, log, output, fmt, stream=None):
-        """Let a log on stdout or stderr hold up no request."""
+        """Write to stdout and stderr without blocking requests."""
         super()._set_handler(log, output, fmt, stream)
         if output == "-":
             log.removeHandler(self._get_gunicorn_handler(log))

@@ -190,8 +190,8 @@ if DATABASE["ENGINE"].endswith("mysql"):
         # Without it MySQL cuts a value that is too long instead of refusing it.
         "init_command": "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
     } | DATABASE.get("OPTIONS", {})
-    # Seconds. A silent database must not hold the threads of calls; a migration may take hours. Checking a kept
-    # connection and making a new one end within 5 s, with connect_timeout. A lock ends before the reader gives up.
+    # Seconds, for calls only: a migration may take hours. If the database does not answer, checking a kept connection
+    # and opening a new one (connect_timeout) take 5 s at most. A wait for a lock ends before read_timeout.
     timeouts = {name: options.pop(name, 3) for name in ("read_timeout", "write_timeout")}
     lock_wait = options.pop("lock_wait_timeout", 2)
     locks = f"innodb_lock_wait_timeout = {lock_wait}, lock_wait_timeout = {lock_wait}"

@@ -208,7 +208,8 @@ def use_cache(shop):
     """A function that switches to the cache class of this dotted path."""
 
     def use_cache(backend):
-        shop.CACHES = {"default": {"BACKEND": backend, "LOCATION": backend}}
+        default = {"BACKEND": backend, "LOCATION": backend, "OPTIONS": {"MAX_ENTRIES": 100_000}}
+        shop.CACHES = {**shop.CACHES, "default": default}
         cache.clear()
 
     return use_cache

@@ -109,7 +109,7 @@ class OAuthQQUserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's 
 
     @admin.action(permissions=["delete"], description=_("解除所选的绑定"))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[OAuthQQUser]) -> Any:
-        """Django's action, with a reason. It has Django's name, so that it takes the place of that."""
+        """Django's action, with a reason. It has the same name in order to replace it."""
         if "post" in request.POST and not self.get_reason(request):
             return None
         response = delete_selected(self, request, queryset)
@@ -119,21 +119,21 @@ class OAuthQQUserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's 
         return self.confirm(super().render_delete_form(request, context), [context["object"]])
 
     def confirm(self, response: Any, bindings: Iterable[OAuthQQUser]) -> Any:
-        """Add to Django's page what is about to be removed."""
+        """Add the bindings to Django's page that asks for confirmation."""
         rows = [[getattr(self, name)(binding) for name in SHOWN] + [binding.create_time] for binding in bindings]
         added = {"title": _("解除绑定"), "rows": rows, "max_reason": MAX_REASON}
         response.context_data = {"queryset": (), **response.context_data, **added}
         return response
 
     def get_reason(self, request: HttpRequest) -> str:
-        """Return the reason; if there is none, say so."""
+        """Return the reason. If there is none, show an error."""
         reason = clean_reason(request.POST.get("reason", ""))
         if not reason:
             self.message_user(request, _("没有解除：请填写原因。"), messages.ERROR)
         return reason
 
     def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
-        super().response_delete(request, obj_display, obj_id)  # says what was done
+        super().response_delete(request, obj_display, obj_id)  # adds the message
         return HttpResponseRedirect("../../")  # the list, which Django shows only to those who may change bindings
 
     def delete_model(self, request: HttpRequest, obj: OAuthQQUser) -> None:

@@ -79,7 +79,7 @@ def unbind(
     """
     database = database or get_database()
     with transaction.atomic(database):
-        # Locked: of two calls at once, one removes and reports a binding.
+        # Locked, so that only one of two simultaneous calls removes and reports a binding.
         removed = list(with_users(bindings.using(database)).select_for_update())
         OAuthQQUser.objects.using(database).filter(pk__in=[binding.pk for binding in removed]).delete()
         report = partial(_report_unbound, removed, clean_reason(reason), request, staff_id, is_audited)
@@ -94,7 +94,7 @@ def _report_unbound(
         if is_audited:
             openid = hash_openid(binding.openid)
             record(request, Event.UNBIND, openid=openid, user_id=binding.user_id, reason=reason, staff_id=staff_id)
-        # Robust: nothing can be undone any more, and receivers must hear of the other bindings too.
+        # Robust: this cannot be undone any more, and the signals of the other bindings must be sent too.
         sent = {"request": request, "user": get_user(binding), "openid": binding.openid, "reason": reason}
         qq_unbound.send_robust(get_user_model(), **sent)
 

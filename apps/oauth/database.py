@@ -1,6 +1,7 @@
-"""Tell a database that cannot answer now from a bug in a query.
+"""Distinguish an outage of the database from a bug in a query.
 
-The first is nobody's fault: the call is answered 503 `database_unavailable`, one line is logged, and no try is used up.
+In an outage the call is answered 503 `database_unavailable`, one line is logged, and no try is used up. A bug stays a
+500 with its traceback.
 """
 
 import logging
@@ -17,8 +18,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rolled back and may be tried again
 
-# Error numbers of MySQL and MariaDB, from their references. From 2000 to 2999 they are the client library's. The class
-# says too little: mysqlclient raises OperationalError for an unknown column as well.
+# Error numbers of MySQL and MariaDB, from their references; 2000 to 2999 are the client library's. The class is not
+# enough: mysqlclient raises OperationalError for an unknown column too.
 OUTAGES = {
     *(2002, 2003, 2005, 2006, 2012, 2013, 2026, 2055),  # no connection, or it is lost
     *(1040, 1129, 1203, 1226),  # too many connections
@@ -47,11 +48,14 @@ def is_outage(exc: BaseException | None) -> bool:
     return number in OUTAGES if isinstance(number, int) else isinstance(exc, OperationalError)
 
 
+def name_error(exc: BaseException) -> str:
+    """Return the error's class, and its number if it has one. Not its text, which may contain values."""
+    return " ".join([type(exc).__name__, *(str(argument) for argument in exc.args if isinstance(argument, int))])
+
+
 def report_outage(exc: BaseException) -> DatabaseUnavailable:
     """Log the outage; return the error to answer with."""
-    # Nothing else of the exception: a text may have values.
-    names = [type(exc).__name__, *(str(argument) for argument in exc.args if isinstance(argument, int))]
-    logger.error("The database is unavailable: %s", " ".join(names))
+    logger.error("The database is unavailable: %s", name_error(exc))
     logger.debug("The failing call:", exc_info=exc)
     for connection in connections.all(initialized_only=True):
         # Otherwise Django keeps the connection to a server that answers and takes no writes, as after a failover.
@@ -71,7 +75,7 @@ def repeat_after_deadlock(transaction: Callable[[], T]) -> T:
 
 
 class database_guard:
-    """Context manager: an outage becomes DatabaseUnavailable. Not within a transaction, which may yet be repeated."""
+    """Context manager: an outage becomes DatabaseUnavailable. Not for use in a transaction that may be repeated."""
 
     def __enter__(self) -> None:
         pass

@@ -11,7 +11,6 @@ from django.db.migrations.operations import AlterModelTable, DeleteModel, Separa
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
-from .checks import TAG
 from .models import OAuthQQUser
 
 OURS = OAuthQQUser._meta
@@ -21,8 +20,8 @@ HINT = (
 )
 
 
-# With the tag `database`, because Django 6.1 hands all databases to the checks that lack it.
-@register(TAG, Tags.database)
+# Not with our tag too: Django 6.1 hands all databases to the checks of a tag, and `check --tag` must need none.
+@register(Tags.database)
 def check_owner(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Report each model of another app that owns the table. Only `migrate` and `check --database` name databases."""
     found: dict[str, str] = {}

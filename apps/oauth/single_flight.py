@@ -148,7 +148,7 @@ class _SingleFlight:
                     time.sleep(POLL_INTERVAL)
         except QQBusy as exc:
             raise self.make_busy_error(1) from exc
-        # The leader's worker has died, or the cache did not take its answer. QQ is not to blame.
+        # The leader's worker has died, or the cache did not take its answer.
         return self.store.settle_outcome(Outcome(error="cache_unavailable"))
 
     def make_busy_error(self, wait: float) -> QQLoginError:

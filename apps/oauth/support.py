@@ -1,4 +1,4 @@
-"""Find bindings by what a user tells the support desk, or by what a log shows."""
+"""Find bindings by an account, an openid, or the hash of an openid in the audit log."""
 
 import re
 import time
@@ -24,12 +24,12 @@ BATCH = 2000  # rows per query of a scan
 
 @dataclass(frozen=True)
 class Found:
-    user_ids: list[Any]  # the accounts that the text names, with or without a QQ
-    bindings: list[OAuthQQUser]  # theirs, or those that the text names; each with its user
+    user_ids: list[Any]  # the accounts that the text names, bound or not
+    bindings: list[OAuthQQUser]  # of these accounts, or of the openid that the text names; each with its user
 
 
 class SearchTimeout(Exception):
-    """A scan took too long. `last_pk` is that of the last binding it has read; it can go on below."""
+    """A scan took too long. `last_pk`: of the last binding that was read; continue below it."""
 
     def __init__(self, last_pk: Any) -> None:
         super().__init__(last_pk)
@@ -59,8 +59,8 @@ def find(text: str, database: str | None = None, seconds: float | None = None, b
 
 
 def find_user_ids(text: str, database: str) -> list[Any]:
-    users, near = get_user_model(), OAuthQQUser()
-    near._state.db = database  # so that users are looked for where the bindings' users would be
+    users, binding = get_user_model(), OAuthQQUser()
+    binding._state.db = database  # the router gets it as a hint, and chooses the database of a binding's user
     names = {users._meta.pk.name, users.USERNAME_FIELD, "mobile"}
     if "@" in text:
         names.add(users.get_email_field_name())  # often without an index: other texts must not read all users
@@ -69,26 +69,26 @@ def find_user_ids(text: str, database: str) -> list[Any]:
         if field.name in names:
             try:
                 value = field.to_python(text)
-            except ValidationError:  # no value of this field, as a name where ids are numbers
+            except ValidationError:  # not a value of this field, such as a name where ids are numbers
                 continue
-            same = QuerySet(users, hints={"instance": near}).filter(**{field.name: value})
-            ids |= dict.fromkeys(same.values_list("pk", flat=True)[:MAX_USERS])
+            found = QuerySet(users, hints={"instance": binding}).filter(**{field.name: value})
+            ids |= dict.fromkeys(found.values_list("pk", flat=True)[:MAX_USERS])
     return list(ids)
 
 
 def scan_for_hash(wanted: str, database: str, seconds: float | None, below: Any) -> list[Any]:
     """Return the primary key of the binding whose openid has this hash, if any, in a list. The newest come first.
 
-    A scan and no column with the hash: after a change of SECRET_KEY the column would be wrong, while the scan knows the
-    old keys too, and it would cost an index at every binding. It is rarely needed, because the log names the `user_id`
+    A scan instead of a column with the hash: the column would be wrong after a change of SECRET_KEY, and would cost an
+    index at every binding. The scan knows the old keys too, and is rarely needed, because the log names the `user_id`
     beside the hash of a bound openid. A million rows take 3 s.
     """
-    hashes = [make_hash(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+    hash_functions = [make_hash(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
     rows = OAuthQQUser.objects.using(database).order_by("-pk").values_list("pk", "openid")
     started = time.time()
     while batch := list((rows if below is None else rows.filter(pk__lt=below))[:BATCH]):
         for pk, openid in batch:
-            if any(make(openid) == wanted for make in hashes):
+            if any(hash_openid(openid) == wanted for hash_openid in hash_functions):
                 return [pk]
         below = batch[-1][0]
         if seconds is not None and time.time() - started > seconds:

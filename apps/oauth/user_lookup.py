@@ -21,7 +21,8 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     database = database or model._base_manager.db
     user: AbstractBaseUser
     for user in _Lookup(_compile_lookup(database), model, params=(openid,), using=database):
-        # Compared again: MySQL ignores case in a column that we did not make. Popped: it is none of the user's data.
+        # Compared again, because MySQL ignores case in a column that we did not create. Popped, because it is no
+        # field of the user.
         if user.__dict__.pop("_bound_openid") == openid:
             return user
     return None
@@ -41,7 +42,7 @@ def find_user_by_unionid(unionid: str, database: str) -> AbstractBaseUser | None
 
 
 def with_users(bindings: QuerySet[OAuthQQUser]) -> QuerySet[OAuthQQUser]:
-    """Return the bindings with their users, which one more query reads. Where the user is gone, get_user() says so.
+    """Return the bindings with their users, at the cost of one more query. Read each user with get_user().
 
     No join: the users may be in another database, a lock would lock them too, and a join hides rows without a user.
     """

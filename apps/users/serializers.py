@@ -136,10 +136,11 @@ class RegistrationSerializer(serializers.Serializer):
     def save(self):
         """Return the new User. Raises ValidationError if username, number or SMS code has been taken meanwhile."""
         fields = {name: self.validated_data[name] for name in ("username", "password", "mobile")}
+        proof = self.validated_data["proof"]
         try:
-            with transaction.atomic():
+            with proof.refunded_by_outage(), transaction.atomic():
                 user = User.objects.create_user(**fields)
-                self.validated_data["proof"].redeem()  # after the write: a database that fails uses no SMS code up
+                proof.redeem()
                 return user
         except IntegrityError:
             self.require_free(fields)
@@ -190,11 +191,11 @@ class PasswordResetSerializer(serializers.Serializer):
         return {**attrs, "account": account, "proof": proof}
 
     def save(self):
-        account = self.validated_data["account"]
+        account, proof = self.validated_data["account"], self.validated_data["proof"]
         account.set_password(self.validated_data["password"])
-        with transaction.atomic():
+        with proof.refunded_by_outage(), transaction.atomic():
             account.save(update_fields=["password"])
-            self.validated_data["proof"].redeem()  # after the write: a database that fails uses no SMS code up
+            proof.redeem()
             password_was_reset.send(sender=User, request=self.context["request"], user=account)
         unlock(get_account_key(account))  # a stranger's wrong guesses must not keep the owner out
         return account

@@ -8,6 +8,7 @@ user is waiting, and must not log the code.
 
 import secrets
 import time
+from contextlib import suppress
 
 from django.conf import settings
 from django.utils.crypto import constant_time_compare
@@ -17,6 +18,7 @@ from rest_framework.exceptions import APIException
 
 from apps.oauth import cache
 from apps.oauth.audit import record
+from apps.oauth.errors import CacheUnavailable
 from apps.oauth.ratelimit import RateLimit, RateLimited, hit_all
 
 from .events import Event
@@ -98,6 +100,14 @@ def claim_code(code_id, claimant):
     # The claim is stored later than the code and lives as long, so it never expires before the code does.
     key = _claim_key(code_id)
     return cache.add(key, claimant, LIFETIME) or cache.get(key) == claimant
+
+
+def release_code(code_id, claimant):
+    """Give back a code that this claimant has used up. If the cache fails, it stays used up."""
+    with suppress(CacheUnavailable):
+        key = _claim_key(code_id)
+        if cache.get(key) == claimant:
+            cache.pop(key)
 
 
 def remember_proof(mobile, attempt):

@@ -11,10 +11,12 @@ from django.dispatch import receiver
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound
 from apps.users import serializers, tokens
+from apps.users.models import User
+from apps.users.signals import password_was_reset
 from tests.tools import processes
 
 SETTINGS = "tests.e2e.stops_settings"
-# The moments of a bind, in their order.
+# The moments of a bind, in their order. A registration and a password reset have the first one too.
 USER_WRITTEN, BINDING_WRITTEN, COMMITTED, ANSWERING = "user-written", "binding-written", "committed", "answering"
 
 
@@ -22,13 +24,23 @@ class AccountSerializer(serializers.AccountSerializer):
     def save(self):
         user = super().save()
         transaction.on_commit(lambda: stop_at(COMMITTED))
-        stop_at(USER_WRITTEN)
         return user
 
 
 def login_payload(user, request):
     stop_at(ANSWERING)
     return tokens.login_payload(user, request)
+
+
+@receiver(post_save, sender=User)
+def stop_after_new_user(created, **_):
+    if created:
+        stop_at(USER_WRITTEN)
+
+
+@receiver(password_was_reset)
+def stop_after_reset(**_):
+    stop_at(USER_WRITTEN)
 
 
 @receiver(post_save, sender=OAuthQQUser)

@@ -276,8 +276,8 @@ def test_worker_killed_during_the_call_to_qq_does_not_send_the_code_again(site, 
 def register(site):
     """A function that returns a call: it registers a new account by one form, as often as it is made."""
 
-    def register():
-        user, mobile = site.new_user(), new_mobile()
+    def register(mobile=None):
+        user, mobile = site.new_user(), mobile or new_mobile()
         form = {"username": f"u{mobile}", "mobile": mobile, "sms_code": user.receive_sms_code(mobile), "allow": True}
         form |= {"password": PASSWORD, "password2": PASSWORD}
         return lambda: user.visitor.post(f"{site.shop.url}/users/", form)
@@ -352,6 +352,31 @@ def test_bind_whose_commit_is_not_answered_may_have_been_written(site, user, for
         assert_database_unavailable(sent.result(), user.bind(form))
     user_id = assert_logged_in(site, user, form, user.bind(form))
     assert user.redeem_code(user.arrive()).json()["user_id"] == user_id
+
+
+@pytest.fixture
+def reset(site, register):
+    """A function that returns a call: it resets the password of a new account by one form."""
+
+    def reset():
+        user, mobile = site.new_user(), new_mobile()
+        assert register(mobile)().status == 201
+        with Redis.from_url(site.cache_url) as redis:
+            redis.flushall()  # otherwise the number gets its next SMS in a minute
+        form = {"mobile": mobile, "password": "another horse", "sms_code": user.receive_sms_code(mobile)}
+        return lambda: user.visitor.post(f"{site.shop.url}/password/", form)
+
+    return reset
+
+
+@pytest.mark.parametrize(("name", "status"), [("register", 201), ("reset", 200)])
+def test_commit_that_fails_uses_up_no_sms_code(request, site, name, status):
+    send = request.getfixturevalue(name)()
+    with ThreadPoolExecutor(1) as pool, Stop(site.var, USER_WRITTEN) as stop:
+        sent = pool.submit(send)
+        site.restart_database(stop.wait())
+    assert_database_unavailable(sent.result())
+    assert send().status == status
 
 
 # The cache ------------------------------------------------------------------------------------------------------------

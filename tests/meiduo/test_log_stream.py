@@ -100,7 +100,7 @@ def test_line_that_is_cut_short_counts_and_does_not_run_into_the_next(any_pipe):
 
 
 def test_reader_that_is_a_little_slow_gets_every_line(any_pipe, monkeypatch):
-    monkeypatch.setattr(log_stream, "PATIENCE", 20)  # however slow this machine is
+    monkeypatch.setattr(log_stream, "MAX_WAIT", 20)  # however slow this machine is
     reader, stream, _ = any_pipe
     os.set_blocking(reader.fileno(), True)
     logger, _ = make_log(stream)

@@ -2,14 +2,14 @@
 
 import os
 import re
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection, connections
 
 from apps.users.models import User
 
@@ -20,6 +20,20 @@ DUMPS = MYSQL_DUMPS if ON_MYSQL else ["sqlite"]
 INITIAL = ["0001_initial"]
 RECORDED = [[], INITIAL, [*INITIAL, "0002_auto_20190415_0903", "0003_oauthsinauser"]]
 A, B, C = "A" * 32, "B" * 32, "C" * 32
+
+
+@contextmanager
+def table_replaced(*statements):
+    """Put the table that these statements create in the place of ours, in the database of the other tests."""
+    with connection.schema_editor(atomic=False) as editor:
+        editor.alter_db_table(None, "tb_oauth_qq", "kept")
+        try:
+            for statement in statements:
+                editor.execute(statement)
+            yield
+        finally:
+            editor.execute("DROP TABLE IF EXISTS tb_oauth_qq")
+            editor.alter_db_table(None, "kept", "tb_oauth_qq")
 
 
 class OldShop:

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models.signals import post_save, pre_save
 from redis.exceptions import RedisError
 from rest_framework.serializers import Serializer
@@ -26,17 +26,6 @@ ALREADY_BOUND = (400, "already_bound")
 
 def stored_bindings():
     return {(binding.user.username, binding.openid) for binding in OAuthQQUser.objects.select_related("user")}
-
-
-class Clashing(Serializer):
-    def save(self):
-        raise IntegrityError("a constraint of the shop's own")
-
-
-def test_shops_own_integrity_error_is_not_called_already_bound(browser, form, shop):
-    shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Clashing"
-    with pytest.raises(IntegrityError, match="the shop's own"):
-        browser.bind(form)
 
 
 class Forgetful(Serializer):

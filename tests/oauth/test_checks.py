@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
+from django.urls import set_script_prefix
 from django_redis.cache import RedisCache
 from rest_framework.serializers import Serializer
 
 from apps.oauth.contrib.meiduo import AccountSerializer
+from apps.oauth.qq import MINI_API_URL
 from apps.users.tokens import LoginToken
 
 PIECES = "apps.oauth.contrib.meiduo"
@@ -54,7 +56,7 @@ def change(settings, changes):
 
 @pytest.fixture
 def https(shop):
-    change(shop, {"QQ_REDIRECT_URI": URI, "QQ_CALLBACK_PAGE": PAGE})
+    change(shop, {"QQ_REDIRECT_URI": URI, "QQ_CALLBACK_PAGE": PAGE, "QQ_MINI_API_URL": MINI_API_URL})
     return shop
 
 
@@ -140,6 +142,11 @@ WRONG = {  # number, setting: its wrong values
     ("E003", "QQ_REDIRECT_URI"): [*NO_URLS, f"{URI}#/back"],
     ("E023", "QQ_REDIRECT_URI"): [URI.replace("callback", "callbak"), URI.replace("/oauth", "/api/oauth"), f"{PAGE}l"],
     ("E004", "QQ_CALLBACK_PAGE"): [*NO_URLS, URI, "https://TESTSERVER.example:443/oauth/qq/callback?from=qq"],
+    ("E005", "QQ_MINI_API_URL"): ["api.q.qq.com", "http://api.q.qq.com"],
+    ("E024", "QQ_APP_IDS"): [None, "1106000001", [1106000001], ["abc"], [""], {"1106000001 ": ""}],
+    ("E025", "QQ_MINI_APP_ID"): ["abc", 1.5],
+    ("E026", "QQ_MINI_APP_SECRET"): ["", None],
+    ("E027", "QQ_CONFIRM_SERIALIZER"): ["apps.users.tokens.login_payload", "apps.users.models.User", "nowhere.Class"],
     ("E005", "QQ_API_URL"): ["graph.qq.com", "http://127.0.0.1:0", "http://graph.qq.com/"],
     ("E006", "ROOT_URLCONF"): ["apps.users.urls"],
     ("E007", "QQ_ACCOUNT_SERIALIZER"): ["", None, "nowhere.Serializer", "os.path", *NO_SERIALIZERS],
@@ -149,12 +156,13 @@ WRONG = {  # number, setting: its wrong values
     ("E011", "CACHES"): [cache(f"{BACKENDS}.dummy.DummyCache")],
     ("E013", "DEFAULT_THROTTLE_RATES"): NO_RATES,
     ("E014", "CACHES"): [cache("nowhere.Cache")],
-    **{("E015", name): ["False", 1] for name in ("QQ_REQUIRE_COOKIE", "QQ_UNIONID")},
+    **{("E015", name): ["False", 1] for name in ("QQ_REQUIRE_COOKIE", "QQ_UNIONID", "QQ_PROFILE")},
     ("E020", "NUM_PROXIES"): ["1", -1, 1.0],
     ("W001", "QQ_CLIENT_ID"): [""],
     ("W002", "QQ_REDIRECT_URI"): [HTTP_URI],
     ("W003", "CACHES"): [cache(MEMORY), cache(TABLE)],
     ("W004", "QQ_REQUIRE_COOKIE"): [False],
+    ("W007", "QQ_MINI_API_URL"): ["https://api.q.qq.com.evil.example"],
     ("W007", "QQ_API_URL"): ["https://graph.qq.com.evil.example", "http://127.evil.example"],
     ("W011", "INSTALLED_APPS"): [[name for name in settings.INSTALLED_APPS if name != "rest_framework"]],
     **{("W012", name): ["x"] for name in ("QQ_APP_ID", "QQ_APP_KEY", "QQ_STATE", "QQ_LOGIN_URL", "QQ_MAX_CONNECTIONS")},
@@ -187,6 +195,23 @@ W012 QQ_REDIRECT_URL is not read by this app.
 Rename it to QQ_CALLBACK_PAGE if it is your page, as in most shops, else to QQ_REDIRECT_URI. """
         "Keep it only if your own code reads it."
     )
+
+
+@pytest.mark.parametrize("prefix", ["/", "/shpo"])
+def test_address_that_is_neither_callback_nor_page_is_no_direct_mode(https, prefix):
+    https.QQ_REDIRECT_URI = uri = URI.replace("/oauth", "/shop/oauth")
+    set_script_prefix(prefix)
+    try:
+        found = find(include_deployment_checks=True)
+    finally:
+        set_script_prefix("/")
+    path = f"{prefix.rstrip('/')}/oauth/qq/callback/"
+    assert found["E023"].msg == f"QQ_REDIRECT_URI is neither our callback/, {path}, nor QQ_CALLBACK_PAGE: {uri!r}."
+    assert "W014" not in found
+
+
+def test_checks_need_no_database(https):
+    assert find(databases=["default"]) == {}  # as Django 6.1 calls them; without the fixture `db`, a query fails
 
 
 def test_missing_package_of_the_cache_client_is_reported(https, monkeypatch):
@@ -332,6 +357,14 @@ def test_contrib_payload_needs_its_package(https, monkeypatch, payload):
     https.QQ_LOGIN_PAYLOAD = f"{PIECES}.{payload}"
     monkeypatch.setitem(sys.modules, f"{package}.settings", None)
     assert f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: " in find()["E019"].msg
+
+
+def test_wrong_path_of_the_token_serializer_is_not_blamed_on_the_package(https):
+    https.QQ_LOGIN_PAYLOAD = f"{PIECES}.simplejwt_payload"
+    https.SIMPLE_JWT = {**https.SIMPLE_JWT, "TOKEN_OBTAIN_SERIALIZER": "nowhere.TokenSerializer"}
+    setting = 'SIMPLE_JWT["TOKEN_OBTAIN_SERIALIZER"]'
+    problem = f"QQ_LOGIN_PAYLOAD needs {setting}, which cannot be imported: No module named 'nowhere'."
+    assert (find()["E019"].msg, find()["E019"].hint) == (problem, "Correct its dotted path.")
 
 
 SERIALIZERS = "rest_framework_simplejwt.serializers"

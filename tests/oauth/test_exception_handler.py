@@ -85,8 +85,9 @@ def payload(user, request):
 @pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
 @pytest.mark.parametrize("place", [payload, qq_bound, qq_logged_in, user_logged_in], ids=["payload", "1", "2", "3"])
 def test_cache_or_network_error_after_the_bind_is_the_shops_and_the_binding_stays(
-    browser, form, shop, connect, monkeypatch, caplog, place, bug
+    browser, form, shop, connect, monkeypatch, caplog, set_rates, place, bug
 ):
+    set_rates(qq_bind_failed="1/hour")
     shop.QQ_LOGIN_PAYLOAD = f"{__name__}.payload"
     monkeypatch.setattr(f"{__name__}.broken", [bug])
     if place is not payload:
@@ -97,6 +98,8 @@ def test_cache_or_network_error_after_the_bind_is_the_shops_and_the_binding_stay
     (report,) = (record for record in caplog.records if record.exc_info)
     assert (report.levelname, report.exc_info[1]) == ("ERROR", bug)
     broken.clear()
+    failed = browser.bind({"access_token": browser.get_bind_token("小红")})
+    assert failed.status_code == 400  # not 429: the bind before was no failed try
     user_id = browser.bind(form).json()["user_id"]
     assert browser.redeem_code(browser.arrive()).json()["user_id"] == user_id
 

@@ -169,7 +169,7 @@ def test_migrations_that_own_or_would_lose_the_table(settings, db, tmp_path, mon
     (tmp_path / package / "0002_next.py").write_text(DELETION.format(operation).replace('"users"', '"admin"'))
     monkeypatch.syspath_prepend(tmp_path)
     settings.MIGRATION_MODULES = {"admin": package}
-    checked = run_checks(tags=["qq_login", "database"], databases=["default"])
+    checked = run_checks(tags=["database"], databases=["default"])
     found = [error for error in checked if error.id == "oauth.E022"]
     assert [error.msg for error in found] == ([expected.replace("users", "admin")] if expected else [])
     assert [error for error in check_table(connection) if error.id == "oauth.E022"] == found  # the doctor's

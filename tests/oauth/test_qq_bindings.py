@@ -16,7 +16,7 @@ from apps.oauth.signals import qq_audited, qq_unbound
 from tests.conftest import MOBILE
 from tests.oauth import old_shop as helpers
 from tests.oauth.old_shapes import create, insert, table
-from tests.oauth.old_shop import ALIAS, A, B, C
+from tests.oauth.old_shop import ALIAS, A, B, C, table_replaced
 from tests.tools.requirements import requirement
 
 database, old_shop = helpers.database, helpers.shop
@@ -305,13 +305,8 @@ def test_file_that_cannot_be_replaced_undoes_the_erasure(run, adopted, tmp_path,
 
 
 def test_failing_database_is_named(run, transactional_db):
-    with connection.schema_editor(atomic=False) as editor:
-        editor.alter_db_table(None, "tb_oauth_qq", "kept")
-    try:
+    with table_replaced():
         code, printed, error = run("find", MOBILE)
-    finally:
-        with connection.schema_editor(atomic=False) as editor:
-            editor.alter_db_table(None, "kept", "tb_oauth_qq")
     kind = "ProgrammingError 1146" if connection.vendor == "mysql" else "OperationalError"
     hint = "manage.py qq_doctor says why. Look with `find` what was done."
     assert (code, printed, error) == (1, "", f"The database 'default' failed: {kind}. {hint}")

@@ -1,33 +1,21 @@
 """manage.py qq_resolve_duplicates on tables that lack our columns. test_migrations.py has the usual ones."""
 
 import json
-from contextlib import contextmanager
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from tests.oauth.old_shop import A, B, C, table_replaced
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
-A, B, C = "A" * 32, "B" * 32, "C" * 32
 
-
-@contextmanager
-def old_table(columns=None, rows=()):
-    """Put a table of these columns in the place of ours, or none."""
-    with connection.schema_editor(atomic=False) as editor:
-        editor.alter_db_table(None, "tb_oauth_qq", "kept")
-        try:
-            if columns:
-                editor.execute(f"CREATE TABLE tb_oauth_qq ({columns})")
-            for row in rows:
-                editor.execute(f"INSERT INTO tb_oauth_qq VALUES {row}")
-            yield
-        finally:
-            if columns:
-                editor.execute("DROP TABLE tb_oauth_qq")
-            editor.alter_db_table(None, "kept", "tb_oauth_qq")
+def old_table(columns, rows=()):
+    """Put a table of these columns in the place of ours."""
+    inserts = (f"INSERT INTO tb_oauth_qq VALUES {row}" for row in rows)
+    return table_replaced(f"CREATE TABLE tb_oauth_qq ({columns})", *inserts)
 
 
 def read_ids():
@@ -76,5 +64,6 @@ def test_users_in_another_database_all_count(django_user_model):
 
 @pytest.mark.parametrize("columns", [None, "id integer PRIMARY KEY, user_id bigint"])
 def test_table_without_openids_is_named(columns):
-    with old_table(columns), pytest.raises(CommandError, match="no table tb_oauth_qq with a column openid or open_id"):
+    table = old_table(columns) if columns else table_replaced()
+    with table, pytest.raises(CommandError, match="no table tb_oauth_qq with a column openid or open_id"):
         resolve("--keep=earliest")

@@ -19,6 +19,10 @@ def broken_payload(user, request):
     raise Bug
 
 
+def unwritable_payload(user, request):
+    return {"user": Bug()}
+
+
 @pytest.fixture
 def reports(admins, mailoutbox):
     """A function that returns Django's mails to the admins, in their most detailed form."""
@@ -35,9 +39,10 @@ def browser(qq, db):
     return Browser(qq, raise_request_exception=False)
 
 
-@pytest.fixture
-def bug(shop):
-    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.broken_payload"
+@pytest.fixture(params=["broken_payload", "unwritable_payload"])
+def bug(shop, request):
+    shop.QQ_LOGIN_PAYLOAD = f"{__name__}.{request.param}"
+    return request.param
 
 
 def found_in(report, *secrets):
@@ -54,7 +59,7 @@ def test_report_of_a_failed_login_contains_no_secret(browser, binding, reports, 
     response = browser.redeem_code(code, headers=headers, **added_by_servers)
     assert response.status_code == 500
     (report,) = reports()
-    useful = ["Bug", "broken_payload", "/oauth/qq/users/"]
+    useful = ["Bug", bug, "/oauth/qq/users/"]
     assert found_in(report, *useful) == useful
     secrets = [code, *browser.cookies.values()]
     assert found_in(report, *secrets, qq.openid("小明"), qq.client_secret) == []

@@ -1,24 +1,10 @@
-from datetime import datetime, timezone
 from itertools import count
 
 import pytest
-import time_machine
-from django.core.cache import cache
 from django.test import Client
 
 from tests.conftest import MOBILE, PASSWORD
 from tests.users.helpers import CountingHasher, get_token
-
-
-@pytest.fixture
-def clock(settings):
-    """A clock that only the test moves. The cache is local memory: Redis has a clock of its own."""
-    options = {"MAX_ENTRIES": 100_000}
-    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "stopped", "OPTIONS": options}
-    settings.CACHES = {"default": local}
-    cache.clear()
-    with time_machine.travel(datetime(2030, 1, 1, tzinfo=timezone.utc), tick=False) as clock:
-        yield clock
 
 
 @pytest.fixture

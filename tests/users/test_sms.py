@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import run_checks
 from django.test import Client
 
@@ -148,3 +149,27 @@ def test_without_the_cache_counted_calls_are_refused_and_the_rest_works(client, 
     assert client.get("/user/", headers=headers).status_code == 200
     account.refresh_from_db()
     assert account.check_password(PASSWORD)
+
+
+class LateCache(LocMemCache):
+    """A cache whose answer to the first claim of an SMS code comes too late."""
+
+    is_late = False
+
+    def add(self, key, *args, **kwargs):
+        added = super().add(key, *args, **kwargs)
+        if LateCache.is_late and "sms_claim" in key:
+            LateCache.is_late = False
+            raise TimeoutError
+        return added
+
+
+@pytest.fixture
+def late_cache(use_cache, monkeypatch):
+    use_cache(f"{__name__}.LateCache")
+    monkeypatch.setattr(LateCache, "is_late", True)
+
+
+def test_claim_that_the_cache_answers_too_late_uses_no_code_up(late_cache, client, registration):
+    assert_error(post(client, "/users/", registration), 503, "cache_unavailable", "登录服务暂时不可用，请稍后再试。")
+    assert post(client, "/users/", registration).status_code == 201

@@ -96,18 +96,16 @@ def test_profile_shows_the_owner_of_the_token_with_a_masked_mobile(client, accou
         assert response.json() == profile
 
 
-@pytest.mark.parametrize(("username", "count"), [("zhang3", 1), ("小明", 0)])
-def test_count_shows_whether_a_username_is_taken(client, account, username, count):
-    response = client.get(f"/usernames/{username}/count/")
-    assert (response.status_code, response.json()) == (200, {"username": username, "count": count})
+@pytest.mark.parametrize(("kind", "taken", "free"), [("username", "zhang3", "小明"), ("mobile", MOBILE, OTHER_MOBILE)])
+def test_count_shows_whether_a_name_is_taken(client, account, kind, taken, free):
+    for name, count in ((taken, 1), (free, 0)):
+        response = client.get(f"/{kind}s/{name}/count/")
+        assert (response.status_code, response.json()) == (200, {kind: name, "count": count})
 
 
-@pytest.mark.parametrize(("mobile", "count"), [(MOBILE, 1), (OTHER_MOBILE, 0)])
-def test_count_shows_whether_a_mobile_is_taken(client, account, mobile, count):
-    response = client.get(f"/mobiles/{mobile}/count/")
-    assert (response.status_code, response.json()) == (200, {"mobile": mobile, "count": count})
-    for malformed in ("123", "1381234567%D9%A8", f"{mobile}%0A", "%00"):
-        assert_invalid(client.get(f"/mobiles/{malformed}/count/"), "mobile", texts.MOBILE_MALFORMED)
+@pytest.mark.parametrize("malformed", ["123", "1381234567%D9%A8", f"{MOBILE}%0A", "%00"])
+def test_count_of_a_malformed_mobile_is_refused(client, db, malformed):
+    assert_invalid(client.get(f"/mobiles/{malformed}/count/"), "mobile", texts.MOBILE_MALFORMED)
 
 
 WRONG_TYPES = ['"a\\u0000b"', '"\\ud800"', "[]", "{}", "true", "[" * 980 + "]" * 980]
@@ -116,7 +114,7 @@ WRONG_TYPES = ['"a\\u0000b"', '"\\ud800"', "[]", "{}", "true", "[" * 980 + "]" *
 @pytest.mark.parametrize("value", WRONG_TYPES, ids=range(6))
 def test_body_or_value_of_the_wrong_type_is_refused(client, db, value):
     fields = ("username", "password", "password2", "mobile", "sms_code", "allow")
-    for path in ("/users/", "/authorizations/"):
+    for path in ("/users/", "/authorizations/", "/password/"):
         for body in ("", value, *(f'{{"{field}": {value}}}' for field in fields)):
             assert post(client, path, body).status_code == 400
         for malformed in ("[" * 5000, "{", "NaN", b"\xff\xfe", '{"a": 1, "a": 2}'):

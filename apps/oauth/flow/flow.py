@@ -164,7 +164,7 @@ def open_bind_token(request: Request, bind_token: str, key: Any, purpose: str) -
 
 
 def get_flow_id(state: str) -> str:
-    """Return the name of a flow: of its cookie, of its cache entries, and in the audit log. It opens none of them."""
+    """Return the name of a flow: of its cookie, of its cache entries, and in the audit log. It is no secret."""
     return hash_text(state)[:12]
 
 

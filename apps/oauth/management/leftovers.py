@@ -1,4 +1,4 @@
-"""What is stored of a person beside the bindings: rows that a migration has moved, lines of qq_resolve_duplicates."""
+"""Data of a person outside the bindings: rows that a migration moved, and lines that qq_resolve_duplicates saved."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import exact_openid, read_columns
+from ..migrations._rows import Rows
+from ..migrations._table import MERGED, read_table
 
-MERGED = "tb_oauth_qq_merged"  # of migrations/_table.py, which is frozen
 FILES = "qq_bindings_removed_*.jsonl"  # in settings.VAR_DIR
 
 Row = dict[str, Any]
@@ -34,14 +34,15 @@ class MergedRows:
     """The person's rows of tb_oauth_qq_merged, if there is such a table."""
 
     def __init__(self, connection: BaseDatabaseWrapper, person: Person) -> None:
-        self.connection, columns = connection, read_columns(connection, MERGED)
-        self.exists = bool(columns)
-        openids = f"{exact_openid(connection, columns)} IN ({', '.join(['%s'] * len(person.openids))})"
-        self.where = f"user_id = %s OR {openids}"  # true for nobody if the user is NULL
+        self.connection, self.table = connection, read_table(connection, MERGED)
         self.values = [person.user_id, *person.openids]
+        if self.table:
+            openid = Rows(connection, self.table, None).exact(MERGED)
+            placeholders = ", ".join(["%s"] * len(person.openids))
+            self.where = f"user_id = %s OR {openid} IN ({placeholders})"  # true for nobody if the user is NULL
 
     def read(self) -> list[Row]:
-        if not self.exists:
+        if not self.table:
             return []
         with self.connection.cursor() as cursor:
             cursor.execute(f"SELECT * FROM {MERGED} WHERE {self.where}", self.values)  # noqa: S608
@@ -49,7 +50,7 @@ class MergedRows:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def delete(self) -> int:
-        if not self.exists:
+        if not self.table:
             return 0
         with self.connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM {MERGED} WHERE {self.where}", self.values)  # noqa: S608

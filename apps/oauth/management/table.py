@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error
-from django.db import DatabaseError, router, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, router, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from ..migrations._refusals import give_default
@@ -14,7 +14,6 @@ from ..migrations._rows import Rows, find_users
 from ..migrations._table import Table, read_table
 from ..models import OAuthQQUser
 from ..owner import check_owner
-from . import name_command
 
 TABLE = OAuthQQUser._meta.db_table
 COLUMNS = {str(field.column) for field in OAuthQQUser._meta.concrete_fields}
@@ -22,7 +21,8 @@ COLUMNS = {str(field.column) for field in OAuthQQUser._meta.concrete_fields}
 
 def check_table(connection: Any) -> Iterator[CheckMessage]:
     """Yield what is wrong. An error of the table itself hides what depends on it."""
-    migrate = name_command("migrate", connection)
+    is_default = connection.alias == DEFAULT_DB_ALIAS
+    migrate = "manage.py migrate" if is_default else f"manage.py migrate --database {connection.alias}"
     executor, table = MigrationExecutor(connection), read_table(connection)
     problem = find_flaw(table)
     if found := [error for error in check_owner([connection.alias]) if not error.is_silenced()]:

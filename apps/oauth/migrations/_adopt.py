@@ -20,6 +20,7 @@ from django.db import DatabaseError, Error
 
 from ._changes import Changes, apply_changes, plan_changes, undo_changes
 from ._move_refusals import check_move
+from ._own_columns import check_own_columns
 from ._progress import showing_progress
 from ._record import Record, drop_record, read_record, write_record
 from ._refusals import check_table, refusal
@@ -72,8 +73,8 @@ def leave_old_table(apps, schema_editor):
     if table is None or not is_ours(table):
         drop_record(connection)
         return True
-    # Only the record tells the shop's table from our own if both look the same. So it stays, lest this step, repeated
-    # after it died, should drop the table.
+    # Only the record tells the shop's table from our own if both look the same. So it stays: otherwise this step,
+    # repeated after it died, would drop the table.
     return record is not None
 
 
@@ -111,6 +112,7 @@ def plan_adoption(connection, table, record, apps):
     with explaining("convert", "The table is unchanged"):
         users = find_users(connection, apps.get_model(settings.AUTH_USER_MODEL))
         check_table(connection, table, users)
+        check_own_columns(table, record)
         rows = Rows(connection, table, users)
         with showing_progress(connection, f"Checking {TABLE}"):
             orphans, orphan_ids = rows.find_orphans()

@@ -1,5 +1,5 @@
 """
-Shows on a terminal how far a statement has come that takes longer than two seconds.
+Show on a terminal the progress of a statement that takes longer than two seconds.
 
 A part of the migrations, so it is frozen, and imports nothing of the app.
 """
@@ -25,7 +25,7 @@ QUERIES = {  # the part that is done, of the statement that a connection runs
 
 @contextmanager
 def showing_progress(connection, work):
-    """Show the progress of the statements that the block runs over the table, if somebody watches."""
+    """Show the progress of the statements that the block runs over the table, if stderr is a terminal."""
     if connection.vendor != "mysql" or not sys.stderr.isatty():
         yield
         return

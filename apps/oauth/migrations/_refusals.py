@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ._table import ADDED_LATER, INTEGERS, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, is_added_later, run
+from ._table import INTEGERS, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, run
 
 DELETION_MARKS = (
     "is_delete", "is_deleted", "isdelete", "isdeleted", "is_del", "del_flag", "delete_flag", "deleted", "delete_time",
@@ -118,20 +118,9 @@ def check_columns(connection, table):
             raise refusal(
                 f"{TABLE}.{name} is {name_type(column)}, which cannot hold a time: make it datetime(6) or rename it."
             )
-    for name in sorted(ADDED_LATER & table.columns.keys()):
-        check_added_later(table.columns[name])
     for name in sorted(OUR_COLUMNS.keys() | {"open_id"}):
         if name in table.columns and table.columns[name].is_generated:
             raise refusal(f"{TABLE}.{name} is a generated column, which nobody can write: make it a plain one.")
-
-
-def check_added_later(column):
-    """Raise CommandError if a column with a name of 0004 is the shop's. Where DDL is rolled back it always is."""
-    if not is_added_later(column):
-        raise refusal(
-            f"{TABLE} has a column {column.name}, a name that this app needs: rename it, or drop it if this app has"
-            " added it."
-        )
 
 
 def name_type(column):

@@ -53,7 +53,7 @@ class Rows:
     def run(self, sql):
         return run(self.connection, sql)
 
-    def exact(self, row):
+    def exact(self, row: str) -> str:
         """Return SQL for the openid of a row as the unique key will compare it, whatever its column's collation."""
         column = f"{row}.{self.openid}"
         return f"CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin" if self.is_mysql else f"{column} COLLATE BINARY"

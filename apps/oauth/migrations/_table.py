@@ -77,7 +77,7 @@ class Table:
         return [column.name for column in self.columns.values() if not column.is_generated]
 
     def keep_times(self) -> str:
-        """Return SQL for an UPDATE: each column with ON UPDATE CURRENT_TIMESTAMP = itself, lest it should change."""
+        """Return SQL for an UPDATE: set each column with ON UPDATE CURRENT_TIMESTAMP to itself, to keep it."""
         kept = [column for column in self.columns.values() if "ON UPDATE" in column.definition]
         return "".join(f"`{column.name}` = `{column.name}`, " for column in kept if not column.is_generated)
 
@@ -216,11 +216,6 @@ def is_ours(table):
         and not any(column.is_generated or (column.has_default and not column.is_nullable)
                     for column in columns.values())
     )
-
-
-def is_added_later(column):
-    """Whether 0004 has added this column. Only MySQL and MariaDB keep the comment that tells."""
-    return re.search("COMMENT 'QQ (APP ID|昵称|头像)'$", column.definition) is not None
 
 
 def list_tables(connection):

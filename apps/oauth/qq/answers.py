@@ -23,9 +23,9 @@ MakeError = Callable[[int], QQError]
 def decode_answer(
     body: bytes, number_names: Sequence[str] = NUMBER_NAMES, make_error: MakeError = make_error
 ) -> dict[str, Any]:
-    """Parse the bytes of an answer, as parse_answer does its text. They are UTF-8, whatever its Content-Type says.
+    """Parse the bytes of an answer, which are UTF-8 whatever its Content-Type says. See parse_answer.
 
-    Of an answer in another encoding only an error's number counts, which is ASCII. The rest is not what QQ has sent.
+    Raises QQUnavailable for another encoding, but still reads an error number from it, because that is ASCII.
     """
     text = body.decode(errors="replace")
     answer = parse_answer(text, number_names, make_error)

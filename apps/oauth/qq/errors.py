@@ -30,7 +30,7 @@ class QQCircuitOpen(QQUnavailable):
 
 
 class QQCertificateError(QQUnavailable):
-    """QQ's certificate is not accepted, so nothing was sent: this machine or the way to QQ is at fault."""
+    """QQ's certificate is not accepted, so nothing was sent. The cause is this machine or the network."""
 
 
 class QQForeignToken(QQUnavailable):

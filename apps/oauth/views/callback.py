@@ -47,7 +47,7 @@ def accept_code(request: Request, flow: Flow, step: Step) -> HttpResponse:
     claim = store.claim_code(code)
     if claim is CodeClaim.FIRST:
         store.save_code(code)
-    elif claim is CodeClaim.FOREIGN:  # users/ says so, as it does of a code that QQ refuses
+    elif claim is CodeClaim.FOREIGN:  # users/ reports it, like a code that QQ refuses
         store.save_outcome(Outcome(error="code_invalid"))
     if not conf.REQUIRE_COOKIE:
         store.save_next(flow.next)

@@ -1,5 +1,6 @@
 """What every way of logging in ends in: the shop's login, or a bind token for the form."""
 
+import json
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
@@ -8,6 +9,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 from rest_framework.exceptions import APIException
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -64,6 +66,7 @@ def log_in(request: Request, user: AbstractBaseUser, flow: Flow, *signals: Signa
     # Not if the shop's payload or a receiver has called Django's login(), which sends this signal itself.
     if session is None or not session.modified or session.get(SESSION_KEY) != str(user.pk):
         user_logged_in.send(sender=type(user), request=request._request, user=user)
+    response.data = make_plain(response.data)
     return response
 
 
@@ -77,11 +80,24 @@ def make_payload(user: AbstractBaseUser, request: Request) -> dict[str, Any]:
     if not isinstance(payload, dict):
         fault = f"returned {type(payload).__name__}"
     elif "access_token" in payload:
-        fault = 'returned the key "access_token", by which pages know a user who is not bound'
+        fault = 'returned the key "access_token", which tells pages that the user is not bound'
     else:
         return payload
     hint = 'Return a dict, as in {"token": …, "user_id": …, "username": …}.'
     raise ImproperlyConfigured(f"QQ_LOGIN_PAYLOAD: {conf.LOGIN_PAYLOAD} {fault}. {hint}")
+
+
+def make_plain(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer as it will be written. Raises ImproperlyConfigured if JSON cannot hold it.
+
+    When DRF writes it, the login is already recorded, and a report of the error would show the request.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(JSONRenderer().render(data))
+    except (TypeError, ValueError, RecursionError) as exc:
+        fault = f"{conf.LOGIN_PAYLOAD} or a receiver of a login's signals put in what JSON cannot hold: {exc}."
+        raise ImproperlyConfigured(f"QQ_LOGIN_PAYLOAD: {fault}") from exc
+    return plain
 
 
 def find_signed_in_user(request: Request) -> Any:

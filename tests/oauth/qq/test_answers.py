@@ -5,7 +5,7 @@ import time
 import pytest
 
 from apps.oauth.qq import QQRejected, QQUnavailable
-from apps.oauth.qq.answers import decode_answer, parse_answer
+from apps.oauth.qq.answers import parse_answer
 from tests.tools.requirements import requirement
 
 from .conftest import OPENID
@@ -71,12 +71,3 @@ def test_error_counts_in_every_format(text):
 
 def test_number_zero_is_no_error():
     assert parse_answer('{"ret":0,"msg":"","openid":"A"}') == {"ret": 0, "msg": "", "openid": "A"}
-
-
-@requirement("8.5")
-def test_answer_that_is_not_utf_8_is_unreadable_except_for_an_errors_number():
-    assert decode_answer('{"nickname":"小明�"}'.encode()) == {"nickname": "小明�"}
-    with pytest.raises(QQUnavailable, match="not UTF-8"):
-        decode_answer('{"nickname":"小明"}'.encode("gbk"))
-    with pytest.raises(QQRejected):
-        decode_answer('{"error":100020,"error_description":"小明"}'.encode("gbk"))

@@ -20,8 +20,8 @@ from apps.oauth.qq import (
     QQMisconfigured,
     QQRejected,
     QQUnavailable,
+    upstream,
 )
-from apps.oauth.qq import upstream
 from tests.conftest import CALLBACK, query_of
 from tests.tools.requirements import requirement
 
@@ -143,16 +143,26 @@ def test_value_adds_no_parameter_to_a_request(qq, client, value):
     assert me["query"] == {"access_token": value, "fmt": "json"}
 
 
+ENCODED = f'{{"access_token":"A","openid":"{OPENID}","nickname":"小明\ufffd"}}'
+
+
 @requirement("8.5")
-def test_answer_in_another_encoding_is_unreadable(qq):
-    body = f'{{"access_token":"A","openid":"{OPENID}","nickname":"小明"}}'
-    for encoding, expected in (
-        ("utf-8", nullcontext()),
-        ("gbk", pytest.raises(QQUnavailable, match="an answer that is not UTF-8")),
-    ):
-        response = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body.encode(encoding)
-        with raw_server(sending(response)) as (url, _), expected:
-            assert make_client(qq, api_url=url).identify("C") == QQIdentity(openid=OPENID, client_id=qq.client_id)
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (ENCODED.encode(), nullcontext()),
+        (
+            ENCODED.replace("\ufffd", "").encode("gbk"),
+            pytest.raises(QQUnavailable, match="that is not UTF-8"),
+        ),
+        ('{"error":100020,"error_description":"小明"}'.encode("gbk"), pytest.raises(QQRejected)),
+    ],
+    ids=["utf-8", "gbk", "an error's number in gbk"],
+)
+def test_answer_in_another_encoding_is_unreadable_except_for_an_errors_number(qq, body, expected):
+    response = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body
+    with raw_server(sending(response)) as (url, _), expected:
+        assert make_client(qq, api_url=url).identify("C") == QQIdentity(openid=OPENID, client_id=qq.client_id)
 
 
 @requirement("1.5", "8.3", "8.5")

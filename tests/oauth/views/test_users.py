@@ -4,6 +4,7 @@ import pytest
 import trustme
 from django.contrib.auth import SESSION_KEY, login
 from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from apps.oauth.signals import qq_audited, qq_bound, qq_logged_in
@@ -24,13 +25,6 @@ def test_login_is_one_query_and_one_request_to_qq(browser, qq, account, binding,
     profile = browser.get("/user/", headers={"authorization": f"JWT {token}"}).json()
     assert (profile["id"], profile["mobile"]) == (account.pk, "138****5678")
     assert (token_requests(qq), qq.requests("/oauth2.0/me")) == (1, [])
-
-
-def test_unknown_openid_gets_a_bind_token(browser):
-    response = browser.redeem_code(browser.arrive())
-    body = response.json()
-    assert body.pop("access_token")
-    assert (response.status_code, body) == (200, {"next": "/cart"})
 
 
 @pytest.mark.skipif(not connection.features.can_rollback_ddl, reason="the column would stay")
@@ -168,6 +162,17 @@ def test_failure_of_qq_is_logged_recorded_and_answered_without_qqs_text(
     assert (event, fields) == ("qq", {"outcome": outcome, "reason": reason, "number": fault.get("number")})
 
 
+def test_answer_that_json_cannot_hold_is_a_500_and_no_recorded_login(browser, binding, connect):
+    events = []
+    connect(lambda event, **_: events.append(event), qq_audited)
+    connect(lambda response, **_: response.data.update(user=binding), qq_logged_in)
+    code = browser.arrive()
+    text = "put in what JSON cannot hold: Object of type OAuthQQUser is not JSON serializable"
+    with pytest.raises(ImproperlyConfigured, match=text):
+        browser.redeem_code(code)
+    assert events == ["start", "callback"]
+
+
 def bind_token_payload(user, request):
     return {"token": "T", "access_token": "A"}
 
@@ -180,7 +185,7 @@ def no_payload(user, request):
     pass
 
 
-BIND_TOKEN_KEY = 'returned the key "access_token", by which pages know a user who is not bound'
+BIND_TOKEN_KEY = 'returned the key "access_token", which tells pages that the user is not bound'
 PAYLOADS = [(bind_token_payload, BIND_TOKEN_KEY), (text_payload, "returned str"), (no_payload, "returned NoneType")]
 
 

@@ -45,14 +45,16 @@ def check_serializer(serializer: Any) -> Iterator[Error]:
 
 def check_payload(payload: Any) -> Iterator[CheckMessage]:
     for package in (package for function, package in PACKAGES.items() if payload is function):
+        needed, hint = package, INSTALL_JWT
         try:
-            lifetime = get_lifetime(conf.load(f"{package}.settings.api_settings"))
+            settings = conf.load(f"{package}.settings.api_settings")
+            needed, hint = 'SIMPLE_JWT["TOKEN_OBTAIN_SERIALIZER"]', "Correct its dotted path."
+            lifetime = get_lifetime(settings)
             if lifetime is not None and lifetime < LASTING:
                 problem = f"QQ_LOGIN_PAYLOAD returns a token that lives for {lifetime}, and no refresh token."
                 yield Warning(problem, LET_IT_LAST, id="oauth.W024")
         except ImportError as exc:
-            problem = f"QQ_LOGIN_PAYLOAD needs {package}, which cannot be imported: {exc}."
-            yield Error(problem, INSTALL_JWT, id="oauth.E019")
+            yield Error(f"QQ_LOGIN_PAYLOAD needs {needed}, which cannot be imported: {exc}.", hint, id="oauth.E019")
 
 
 def get_lifetime(settings: Any) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""`manage.py qq_bindings`: find and remove bindings in a shell; hand out or erase what is stored of a person."""
+"""`manage.py qq_bindings`: find and remove bindings in a shell; export or erase the data of a person."""
 
 import json
 import sys
@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from ...audit import Event, hash_openid, record
 from ...binding import unbind
+from ...database import name_error
 from ...models import OAuthQQUser
 from ...redaction import clean_reason, shorten_openid
 from ...support import MAX_USERS, Found, find, mask_owner
@@ -69,8 +70,7 @@ class Command(BaseCommand):
             else:
                 self.unbind(found.bindings, database, **options)
         except DatabaseError as exc:
-            number = f" {exc.args[0]}" if exc.args and isinstance(exc.args[0], int) else ""
-            problem = f"The database {database!r} failed: {type(exc).__name__}{number}."
+            problem = f"The database {database!r} failed: {name_error(exc)}."
             raise CommandError(f"{problem} manage.py qq_doctor says why. Look with `find` what was done.") from None
 
     def show(self, bindings: Iterable[OAuthQQUser]) -> None:
@@ -129,7 +129,7 @@ class Command(BaseCommand):
                 "rows": merged.delete(),
                 "lines": sum(saved.delete() for saved in files),
             }
-        record(None, Event.ERASE, **erased)  # of whom is not said: that is erased too
+        record(None, Event.ERASE, **erased)  # without the person, who is erased too
         self.stdout.write(
             "Erased: {bindings} bindings, {rows} rows of tb_oauth_qq_merged, {lines} lines of files.".format(**erased)
         )

@@ -23,6 +23,7 @@ from ...cache import CACHE_ERRORS, pop
 from ...checks import CONTRIB, TAG
 from ...clients import make_web_client
 from ...conf import conf
+from ...database import name_error
 from ...flow.lifetimes import CLOCK_ALARM
 from ...models import OAuthQQUser
 from ...origins import format_origin, get_mode, is_loopback, is_url
@@ -171,12 +172,10 @@ def query_database() -> Iterator[CheckMessage]:
             yield from check_clock(connection)
         if connection.vendor == "mysql":
             yield from check_encryption(connection)
-    except (DatabaseError, InterfaceError) as exc:  # of MySQL's, only the number is shown: the text names the user
-        number = exc.args[0] if exc.args and isinstance(exc.args[0], int) else 0
-        shown = f" {number}" if number else ""
-        problem = f'DATABASES["{connection.alias}"] cannot be used: {type(exc).__name__}{shown}.'
+    except (DatabaseError, InterfaceError) as exc:
+        problem = f'DATABASES["{connection.alias}"] cannot be used: {name_error(exc)}.'
         hint = "Check its server, user, password and name; the database's own client says more."
-        yield Error(problem, DATABASE_HINTS.get(number, hint))
+        yield Error(problem, DATABASE_HINTS.get(exc.args[0] if exc.args else 0, hint))
 
 
 def check_clock(connection: Any) -> Iterator[CheckMessage]:
