@@ -62,12 +62,13 @@ function showFailure(code, { data = {}, status = null, retryAfter } = {}, { isFi
     leaveFor(next);
     return;
   }
-  let state = code in faces ? code : FACE_BY_STATUS[status] ?? "failure";
+  const isKnown = Boolean(faces[code]?.step);
+  let state = isKnown ? code : FACE_BY_STATUS[status] ?? "failure";
   if (["state_invalid", "code_invalid"].includes(code) && isFirst && isInARow()) state = "cookies_missing";
   if (code === "code_missing" && (query.get("error") ?? code) !== code) state = "failure"; // of a newer shop, or not ours
   const face = faces[state];
   let { text, step } = face;
-  if (data.message && !(code in faces)) text = [data.message, text[1]];
+  if (data.message && !isKnown) text = [data.message, text[1]];
   // What is over is not shown again after a reload, nor by the page's bare address.
   if (step !== "repeat" || query.has("error")) forgetFlow();
   if (step === "repeat" && (!canRepeat || (face.repeated && recall("hasFailed")))) {

@@ -268,6 +268,22 @@ def test_page_runs_only_its_own_scripts_and_cannot_be_framed(client, db, path, i
     assert (unchanged.status_code, "Content-Security-Policy" in unchanged) == (304, False)  # it keeps that of the page
 
 
+def test_pages_notice_alike_that_their_module_never_came():
+    """Each page needs its own copy: no other file may have arrived."""
+    web = processes.ROOT / "web"
+    pages = [path.read_text("utf-8") for path in web.glob("*.html")]
+    pages = [page for page in pages if '<script type="module"' in page]
+    assert len(pages) == 4
+    for pattern in ("<script>.*?</script>", '<section id="stuck".*?</section>', "<noscript>\n.*?</noscript>"):
+        copies = ["".join(re.findall(pattern, page, re.DOTALL)) for page in pages]
+        # Each page has its own links.
+        shapes = {re.sub('(<a class="[a-z]+" href=").*?(</a>)', r"\1\2", copy, flags=re.DOTALL) for copy in copies}
+        assert len(shapes) == 1
+        assert shapes != {""}
+    policies = [re.findall('http-equiv="Content-Security-Policy" content="(.*?)"', page) for page in pages]
+    assert policies == [policies[0]] * 4
+
+
 def test_callback_page_preloads_all_its_scripts():
     web = processes.ROOT / "web"
     needed, scripts = set(), ["callback.js"]
