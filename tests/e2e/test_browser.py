@@ -764,8 +764,8 @@ def test_long_wait_offers_to_leave_and_back_goes_on(member):
     with page.expect_request("**/oauth/qq/users/?*"):
         member.sign_in(page)
     page.clock.fast_forward(8000)
-    sees(page, "正在登录")
-    page.get_by_role("link", name="其他登录方式").click()
+    waiting = page.locator("#status").filter(has_text="正在登录")
+    waiting.get_by_role("link", name="其他登录方式").click()
     expect(page).to_have_url(f"{member.place.pages}/login.html?next={quote('/?long', safe='')}")
     member.context.unroute("**/oauth/qq/users/?*")
     page.go_back()

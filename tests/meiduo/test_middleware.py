@@ -246,7 +246,7 @@ def test_no_answer_is_cached_sniffed_framed_or_reveals_its_address(browser, bind
 @requirement("1.6", "7.10", "9.11")
 @pytest.mark.parametrize(
     ("path", "inline"),
-    [("/", 1), ("/login.html", 1), ("/reset.html", 1), ("/oauth_callback.html", 1), ("/404.html", 0)],
+    [("/", 1), ("/login.html", 1), ("/reset.html", 1), ("/oauth_callback.html", 1), ("/404.html", 0), ("/500.html", 0)],
 )
 def test_page_runs_only_its_own_scripts_and_cannot_be_framed(client, db, path, inline):
     response = client.get(path)
@@ -351,8 +351,8 @@ def test_error_answers_repeat_nothing_of_the_request(db, path, host, status, cod
         assert (response.status_code, response["Cache-Control"]) == (status, "no-store")
         assert "CANARY" not in response.content.decode() + str(response.headers)
     assert program.json() == {"message": message, "code": code}
-    if status == 404:
-        assert "没有这个页面" in browser.content.decode()
+    if page := {404: "没有这个页面", 500: "网站暂时出了点问题", 503: "网站暂时出了点问题"}.get(status):
+        assert page in browser.content.decode()
         assert "style-src 'self'" in browser["Content-Security-Policy"]
 
 
