@@ -25,11 +25,15 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return make_json_error(400, get_message("invalid"), "invalid")
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer a browser with a page, and a program with JSON."""
+def make_error(request: HttpRequest, status: int, message: str, code: str, page: str) -> HttpResponse:
+    """Answer a browser with a page of web/, and a program with JSON."""
     if "text/html" in request.headers.get("Accept", ""):
-        return HttpResponse((settings.WHITENOISE_ROOT / "404.html").read_bytes(), status=404)
-    return make_json_error(404, _("没有找到。"), "not_found")
+        return HttpResponse((settings.WHITENOISE_ROOT / page).read_bytes(), status=status)
+    return make_json_error(status, message, code)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return make_error(request, 404, _("没有找到。"), "not_found", "404.html")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -37,11 +41,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
     exc = sys.exc_info()[1]  # Django calls this while it handles the exception
     if is_outage(exc):
         error = report_outage(exc)
-        response = make_json_error(error.status_code, str(error.detail), error.code)
+        response = make_error(request, error.status_code, str(error.detail), error.code, "500.html")
         for name, value in get_retry_after(error).items():
             response.headers[name] = value
         return suppress_error_log(response)
-    return make_json_error(500, _("服务器出错了，请稍后再试。"), "server_error")
+    return make_error(request, 500, _("服务器出错了，请稍后再试。"), "server_error", "500.html")
 
 
 handler400, handler404, handler500 = bad_request, not_found, server_error

@@ -17,10 +17,11 @@ async function showAccount() {
     return;
   }
   const answer = await call("/user/", { token });
-  if (answer.ok && answer.data.username) {
+  if (storedToken() !== token) return; // meanwhile the user has logged in or out, here or in another tab
+  if (answer.ok && typeof answer.data.username === "string") {
     byId("account-username").textContent = answer.data.username;
     byId("account-mobile").textContent = answer.data.mobile ?? "未填写 not given";
-    byId("account-initial").textContent = [...answer.data.username][0].toUpperCase();
+    byId("account-initial").textContent = [...answer.data.username].slice(0, 1).join("").toUpperCase();
     show("member");
   } else if (answer.status === 401 || answer.status === 403) {
     forgetLogin();

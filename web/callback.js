@@ -16,8 +16,10 @@ const byId = (id) => document.getElementById(id);
 let query = new URLSearchParams(); // what QQ, or callback/, has added to the page's address
 let target = null; // `state` of the query: the page to return to or, in direct mode, a random value
 let login = null; // the data of a finished login
+let slowTimer = null;
 
 function show(state, { text = faces[state].text, step = faces[state].step, retryAfter } = {}) {
+  clearTimeout(slowTimer);
   const { heading } = faces[state];
   byId("status").dataset.state = state;
   byId("status").hidden = false;
@@ -26,6 +28,7 @@ function show(state, { text = faces[state].text, step = faces[state].step, retry
   [byId("status-text").textContent, byId("status-text-en").textContent] = text;
   byId("status-wait").textContent = retryAfter > MIN_SHOWN_WAIT ? describeWait(retryAfter) : "";
   byId("status-steps").hidden = !step;
+  byId("again").hidden = !step;
   byId("status").classList.toggle("is-moving", !step && state !== "done");
   document.title = `${heading[0]} · 美多商城`;
   if (!step) return;
@@ -35,29 +38,52 @@ function show(state, { text = faces[state].text, step = faces[state].step, retry
   byId("status-heading").focus();
 }
 
-/** Show why a login has ended or has to wait. `answer`: the API's answer, if the code comes from one. */
-function showFailure(code, { data = {}, status = null, retryAfter } = {}) {
+/** Show that something is under way. If it takes long, offer to leave. */
+function showProgress(state) {
+  show(state);
+  slowTimer = setTimeout(() => {
+    show(state, { text: slowText });
+    offerOtherWay();
+  }, USUAL_TIME * 1000);
+}
+
+function offerOtherWay() {
+  byId("other-way").hidden = false;
+  byId("status-steps").hidden = false;
+}
+
+/**
+ * Show why a login has ended or has to wait. `answer`: the API's answer, if the code comes from one. `isFirst`: the code
+ * is the first thing known of this login. `canRepeat`: it comes from a call that may be repeated.
+ */
+function showFailure(code, { data = {}, status = null, retryAfter } = {}, { isFirst, canRepeat } = {}) {
   const next = ["state_used", "code_invalid"].includes(code) && findLoginOf(target);
   if (next) { // this page has been opened again, after its login
     leaveFor(next);
     return;
   }
-  let state = code in faces ? code : FACE_BY_STATUS[status] ?? "failure";
-  let text = data.message ? [data.message, ""] : faces[state].text;
-  if (["state_invalid", "code_invalid"].includes(code) && isInARow()) {
-    state = "cookies_missing";
-    ({ text } = faces[state]);
-  }
+  const isKnown = Boolean(faces[code]?.step);
+  let state = isKnown ? code : FACE_BY_STATUS[status] ?? "failure";
+  if (["state_invalid", "code_invalid"].includes(code) && isFirst && isInARow()) state = "cookies_missing";
+  if (code === "code_missing" && (query.get("error") ?? code) !== code) state = "failure"; // of a newer shop, or not ours
+  const face = faces[state];
+  let { text, step } = face;
+  if (data.message && !isKnown) text = [data.message, text[1]];
   // What is over is not shown again after a reload, nor by the page's bare address.
-  if (faces[state].step !== "repeat" || query.has("error")) forgetFlow();
-  show(state, { text, retryAfter });
+  if (step !== "repeat" || query.has("error")) forgetFlow();
+  if (step === "repeat" && (!canRepeat || (face.repeated && recall("hasFailed")))) {
+    step = "restart";
+    if (canRepeat) text = face.repeated;
+  }
+  if (canRepeat && face.repeated) remember({ hasFailed: true });
+  show(state, { text, step, retryAfter });
 }
 
 /** Note that this login's cookie was missing. Return whether that happens again and again. */
 function isInARow() {
   const last = Number(read(REFUSED_KEY));
   const isNoted = write({ [REFUSED_KEY]: Date.now() });
-  return !isNoted || isForbidden() || Date.now() - last < IN_A_ROW;
+  return !isNoted || isForbidden() || Math.abs(Date.now() - last) < IN_A_ROW; // the clock may have been changed
 }
 
 function forgetFlow() {
@@ -65,16 +91,18 @@ function forgetFlow() {
 }
 
 async function finishLogin() {
-  show("waiting");
-  const slow = setTimeout(() => show("waiting", { text: slowText }), USUAL_TIME * 1000);
+  // Later on, a refused code has expired, or the answer to an earlier call was lost.
+  const isFirst = !recall("hasCalled");
+  remember({ hasCalled: true });
+  showProgress("waiting");
   // Send the whole query: if QQ redirects directly to this page, the API needs `state` as well as the code.
   const fetchOutcome = () => call(`/oauth/qq/users/?${query}`, { withCookies: true });
   let answer = await fetchOutcome();
-  clearTimeout(slow);
   for (let repeats = 0; answer.data.code === "qq_busy" && repeats < MAX_REPEATS; repeats++) {
     const wait = answer.retryAfter ?? 1;
     if (wait > MAX_WAIT) break;
     show("qq_busy", { text: repeatingText, step: null, retryAfter: wait });
+    offerOtherWay();
     // Add up to two seconds at random, so that clients rejected together do not all return together.
     await sleep(wait + 2 * Math.random());
     answer = await fetchOutcome();
@@ -85,10 +113,11 @@ async function finishLogin() {
   else if (answer.ok && bindToken) showBindForm(bindToken);
   // After a reload the code may have expired while the bind token is still valid.
   else if (code === "code_invalid" && recall("bindToken")) showBindForm(recall("bindToken"));
-  else showFailure(code, answer);
+  else showFailure(code, answer, { isFirst, canRepeat: !query.has("error") });
 }
 
 function showBindForm(bindToken) {
+  clearTimeout(slowTimer);
   remove([REFUSED_KEY]);
   remember({ bindToken });
   byId("status").dataset.state = "bind";
@@ -122,7 +151,7 @@ async function leaveFor(next) {
 }
 
 async function restart() {
-  show("leaving");
+  showProgress("leaving");
   const answer = await fetchLoginURL(target); // a random value becomes the front page
   if (answer.ok) {
     forgetFlow();
@@ -131,7 +160,6 @@ async function restart() {
     return;
   }
   showFailure(answer.data.code, answer);
-  byId("again").dataset.step = "restart";
 }
 
 async function takeStep() {
@@ -139,8 +167,7 @@ async function takeStep() {
   if (step === "login") await leave(byId("other-way").href);
   else if (step === "go") await leaveFor(login?.next);
   else if (step === "store" && login) await storeAgain();
-  // An error in the page's address has no call to repeat.
-  else if (step !== "repeat" || query.has("error")) await restart();
+  else if (step === "restart") await restart();
   else await finishLogin();
 }
 
@@ -153,9 +180,9 @@ async function storeAgain() {
 async function start() {
   query = takeQuery();
   target = query.get("state") ?? recall("target") ?? null;
-  byId("other-way").search = new URLSearchParams({ next: cleanPath(target) });
+  for (const id of ["other-way", "bind-other-way"]) byId(id).search = new URLSearchParams({ next: cleanPath(target) });
   const error = query.get("error");
-  if (faces[error]?.step) showFailure(error);
+  if (faces[error]?.step) showFailure(error, {}, { isFirst: true });
   else if (query.toString()) await finishLogin();
   else show("nothing");
 }

@@ -1,14 +1,23 @@
 // The states of the callback page, each with heading, text and next step. Chinese first, English below.
 // Steps: "restart" starts a new QQ login, "repeat" repeats the call, "login" opens the login page, "store" stores the
-// login that is in hand once more, "go" opens the shop's page.
+// login that is in hand once more, "go" opens the shop's page. If a repeat fails again in a face with `repeated`, that
+// text is shown and a new login is offered: the shop may have lost this one.
 
-const expired = {
+const ended = (chinese, english) => ({
   heading: ["这次登录没有完成", "This login was not completed"],
   text: [
-    "登录链接已失效、已用过，或者不是在这个浏览器里开始的。请在这个浏览器里再点一次 QQ 登录。",
-    "The link has expired, was used before, or is from another browser. Please click QQ login again in this browser.",
+    `${chinese}请在这个浏览器里再点一次 QQ 登录。`,
+    `${english} Please click QQ login again in this browser.`,
   ],
   step: "restart",
+});
+
+const repeated = ["又试了一次，还是不行。请重新用 QQ 登录。", "Another try did not help. Please start again with QQ login."];
+const unavailable = {
+  heading: ["登录服务暂时不可用", "Login is not available right now"],
+  text: ["问题在我们这边。请稍等片刻再试。", "The problem is on our side. Please wait a moment and try again."],
+  step: "repeat",
+  repeated,
 };
 
 export const faces = {
@@ -28,7 +37,10 @@ export const faces = {
   },
   not_gone: {
     heading: ["登录成功", "You are logged in"],
-    text: ["商城的页面还没有打开，点一下继续。", "The shop's page has not opened yet. Please go on."],
+    text: [
+      "商城的页面还没有打开。请检查网络，再点一次。",
+      "The shop's page has not opened yet. Please check your connection and press the button once more.",
+    ],
     step: "go",
   },
   qq_not_opened: {
@@ -47,19 +59,28 @@ export const faces = {
     text: ["没关系，可以再来一次，也可以用账号密码登录。", "No problem: try again, or use your password."],
     step: "restart",
   },
-  code_missing: expired,
-  code_invalid: expired,
-  state_missing: expired,
-  state_invalid: expired,
-  state_used: expired,
+  code_missing: ended("没有收到 QQ 的登录凭证。", "Nothing came back from QQ."),
+  code_invalid: ended(
+    "登录链接已失效，或者不是在这个浏览器里打开的。",
+    "The login link is no longer valid, or is from another browser.",
+  ),
+  state_missing: ended("登录链接不完整。", "The login link is incomplete."),
+  state_invalid: ended(
+    "这次登录不是从这个浏览器开始的，或者时间太久了。",
+    "This login did not begin in this browser, or took too long.",
+  ),
+  state_used: ended("登录链接已经用过。", "The login link was used before."),
   qq_rejected: {
     heading: ["QQ 没有通过这次登录", "QQ did not accept this login"],
     text: ["请再用 QQ 登录一次。", "Please try QQ login once more."],
     step: "restart",
   },
-  bind_token_missing: expired,
-  bind_token_invalid: expired,
-  invalid: expired,
+  bind_token_missing: ended("缺少 QQ 登录的凭证。", "The proof of your QQ login is missing."),
+  bind_token_invalid: ended(
+    "QQ 登录的凭证已失效：填写超过了 10 分钟，或者换了浏览器。",
+    "The proof of your QQ login is no longer valid: the form took more than 10 minutes, or the browser has changed.",
+  ),
+  invalid: ended("登录请求有误。", "The login request was malformed."),
   bind_tries: {
     heading: ["试的次数太多了", "Too many tries"],
     text: [
@@ -93,16 +114,8 @@ export const faces = {
     text: ["问题在我们这边，正在处理。请先用账号密码登录。", "The problem is on our side. Please log in with your password for now."],
     step: "login",
   },
-  cache_unavailable: {
-    heading: ["网站暂时有点忙", "The shop is a little busy"],
-    text: ["请稍等片刻再试。", "Please wait a moment and try again."],
-    step: "repeat",
-  },
-  database_unavailable: {
-    heading: ["网站暂时有点忙", "The shop is a little busy"],
-    text: ["请稍等片刻再试。", "Please wait a moment and try again."],
-    step: "repeat",
-  },
+  cache_unavailable: unavailable,
+  database_unavailable: unavailable,
   throttled: {
     heading: ["操作太频繁了", "Too many requests"],
     text: ["请稍后再试。", "Please wait a moment and try again."],
@@ -117,6 +130,7 @@ export const faces = {
     heading: ["网站暂时出了点问题", "Something went wrong"],
     text: ["请稍后再试一次。", "Please try again in a moment."],
     step: "repeat",
+    repeated,
   },
   // The second time in a row that the login's cookie is missing.
   cookies_missing: {
@@ -130,7 +144,10 @@ export const faces = {
   },
   storage_blocked: {
     heading: ["浏览器禁止本站保存登录状态", "Your browser blocks data for this site"],
-    text: ["请允许本站使用 Cookie 和网站数据，再试一次。", "Please allow cookies and site data for this shop, then try again."],
+    text: [
+      "请允许本站使用 Cookie 和网站数据，再试一次。不能允许的话，请换一个浏览器登录。",
+      "Please allow cookies and site data for this shop, then try again. If you cannot, log in with another browser.",
+    ],
     step: "store",
   },
   storage_full: {
@@ -143,8 +160,8 @@ export const faces = {
   },
 };
 
-/** Return heading and text of a storage face as one paragraph, for a form's message. */
-export function describeStorage(state) {
+/** Return heading and text of a face as one paragraph, for a form's message. */
+export function describeFace(state) {
   const { heading, text } = faces[state];
   return `${heading[0]}。${text[0]} ${heading[1]}. ${text[1]}`;
 }

@@ -1,5 +1,5 @@
 import { fetchLoginURL, sendForm } from "./api.js";
-import { describeStorage } from "./faces.js";
+import { describeFace } from "./faces.js";
 import {
   areFilled, clearErrors, clearErrorsOnChange, setSending, setUpPasswordToggle, showErrors, showMessage, whileSending,
 } from "./form.js";
@@ -18,14 +18,17 @@ async function logIn() {
     return;
   }
   const problem = storeLogin(answer.data);
-  if (problem) showMessage(describeStorage(problem));
-  else await go(next);
+  if (problem) showMessage(describeFace(problem));
+  else if (await go(next)) showMessage(describeFace("not_gone"));
 }
 
 async function goToQQ() {
   const answer = await fetchLoginURL(next);
-  if (answer.ok) await leave(answer.data.login_url, { keepsEntry: true });
-  else showErrors(form, answer);
+  if (!answer.ok) {
+    showErrors(form, answer);
+    return;
+  }
+  if (await leave(answer.data.login_url, { keepsEntry: true })) showMessage(describeFace("qq_not_opened"));
 }
 
 byId("forgot").search = new URLSearchParams({ next });

@@ -43,17 +43,23 @@ export function takeQuery() {
 
 export const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-/** Go to an address. Returns if the page is still there after some seconds: a dead connection, a download. */
+/**
+ * Go to an address. Returns true if the page is still there after some seconds: a dead connection, a download. Returns
+ * false if it was left and "back" has restored it.
+ */
 export async function leave(address, { keepsEntry = false } = {}) {
+  let isStillHere = true;
+  addEventListener("pagehide", () => { isStillHere = false; }, { once: true });
   location[keepsEntry ? "assign" : "replace"](address);
   await sleep(TIME_TO_LEAVE);
+  return isStillHere;
 }
 
-/** Return `next` if it is a path of this shop, otherwise the shop's front page. */
+/** Return `next` if it is a path of this shop and not this very page, otherwise the shop's front page. */
 export function cleanPath(next) {
   try {
     const address = new URL(next, location.origin);
-    if (next.startsWith("/") && address.origin === location.origin) {
+    if (next.startsWith("/") && address.origin === location.origin && address.pathname !== location.pathname) {
       return address.pathname + address.search + address.hash;
     }
   } catch {

@@ -1,5 +1,5 @@
 import { sendForm } from "./api.js";
-import { describeStorage } from "./faces.js";
+import { describeFace } from "./faces.js";
 import {
   areFilled, clearErrors, clearErrorsOnChange, setUpPasswordToggle, showErrors, showMessage, whileSending,
 } from "./form.js";
@@ -23,8 +23,8 @@ async function reset() {
     login = answer.data;
   }
   const problem = storeLogin(login);
-  if (problem) showMessage(`新密码已保存。The new password is saved. ${describeStorage(problem)}`);
-  else await go(next);
+  if (problem) showMessage(`新密码已保存。The new password is saved. ${describeFace(problem)}`);
+  else if (await go(next)) showMessage(describeFace("not_gone"));
 }
 
 form.addEventListener("submit", (event) => {

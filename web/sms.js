@@ -13,8 +13,8 @@ const labels = [document.getElementById("send-sms-label"), sendSMS.querySelector
 const usualTexts = labels.map((label) => label.textContent);
 const smsSent = document.getElementById("sms-sent");
 let imageCodeId = null; // null: there is no picture, or it is used up
-// The last request: until `end` (milliseconds) the shop sends no other SMS to the number.
-let request = { number: "", end: 0, isSent: false };
+// The last request: for this many seconds, until `end` (milliseconds), the shop sends no other SMS to the number.
+let request = { number: "", seconds: 0, end: 0, isSent: false };
 
 /** Set up the fields of a form that request an SMS: number, picture, button. A reload keeps number and wait. */
 export function setUpSMS(form) {
@@ -77,7 +77,7 @@ async function requestSMS(form) {
 const isSentTo = (number) => request.isSent && request.number === number;
 
 function startWait(number, seconds, isSent) {
-  request = { number, end: Date.now() + seconds * 1000, isSent };
+  request = { number, seconds, end: Date.now() + seconds * 1000, isSent };
   remember({ sms: request });
   showWait();
 }
@@ -87,7 +87,8 @@ function showWait() {
   if (sendSMS.getAttribute("aria-busy") === "true") return;
   const number = readMobile();
   // Compare with the clock: timers pause while the user is in another app reading the SMS.
-  const remaining = request.number === number ? Math.ceil((request.end - Date.now()) / 1000) : 0;
+  let remaining = request.number === number ? Math.ceil((request.end - Date.now()) / 1000) : 0;
+  if (remaining > request.seconds + 1) remaining = 0; // the clock was put back; the shop knows how long to wait
   const minutes = Math.ceil(remaining / 60);
   let texts = usualTexts;
   if (remaining >= 90) texts = [`${minutes} 分钟后重发`, `again in ${minutes} min`];

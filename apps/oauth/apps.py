@@ -5,12 +5,13 @@ import django
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
 
 
 class OAuthConfig(AppConfig):
     name = __package__  # the folder works under whatever package it was put
     label = "oauth"
-    verbose_name = "QQ 登录"
+    verbose_name = _("QQ 登录")
     default_auto_field = "django.db.models.BigAutoField"
 
     def __init__(self, *args: Any) -> None:

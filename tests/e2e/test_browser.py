@@ -515,6 +515,7 @@ def test_busy_shop_shows_the_wait_and_is_retried_by_the_page(meet, narrow_shop):
         page = patient.press_qq(next="/?busy")
         patient.sign_in(page)
         sees(page, "现在登录的人有点多")
+        expect(page.get_by_role("link", name="其他登录方式")).to_be_visible()
         expect(page.get_by_text(re.compile("请等 1[0-9] 秒"))).to_be_visible()
         expect(page.get_by_text("正在自动重试")).to_be_visible()
         expect(button(page, "再试一次")).to_be_hidden()
@@ -565,7 +566,9 @@ def test_no_page_is_wider_than_a_small_phone(meet):
     for code, face in faces:
         page.evaluate("localStorage.clear()")  # otherwise the second refusal in a row has another face
         page.goto(f"{user.place.pages}/oauth_callback.html?error={code}&state=/cart")
-        fits(face["heading"][0])
+        for text in (*face["heading"], *face["text"]):
+            fits(text)
+        assert "" not in face["text"]
 
     page = user.arrive(next="/?narrow")
     button(page, "绑定并登录").click()
@@ -726,6 +729,93 @@ def test_call_that_the_shop_does_not_answer_is_explained_and_can_be_repeated(mee
     fails("**/authorizations/", page.locator("#login-submit").click)
     page.locator("#login-submit").click()
     user.is_logged_in(page, "/?password")
+
+
+UNAVAILABLE = "登录服务暂时不可用"
+FAILURES = {  # what the shop answers, and the heading
+    "cache": ({"status": 503, "json": {"code": "cache_unavailable", "message": "暂时不可用"}}, UNAVAILABLE),
+    "database": ({"status": 503, "json": {"code": "database_unavailable", "message": "暂时不可用"}}, UNAVAILABLE),
+    "bug": ({"status": 500, "json": {"code": "server_error", "message": "出错了"}}, "网站暂时出了点问题"),
+    "code of a face without a way on": ({"status": 400, "json": {"code": "waiting"}}, "网站暂时出了点问题"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_second_failure_in_a_row_offers_a_new_login(meet, failure):
+    answer, heading = FAILURES[failure]
+    member = meet(expected="status of 500")
+    bind_elsewhere(member)
+    member.context.route("**/oauth/qq/users/?*", replaced_by(**answer))
+    page = member.press_qq(next="/?new")
+    member.sign_in(page)
+    sees(page, heading)
+    expect(page.locator("#status-text-en")).to_have_text(re.compile("Please"))
+    button(page, "再试一次").click()
+    expect(page.get_by_text("又试了一次，还是不行")).to_be_visible()
+    member.context.unroute("**/oauth/qq/users/?*")
+    member.sign_in_again(page, heading)
+    member.is_logged_in(page, "/?new")
+
+
+def test_long_wait_offers_to_leave_and_back_goes_on(member):
+    member.context.clock.install()
+    member.context.route("**/oauth/qq/users/?*", never)
+    page = member.press_qq(next="/?long")
+    with page.expect_request("**/oauth/qq/users/?*"):
+        member.sign_in(page)
+    page.clock.fast_forward(8000)
+    waiting = page.locator("#status").filter(has_text="正在登录")
+    waiting.get_by_role("link", name="其他登录方式").click()
+    expect(page).to_have_url(f"{member.place.pages}/login.html?next={quote('/?long', safe='')}")
+    member.context.unroute("**/oauth/qq/users/?*")
+    page.go_back()
+    member.is_logged_in(page, "/?long")
+
+
+def test_code_that_expires_during_repeats_is_not_taken_for_a_missing_cookie(user):
+    codes = iter(("qq_busy", "cache_unavailable", "code_invalid"))
+
+    def answer(route):
+        route.fulfill(status=503, json={"code": next(codes)})
+
+    page = user.open("/login.html")
+    page.evaluate("localStorage.qq_refused = Date.now()")
+    user.context.route("**/oauth/qq/users/?*", answer)
+    page.goto(f"{user.place.pages}/oauth_callback.html?code=a.b.c&state=/")
+    sees(page, UNAVAILABLE)
+    button(page, "再试一次").click()
+    sees(page, "这次登录没有完成")
+
+
+def test_unknown_error_is_not_taken_for_a_lost_answer_of_qq(member):
+    page = member.open("/oauth_callback.html?error=of_tomorrow&state=/?unknown")
+    member.sign_in_again(page, "网站暂时出了点问题")
+    member.is_logged_in(page, "/?unknown")
+
+
+@pytest.mark.parametrize("path", ["/oauth_callback.html", "/login.html"])
+def test_login_that_should_return_to_its_own_page_ends_at_the_front_page(member, path):
+    page = member.press_qq(next=f"{path}#here")
+    member.sign_in(page)
+    member.is_logged_in(page, "/")
+
+
+def test_late_answer_about_an_earlier_login_does_not_end_the_new_one(meet):
+    member, late = meet(expected="status of 401"), []
+    bind_elsewhere(member)
+    page = member.open("/login.html")
+    page.evaluate("localStorage.token = 'of an earlier login'")
+    member.context.route("**/user/", lambda route: late.append(route), times=1)
+    page.goto(f"{member.place.pages}/")
+    processes.wait_until(lambda: page.evaluate("0") or late, "the page asks for the account")
+    other = member.press_qq(next="/?new")
+    member.sign_in(other)
+    member.is_logged_in(other, "/?new")
+    with page.expect_response(lambda response: response.status == 401):
+        late.pop().continue_()
+    member.is_logged_in(page, "/")
+    page.reload()
+    member.is_logged_in(page, "/")
 
 
 FILL_LOCAL_STORAGE = """
@@ -926,6 +1016,15 @@ def test_reload_keeps_the_wait_for_the_next_sms_and_fetches_no_picture(user, pat
         user.is_logged_in(page, "/")
 
 
+def test_clock_that_is_put_back_does_not_prolong_the_wait_for_the_next_sms(user):
+    user.context.clock.install()
+    page = user.arrive()
+    user.receive_sms(page)
+    expect(page.locator("#send-sms")).to_be_disabled()
+    page.clock.set_system_time("2020-01-01")
+    expect(page.locator("#send-sms")).to_be_enabled()
+
+
 def test_number_that_has_to_wait_does_not_keep_another_one_waiting(user):
     page = user.arrive()
     user.receive_sms(page)
@@ -945,6 +1044,7 @@ def test_page_that_cannot_be_left_offers_to_go_on(member):
 
     page = member.open("/login.html?next=/?left")
     stays(login, button(page, "QQ登录").click)
+    expect(page.locator("#form-message")).to_contain_text("QQ 的登录页面没有打开")
     button(page, "QQ登录").click()
     stays(target, lambda: member.sign_in(page))
     sees(page, "登录成功")

@@ -246,7 +246,7 @@ def test_no_answer_is_cached_sniffed_framed_or_reveals_its_address(browser, bind
 @requirement("1.6", "7.10", "9.11")
 @pytest.mark.parametrize(
     ("path", "inline"),
-    [("/", 1), ("/login.html", 1), ("/reset.html", 1), ("/oauth_callback.html", 1), ("/404.html", 0)],
+    [("/", 1), ("/login.html", 1), ("/reset.html", 1), ("/oauth_callback.html", 1), ("/404.html", 0), ("/500.html", 0)],
 )
 def test_page_runs_only_its_own_scripts_and_cannot_be_framed(client, db, path, inline):
     response = client.get(path)
@@ -266,6 +266,22 @@ def test_page_runs_only_its_own_scripts_and_cannot_be_framed(client, db, path, i
     assert not re.search(r"style=|javascript:|\son\w*=", page)
     unchanged = client.get(path, headers={"If-Modified-Since": response["Last-Modified"]})
     assert (unchanged.status_code, "Content-Security-Policy" in unchanged) == (304, False)  # it keeps that of the page
+
+
+def test_pages_notice_alike_that_their_module_never_came():
+    """Each page needs its own copy: no other file may have arrived."""
+    web = processes.ROOT / "web"
+    pages = [path.read_text("utf-8") for path in web.glob("*.html")]
+    pages = [page for page in pages if '<script type="module"' in page]
+    assert len(pages) == 4
+    for pattern in ("<script>.*?</script>", '<section id="stuck".*?</section>', "<noscript>\n.*?</noscript>"):
+        copies = ["".join(re.findall(pattern, page, re.DOTALL)) for page in pages]
+        # Each page has its own links.
+        shapes = {re.sub('(<a class="[a-z]+" href=").*?(</a>)', r"\1\2", copy, flags=re.DOTALL) for copy in copies}
+        assert len(shapes) == 1
+        assert shapes != {""}
+    policies = [re.findall('http-equiv="Content-Security-Policy" content="(.*?)"', page) for page in pages]
+    assert policies == [policies[0]] * 4
 
 
 def test_callback_page_preloads_all_its_scripts():
@@ -335,8 +351,8 @@ def test_error_answers_repeat_nothing_of_the_request(db, path, host, status, cod
         assert (response.status_code, response["Cache-Control"]) == (status, "no-store")
         assert "CANARY" not in response.content.decode() + str(response.headers)
     assert program.json() == {"message": message, "code": code}
-    if status == 404:
-        assert "没有这个页面" in browser.content.decode()
+    if page := {404: "没有这个页面", 500: "网站暂时出了点问题", 503: "网站暂时出了点问题"}.get(status):
+        assert page in browser.content.decode()
         assert "style-src 'self'" in browser["Content-Security-Policy"]
 
 

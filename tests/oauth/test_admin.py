@@ -161,6 +161,16 @@ def test_long_search_for_a_hash_stops_and_goes_on(clock, page, binding):
         assert read(search(page, hashed)) == (None, [shown(binding)])
 
 
+def test_english_pages_of_bindings_have_no_chinese_text(page, binding):
+    one, several = f"{LIST}{binding.pk}", {"action": "delete_selected", "_selected_action": binding.pk}
+    headers = {"Accept-Language": "en"}
+    pages = [page.get(path, headers=headers) for path in (LIST, f"{one}/change/", f"{one}/delete/")]
+    for response in (*pages, page.post(LIST, several, headers=headers)):
+        text = response.content.decode()
+        assert "QQ bindings" in text
+        assert re.findall("[\u4e00-\u9fff]+", text) == []
+
+
 def test_list_is_the_newest_thousand_and_reads_neither_all_rows_nor_users_one_by_one(
     page, binding, django_assert_num_queries
 ):

@@ -53,6 +53,7 @@ def plugged_in(shop, db):
 
 def put_in_order(shop):
     change(shop, {"QQ_REDIRECT_URI": ONE_URI, "QQ_CALLBACK_PAGE": ONE_PAGE, "SECRET_KEY": "abcdefghij" * 5})
+    shop.QQ_MINI_API_URL = MINI_API_URL
 
 
 @pytest.fixture
