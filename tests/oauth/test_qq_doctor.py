@@ -17,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpResponse
 from django.urls import set_script_prefix
 
+from apps.oauth.qq import MINI_API_URL
 from tests.oauth.old_shop import table_replaced
 from tests.oauth.qq.conftest import raw_server
 from tests.oauth.test_checks import change
