@@ -9,7 +9,7 @@ import { leave, started } from "./page.js";
 import { askForOneOf, getInputs, getTextsIfEmpty, readProof, showMobileHint } from "./proof.js";
 import { setUpSMS } from "./sms.js";
 import { forgetLogin, storedToken } from "./storage.js";
-import { details, removeHeading, removeName, texts } from "./texts.js";
+import { added, identity, removeHeading, removeName, texts } from "./texts.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("remove-form");
@@ -59,7 +59,8 @@ function makeItem(binding) {
   const find = (part) => item.querySelector(`[data-part=${part}]`);
   showAvatar(find("avatar"), find("initial"), binding);
   showText(find("name"), nameOf(binding));
-  showText(find("details"), details(binding));
+  showText(find("added"), added(binding.create_time));
+  showText(find("identity"), identity(binding));
   showText(find("remove-name"), removeName(nameOf(binding)));
   find("remove").addEventListener("click", () => askToRemove(binding));
   return item;

@@ -35,7 +35,8 @@ export function setUpBindForm(offer, { isLinking, onBound, onFinalError, onExpir
     askFor(fields);
   }
   byId("bind-notes").hidden = isLinking;
-  byId("forgot").hidden = byId("password-hint").hidden = !fields.includes("password");
+  byId("password-hint").hidden = isLinking;
+  byId("forgot").hidden = !fields.includes("password");
   setUpPasswordToggle(byId("toggle-password"), byId("password"));
   clearErrorsOnChange(form);
   form.addEventListener("submit", (event) => {

@@ -63,10 +63,9 @@ export const mobileHint = (masked) => [`这个账号的手机号：${masked}`, `
 export const removeHeading = (name) => [`解除绑定“${name[0]}”？`, `Remove “${name[1]}”?`];
 export const removeName = (name) => [`绑定：${name[0]}`, ` ${name[1]}`];
 
-export function details({ openid, app, create_time: time }) {
+export function added(time) {
   const date = (language) => new Date(time).toLocaleDateString(language, { dateStyle: "medium" });
-  return [
-    `${date("zh-CN")} 添加 · openid ${openid} · 应用 ${app}`,
-    `Added ${date("en-GB")} · openid ${openid} · app ${app}`,
-  ];
+  return [`${date("zh-CN")}添加`, `Added ${date("en-GB")}`];
 }
+
+export const identity = ({ openid, app }) => [`openid ${openid} · 应用 ${app}`, `openid ${openid} · app ${app}`];
