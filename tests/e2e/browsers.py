@@ -30,6 +30,14 @@ EXPECTED = r"Failed to load resource: .* with a status of (400 |429 |503 |404 .*
 expect.set_options(timeout=30_000)  # Playwright's default for everything else
 
 
+# A script for browsers that forbid storage.
+FORBIDDEN = """
+    for (const area of ['localStorage', 'sessionStorage']) {
+        Object.defineProperty(window, area, { get() { throw new DOMException('denied', 'SecurityError'); } });
+    }
+"""
+
+
 # Shops ----------------------------------------------------------------------------------------------------------------
 
 
@@ -211,13 +219,29 @@ def bind_elsewhere(user):
     assert other.bind(other.fill_in(user.mobile)).status == 200
 
 
-def forget_password(place, mobile):
-    """Remove an account's password; return its new number, to which no SMS has gone in the last minute."""
+def change_mobile(place, mobile, change=""):
+    """Give an account a new number, to which no SMS has gone in the last minute; return it."""
     new_mobile = remote_users.new_mobile()
     with closing(sqlite3.connect(place.shop.var / "db.sqlite3")) as database, database:
-        change = "UPDATE tb_users SET password = '!', mobile = ? WHERE mobile = ?"
-        assert database.execute(change, (new_mobile, mobile)).rowcount == 1
+        update = f"UPDATE tb_users SET {change} mobile = ? WHERE mobile = ?"
+        assert database.execute(update, (new_mobile, mobile)).rowcount == 1
     return new_mobile
+
+
+def forget_password(place, mobile):
+    """Remove an account's password; return its new number."""
+    return change_mobile(place, mobile, "password = '!',")
+
+
+def forbid_inline_scripts(context):
+    """Serve the callback page with a policy that forbids the script in its HTML."""
+
+    def forbid(route):
+        headers = {"content-security-policy": "script-src 'self'"}
+        response = route.fetch()
+        route.fulfill(response=response, headers=response.headers | headers)
+
+    context.route(re.compile("/oauth_callback.html"), forbid)
 
 
 @pytest.fixture(scope="module")

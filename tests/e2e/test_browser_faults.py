@@ -7,7 +7,16 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e import browsers
-from tests.e2e.browsers import PHONE, BrowserUser, bind_elsewhere, button, forget_password, sees
+from tests.e2e.browsers import (
+    FORBIDDEN,
+    PHONE,
+    BrowserUser,
+    bind_elsewhere,
+    button,
+    forbid_inline_scripts,
+    forget_password,
+    sees,
+)
 from tests.tools import processes, remote_users
 from tests.tools.remote_users import PASSWORD
 
@@ -90,12 +99,7 @@ def test_page_works_without_a_style_sheet_that_never_arrives(member):
 def test_callback_page_works_where_a_policy_forbids_the_script_in_its_html(meet):
     user = meet(expected="Executing inline script violates")
 
-    def forbid(route):
-        headers = {"content-security-policy": "script-src 'self'"}
-        response = route.fetch()
-        route.fulfill(response=response, headers=response.headers | headers)
-
-    user.context.route(CALLBACK_PAGE, forbid)
+    forbid_inline_scripts(user.context)
     page = user.context.new_page()
     page.goto(user.come_back_elsewhere("/?policy"))
     expect(page).to_have_url(f"{user.place.pages}/oauth_callback.html")
@@ -257,11 +261,6 @@ FULL = """
         if (!window.hasRoom) throw new DOMException('full', 'QuotaExceededError');
         setItem.apply(this, entry);
     };
-"""
-FORBIDDEN = """
-    for (const area of ['localStorage', 'sessionStorage']) {
-        Object.defineProperty(window, area, { get() { throw new DOMException('denied', 'SecurityError'); } });
-    }
 """
 
 

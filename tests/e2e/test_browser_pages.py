@@ -5,10 +5,13 @@ import secrets
 from importlib.resources import files
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e import browsers
-from tests.e2e.browsers import button
-from tests.e2e.states import visit_states
+from tests.e2e.browsers import FORBIDDEN, PHONE, bind_elsewhere, button, sees, without_browser
+from tests.e2e.states import paint_avatars, visit_states
+from tests.tools import remote_users
+from tests.tools.remote_users import PASSWORD
 
 pytestmark = pytest.mark.browser
 
@@ -59,9 +62,8 @@ def test_no_state_of_a_page_has_an_axe_violation_or_a_second_language(meet):
 )
 def test_page_is_in_the_language_that_the_browser_prefers(meet, languages, heading):
     user = meet()
-    user.context.add_init_script(
-        f"Object.defineProperty(navigator, 'languages', {{get: () => {languages.replace(';q=0.8', '').split(',')}}})"
-    )
+    preferred = f"{{ get: () => {languages.split(',')} }}"
+    user.context.add_init_script(f"Object.defineProperty(navigator, 'languages', {preferred})")
     page = user.open("/login.html")
     expect(page.get_by_role("heading", level=1)).to_have_text(heading, use_inner_text=True)
     is_english = heading.startswith("Log")
