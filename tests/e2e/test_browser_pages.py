@@ -12,6 +12,7 @@ from tests.e2e.browsers import FORBIDDEN, PHONE, bind_elsewhere, button, sees, w
 from tests.e2e.states import paint_avatars, visit_states
 from tests.tools import remote_users
 from tests.tools.remote_users import PASSWORD
+from tests.tools.requirements import requirement
 
 pytestmark = pytest.mark.browser
 
@@ -124,6 +125,7 @@ def test_page_without_the_script_in_its_html_chooses_the_language_too(meet):
 # The bind form --------------------------------------------------------------------------------------------------------
 
 
+@requirement("15.11", "15.12")
 def test_form_greets_by_nickname_and_avatar_as_text_and_without_a_referrer(user):
     avatars = paint_avatars(user.context)
     user.place.qq.behave(nickname="<b>小企鹅</b>")

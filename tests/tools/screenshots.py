@@ -18,13 +18,13 @@ from tests.tools.processes import ROOT, find
 FOLDER = ROOT / "web/screenshots"
 SIZES = {"phone": (360, 640), "desktop": (1280, 800)}
 COLUMNS = {"phone": 8, "desktop": 6}
-SCALES = {"phone": 2, "desktop": 3}  # a sheet shows the pictures so many times smaller
+SCALES = {"phone": 2, "desktop": 4}  # a sheet shows the pictures so many times smaller
 LANGUAGES = {"zh": "zh-CN", "en": "en"}
 SINGLE = {"login": "desktop", "bind": "phone"}  # the README's
 
 
 def take(chromium, size, language, folder):
-    """Return [(name, picture)] of all states; write the README's pictures."""
+    """Return [(name, picture)] of all states."""
     width, height = SIZES[size]
     with open_shop(folder, QQ_PROFILE="True") as place:
         context = chromium.new_context(locale=LANGUAGES[language], viewport={"width": width, "height": height})
@@ -59,8 +59,8 @@ def main():
                     pictures = take(chromium, size, language, Path(folder))
                 save(make_sheet(pictures, size), f"{size}.{language}")
                 for name, picture in pictures:
-                    if language == "zh" and SINGLE.get(name) == size:
-                        save(picture, name)
+                    if SINGLE.get(name) == size:
+                        save(picture, f"{name}.{language}")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def test_user_adds_lists_and_removes_a_qq(user, qq, sent, django_capture_on_comm
     assert user.list().json() == []
     token = user.redeem_code(user.arrive(next="/account")).json()
     assert token.keys() == {"access_token", "fields", "next"}
+    assert token["fields"] == ["password", "sms_code"]
     assert token["next"] == "/account"
     added = user.link(token["access_token"])
     assert added.status_code == 201
