@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from threading import Event
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from django.db import connections
 
 from apps.oauth.management.table import check_table
@@ -484,3 +484,34 @@ def test_row_that_a_killed_migration_has_moved_keeps_its_id(shop):
     insert(shop, {"openid": A, "user_id": 1})  # the shop has stayed online
     assert migrate_killed(shop, *MOVES, "KILL CONNECTION").endswith("The table is unchanged.")
     assert shop.rows() == [(0, A, 1), (1, A, 1), (3, A, 1)]
+
+
+def migrate_in_thread():
+    try:
+        call_command("migrate", "oauth", database=ALIAS, verbosity=0)
+    finally:
+        connections[ALIAS].close()
+
+
+@pytest.mark.servers
+def test_second_migration_at_the_same_time_waits_and_loses_no_row(shop):
+    create(shop, KILLED.create)
+    insert(shop, {"open_id": B, "user_id": 1}, *KILLED.rows)
+    before = shop.everything()
+    with closing(connections.create_connection(ALIAS)) as connection, ThreadPoolExecutor() as pool:
+        other = OldShop(connection)
+
+        def waits(statement):
+            running = "SELECT 1 FROM information_schema.processlist WHERE info LIKE %s AND id <> CONNECTION_ID()"
+            return other.run(running, f"%{statement}%")
+
+        connection.set_autocommit(False)
+        other.run("SELECT id FROM tb_oauth_qq FOR UPDATE")
+        both = [pool.submit(migrate_in_thread) for _ in range(2)]
+        processes.wait_until(lambda: waits("DELETE bound") and waits("GET_LOCK"), "one moves rows, and one waits")
+        connection.rollback()
+        for migration in both:
+            migration.result()
+    assert shop.run("SELECT COUNT(*) FROM tb_oauth_qq_merged") == ((3,),)
+    shop.migrate("zero")
+    assert shop.everything() == before

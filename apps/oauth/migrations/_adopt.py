@@ -23,16 +23,8 @@ from ._progress import showing_progress
 from ._record import Record, drop_record, read_record, write_record
 from ._refusals import check_move, check_table, refusal
 from ._rows import Rows, find_users
+from ._session import session
 from ._table import MERGED, RECORD, TABLE, is_ours, list_tables, read_table, run
-
-SESSION = {  # while the migration runs, whatever the shop's settings are
-    # The shop may have the year 0000 in its rows, an id 0, or quotes of its own. Texts must not be cut.
-    "sql_mode": "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES",
-    "sql_quote_show_create": 1,
-    # While ALTER TABLE waits for another transaction, every login waits behind it.
-    "lock_wait_timeout": 5,  # seconds
-}
-
 
 class Plan(NamedTuple):
     rows: Rows
@@ -59,14 +51,15 @@ def find_old_table(apps, schema_editor):
 def leave_old_table(apps, schema_editor):
     """For 0001 backward: whether the table is the shop's, or not there, and must not be dropped."""
     connection = schema_editor.connection
-    restore(apps, schema_editor)  # 0003 has done it, unless it was taken back with --fake
-    table, record = read_table(connection), read_record(connection)
-    if table is None or not is_ours(table):
-        drop_record(connection)
-        return True
-    # Only the record tells the shop's table from our own if both look the same. So it stays, lest this step, repeated
-    # after it died, should drop the table.
-    return record is not None
+    with session(connection):
+        restore(apps, schema_editor)  # 0003 has done it, unless it was taken back with --fake
+        table, record = read_table(connection), read_record(connection)
+        if table is None or not is_ours(table):
+            drop_record(connection)
+            return True
+        # Only the record tells the shop's table from our own if both look the same. So it stays, lest this step,
+        # repeated after it died, should drop the table.
+        return record is not None
 
 
 def adopt(apps, schema_editor):
@@ -141,7 +134,10 @@ def convert(connection, table, record, apps):
 
 def revert(connection, rows, record):
     """Return the moved rows and restore the record; say whether that was possible. On SQLite, Django rolls back."""
-    with suppress(Error), session(connection):  # the connection may be gone, or Django has made a new one
+    with suppress(Error, CommandError), session(connection):  # the connection may be gone, or Django has made a new one
+        table = read_table(connection)
+        if not table or table.definition != rows.table.definition:
+            return False  # the lock was gone with the connection, and another process has converted the table
         rows.give_back()
         if record:
             write_record(connection, record)
@@ -185,18 +181,3 @@ def engine_refusal(work, exc, state):
     text = f"{exc.args[1]} ({exc.args[0]})" if len(exc.args) > 1 else str(exc)
     text = re.sub("([0-9A-Fa-f]{6})[0-9A-Fa-f]{26}", r"\1…", text)
     return CommandError(f"The database refuses to {work} {TABLE}: {text}. {state}.")
-
-
-@contextmanager
-def session(connection):
-    if connection.vendor != "mysql":
-        yield
-        return
-    assign = f"SET SESSION {', '.join(f'{name} = %s' for name in SESSION)}"
-    (before,) = run(connection, f"SELECT {', '.join(f'@@SESSION.{name}' for name in SESSION)}")
-    run(connection, assign, [*SESSION.values()])
-    try:
-        yield
-    finally:
-        with suppress(Error):  # the connection may be gone
-            run(connection, assign, before)
