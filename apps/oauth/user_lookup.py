@@ -21,8 +21,9 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     database = database or model._base_manager.db
     user: AbstractBaseUser
     for user in _Lookup(_compile_lookup(database), model, params=(openid,), using=database):
-        # Compared again: MySQL ignores case in a column that we did not make. Popped: it is none of the user's data.
-        if user.__dict__.pop("_bound_openid") == openid:
+        # Compared again: MySQL ignores case in a column that we did not make. Spaces at the end do not count: MySQL's
+        # unique key ignores them too, so no other user can bind it. Popped: it is none of the user's data.
+        if user.__dict__.pop("_bound_openid").rstrip(" ") == openid:
             return user
     return None
 

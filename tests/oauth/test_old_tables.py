@@ -128,6 +128,16 @@ def test_table_that_cannot_be_adopted_is_refused_untouched_with_the_way_out(shop
         assert OAuthQQUser.objects.using(ALIAS).get(openid=C).unionid is None
 
 
+@pytest.mark.skipif(not ON_MYSQL, reason="SQLite counts spaces")
+def test_openid_with_a_space_at_its_end_still_logs_in(server, shop):
+    running, qq = server
+    user = RemoteUser([running], qq)
+    create(shop, table())
+    insert(shop, {"openid": f"{qq.openid(user.person)} ", "user_id": 1})
+    shop.migrate()
+    assert user.redeem_code(user.arrive()).json()["user_id"] == 1
+
+
 @pytest.mark.skipif(not ON_MYSQL, reason="SQLite refuses none of these")
 @pytest.mark.parametrize("change", REFUSED_BY_THE_DATABASE.values(), ids=REFUSED_BY_THE_DATABASE.keys())
 def test_change_that_the_database_refuses_is_explained_and_undone(shop, change):
