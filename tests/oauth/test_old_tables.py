@@ -202,6 +202,22 @@ def test_moved_row_that_a_backup_has_brought_back_does_not_return_twice(shop):
     assert shop.everything() == before
 
 
+def test_moved_rows_that_a_backup_has_brought_back_move_again(shop):
+    create(shop, table())
+    rows = [{"openid": A, "user_id": 1}, {"openid": A, "user_id": 1}, {"openid": B, "user_id": 77}]
+    insert(shop, *rows)
+    before = shop.everything()
+    shop.migrate()
+    shop.run("DROP TABLE tb_oauth_qq")
+    shop.run("DELETE FROM django_migrations WHERE app = 'oauth'")
+    shop.run(table())
+    insert(shop, *rows)
+    shop.migrate()
+    assert shop.rows() == [(1, A, 1)]
+    shop.migrate("zero")
+    assert shop.everything() == before
+
+
 def test_openid_of_a_gone_user_that_is_bound_again_keeps_its_old_row_apart(shop):
     create(shop, table("UNIQUE (openid)"))
     insert(shop, {"openid": A, "user_id": 1}, {"openid": B, "user_id": 77})
