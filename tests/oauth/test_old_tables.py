@@ -24,6 +24,7 @@ from tests.oauth.old_shapes import (
     KILLED,
     MYSQL_KEYS,
     REFUSALS,
+    REFUSED_BINDINGS,
     REFUSED_BY_THE_DATABASE,
     SHAPES,
     TIME,
@@ -126,6 +127,25 @@ def test_table_that_cannot_be_adopted_is_refused_untouched_with_the_way_out(shop
         shop.migrate()
         insert(shop, {"openid": C, "user_id": 5})
         assert OAuthQQUser.objects.using(ALIAS).get(openid=C).unionid is None
+
+
+@pytest.mark.parametrize(("statements", "named", "fix"), REFUSED_BINDINGS.values(), ids=REFUSED_BINDINGS.keys())
+def test_table_that_refuses_a_new_binding_is_refused_untouched(shop, statements, named, fix):
+    create(shop, statements)
+    insert(shop, {"openid": A, "user_id": 1})
+    before = shop.everything()
+    with pytest.raises(CommandError) as refused:
+        shop.migrate()
+    assert re.fullmatch(
+        rf"tb_oauth_qq refuses a new binding: .*{named}.*: remove the constraint, key, trigger or column type that"
+        r" stands in the way\. Then migrate again\.",
+        str(refused.value),
+    )
+    assert (shop.everything(), shop.recorded()) == (before, [])
+    if ON_MYSQL:
+        shop.run(fix)
+        shop.migrate()
+        assert [*check_table(shop.connection)] == []
 
 
 @pytest.mark.skipif(not ON_MYSQL, reason="SQLite counts spaces")

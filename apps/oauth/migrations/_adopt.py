@@ -9,7 +9,6 @@ migration that died: MySQL and MariaDB cannot roll back DDL.
 A part of the migrations, so it is frozen, and imports nothing of the app.
 """
 
-import re
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,12 +18,14 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, Error
 
 from ._changes import Changes, apply_changes, plan_changes, undo_changes
+from ._moving import check_move
 from ._progress import showing_progress
 from ._record import Record, drop_record, read_record, write_record
-from ._refusals import check_move, check_table, refusal
+from ._refusals import check_table, refusal
 from ._rows import Rows, find_users
 from ._session import session
 from ._table import MERGED, RECORD, TABLE, is_ours, list_tables, read_table, run
+from ._trial import check_new_binding, explain_error
 
 class Plan(NamedTuple):
     rows: Rows
@@ -104,6 +105,7 @@ def plan_adoption(connection, table, apps):
             raise CommandError(rows.explain_conflicts(conflicts, conflicting_rows))
         if orphans or repeated:
             check_move(connection, table, rows, orphans)
+        check_new_binding(rows)
         return Plan(rows, orphans, orphan_ids, repeated, plan_changes(connection, table))
 
 
@@ -177,7 +179,4 @@ def explaining(work, state):
 
 
 def engine_refusal(work, exc, state):
-    """Return a CommandError with the words of the server, but without whole openids, which its traceback would show."""
-    text = f"{exc.args[1]} ({exc.args[0]})" if len(exc.args) > 1 else str(exc)
-    text = re.sub("([0-9A-Fa-f]{6})[0-9A-Fa-f]{26}", r"\1…", text)
-    return CommandError(f"The database refuses to {work} {TABLE}: {text}. {state}.")
+    return CommandError(f"The database refuses to {work} {TABLE}: {explain_error(exc)}. {state}.")

@@ -9,13 +9,14 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ._table import INTEGERS, MARK, MERGED, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, list_tables, read_table, run
+from ._table import INTEGERS, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, read_table, run
 
 DELETION_MARKS = (
     "is_delete", "is_deleted", "isdelete", "isdeleted", "is_del", "del_flag", "delete_flag", "deleted", "delete_time",
     "deleted_time", "delete_at", "deleted_at",
 )
 VALIDITY_MARKS = ("is_active", "is_valid")
+SMALL = {"tinyint", "smallint", "mediumint", "float", "double"}  # too small for ids of users, or not exact
 TIMES = {"mysql": {"datetime", "timestamp"}, "sqlite": {"datetime", "timestamp", "text", "varchar", "char"}}
 
 
@@ -30,8 +31,9 @@ def check_table(connection, table, users):
     check_columns(connection, table)
     check_required(connection, table)
     check_keys(table)
+    check_user_id(connection, table, users)
     check_foreign_key(table, users)
-    check_triggers(connection, table)
+    check_renaming(connection, table)
     check_deleted_rows(connection, table)
     check_lengths(connection, table)
 
@@ -78,6 +80,8 @@ def check_columns(connection, table):
             f"{TABLE}.id does not number new rows by itself: make it bigint NOT NULL AUTO_INCREMENT (on SQLite integer"
             " PRIMARY KEY)."
         )
+    if row_id.kind in ("tinyint", "smallint") and connection.vendor == "mysql":
+        raise refusal(f"{TABLE}.id is {row_id.kind}, whose numbers run out: make it bigint NOT NULL AUTO_INCREMENT.")
     if not table.has_unique("id"):
         raise refusal(f"{TABLE}.id is not unique by itself: make it the primary key.")
     if not openid:
@@ -147,23 +151,33 @@ def check_keys(table):
             )
 
 
+def check_user_id(connection, table, users):
+    kind = table.columns["user_id"].kind
+    if users and connection.vendor == "mysql" and kind in SMALL:
+        pk = read_table(connection, users.table).columns[users.pk.lower()]
+        if kind != pk.kind:  # a server that is not strict would store the id of another user
+            raise refusal(f"{TABLE}.user_id is {kind}, which cannot hold every id of {users.table}: make it {pk.kind}.")
+
+
 def check_foreign_key(table, users):
-    constraint, other = table.foreign_keys.get("user_id", ("", ""))
-    if users and other and other.lower() not in users.tables:
-        key = f"foreign key {constraint}".strip()  # SQLite has no names for them
-        raise refusal(
-            f"{TABLE}.user_id references {other}, but users are in {users.table}, so new bindings would fail: drop the"
-            f" {key}, or let it reference {users.table}."
-        )
+    for column, constraint, other in table.foreign_keys:
+        if users and column == "user_id" and other.lower() not in users.tables:
+            key = f"foreign key {constraint}".strip()  # SQLite has no names for them
+            raise refusal(
+                f"{TABLE}.user_id references {other}, but users are in {users.table}, so new bindings would fail: drop"
+                f" the {key}, or let it reference {users.table}."
+            )
 
 
-def check_triggers(connection, table):
+def check_renaming(connection, table):
     is_renamed = table.openid.name.lower() != "openid"
     if is_renamed and connection.vendor == "mysql":  # SQLite renames the column in them too
-        for trigger in find_triggers(connection):
+        readers = [f"trigger {name}" for name in find_triggers(connection)]
+        readers += [f"view {name}" for name in find_views(connection, table.openid.name)]
+        for reader in readers:
             raise refusal(
-                f"{TABLE}.{table.openid.name} has to be renamed to openid, which the trigger {trigger} may not"
-                " survive: drop it, and recreate it afterwards with the new name."
+                f"{TABLE}.{table.openid.name} has to be renamed to openid, which the {reader} may not survive: drop it,"
+                " and recreate it afterwards with the new name."
             )
 
 
@@ -201,39 +215,6 @@ def check_lengths(connection, table):
         )
 
 
-def check_move(connection, table, rows, orphans):
-    """Raise CommandError if rows cannot leave the table and return. `orphans`: how many of them have no user."""
-    users = rows.users.table if rows.users else "this database"
-    if orphans and not run(connection, f"SELECT 1 FROM {TABLE} AS bound WHERE NOT ({rows.orphan}) LIMIT 1"):
-        raise refusal(
-            f"Not one user of {TABLE}.user_id is in {users}: set AUTH_USER_MODEL to the users of these rows, or delete"
-            " the rows."
-        )
-    merged = read_table(connection, MERGED)
-    if merged and not has_columns(merged, table) and run(connection, f"SELECT 1 FROM {MERGED} LIMIT 1"):
-        raise refusal(
-            f"{MERGED} holds rows of an earlier migration, and its columns are not those of {TABLE}: rename it, and"
-            " keep it until its rows are where they belong."
-        )
-    if connection.vendor == "sqlite" and run(connection, f"PRAGMA foreign_key_check({TABLE})"):
-        raise refusal(
-            f"{TABLE}.user_id names users that are gone, against its foreign key, and Django then refuses every"
-            " migration of an SQLite database: delete these rows."
-        )
-    moved = f"Rows of {TABLE} have to move, because they repeat another or their users are gone, and"
-    if triggers := find_triggers(connection):
-        raise refusal(f"{moved} the trigger {triggers[0]} would see that: drop it, and recreate it afterwards.")
-    if others := find_references(connection):
-        raise refusal(f"{moved} {others[0]} references the table by a foreign key: drop that key.")
-
-
-def has_columns(merged, table):
-    """Whether a tb_oauth_qq_merged can hold rows of this table."""
-    theirs, ours = ({name: column.collation for name, column in each.columns.items() if not column.is_generated}
-                    for each in (merged, table))
-    return theirs == {**ours, MARK: theirs.get(MARK)}
-
-
 def find_triggers(connection):
     query = "SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = DATABASE()" \
             " AND event_object_table = %s"
@@ -242,12 +223,8 @@ def find_triggers(connection):
     return [name for name, in run(connection, query, [TABLE])]
 
 
-def find_references(connection):
-    """Return the names of other tables that reference this one by a foreign key."""
-    if connection.vendor == "sqlite":
-        tables = {name: read_table(connection, name) for name in list_tables(connection)}
-        return [name for name, table in tables.items()
-                if TABLE in (other.lower() for _, other in table.foreign_keys.values())]
-    query = "SELECT DISTINCT table_name FROM information_schema.key_column_usage" \
-            " WHERE referenced_table_schema = DATABASE() AND referenced_table_name = %s"
-    return [name for name, in run(connection, query, [TABLE])]
+def find_views(connection, column):
+    """Return the names of the views of MySQL or MariaDB that seem to read this column of the table."""
+    query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()" \
+            " AND view_definition LIKE %s AND view_definition LIKE %s"
+    return [name for name, in run(connection, query, [f"%`{TABLE}`%", f"%`{column}`%"])]

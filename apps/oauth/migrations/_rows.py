@@ -61,7 +61,8 @@ class Rows:
     @cached_property
     def quoted_users(self):
         """Name and primary key of the users' table, quoted, if the rows may name users that are gone; else None."""
-        if not self.users or (self.is_mysql and "user_id" in self.table.foreign_keys):
+        has_key = any(column == "user_id" for column, *_ in self.table.foreign_keys)
+        if not self.users or (self.is_mysql and has_key):
             return None
         return tuple(map(self.connection.ops.quote_name, (self.users.table, self.users.pk)))
 
