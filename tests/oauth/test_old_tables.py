@@ -532,6 +532,40 @@ def test_row_that_a_killed_migration_has_moved_keeps_its_id(shop):
     assert shop.rows() == [(0, A, 1), (1, A, 1), (3, A, 1)]
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("right", "target", "state"),
+    [
+        ("INSERT", None, "to convert tb_oauth_qq: INSERT command denied .* The table is unchanged."),
+        (
+            "CREATE",
+            "zero",
+            "to restore tb_oauth_qq: CREATE command denied .* Only tb_oauth_qq_adopted is still there: .*",
+        ),
+    ],
+)
+def test_missing_right_is_named_and_the_migration_can_run_again(shop, monkeypatch, right, target, state):
+    create(shop, table())
+    insert(shop, *({"openid": A, "user_id": 1} for _ in range(2)))
+    before = shop.everything()
+    shop.migrate() if target else None
+    rights = {"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES"} - {right}
+    shop.run("DROP USER IF EXISTS poor")
+    shop.run(f"CREATE USER poor IDENTIFIED BY '{A}'")
+    shop.run(f"GRANT {', '.join(rights)} ON {ALIAS}.* TO poor")
+    with monkeypatch.context() as patch:
+        for name, value in {"USER": "poor", "PASSWORD": A}.items():
+            patch.setitem(shop.connection.settings_dict, name, value)
+        shop.connection.close()
+        with pytest.raises(CommandError, match=f"^The database refuses {state}$"):
+            shop.migrate(target)
+        shop.connection.close()
+    shop.run("DROP USER poor")
+    shop.migrate(target)
+    shop.migrate("zero")
+    assert shop.everything() == before
+
+
 def migrate_in_thread():
     try:
         call_command("migrate", "oauth", database=ALIAS, verbosity=0)

@@ -56,7 +56,8 @@ def leave_old_table(apps, schema_editor):
         restore(apps, schema_editor)  # 0003 has done it, unless it was taken back with --fake
         table, record = read_table(connection), read_record(connection)
         if table is None or not is_ours(table):
-            drop_record(connection)
+            with explaining("restore", f"Only {RECORD} is still there: migrate back again, and it continues"):
+                drop_record(connection)
             return True
         # Only the record tells the shop's table from our own if both look the same. So it stays, lest this step,
         # repeated after it died, should drop the table.
@@ -164,10 +165,11 @@ def restore(apps, schema_editor):
             table = read_table(connection)
         with explaining("restore", f"Rows in {MERGED} are not returned yet: migrate back again, and it continues"):
             Rows(connection, table, find_users(connection, apps.get_model(settings.AUTH_USER_MODEL))).give_back()
-        if record.by == "0001" or is_ours(table):  # 0001 backward needs it to know that the table is the shop's
-            write_record(connection, replace(record, changes=Changes()))
-        else:
-            drop_record(connection)
+        with explaining("restore", f"Only {RECORD} is still there: migrate back again, and it continues"):
+            if record.by == "0001" or is_ours(table):  # 0001 backward needs it to know that the table is the shop's
+                write_record(connection, replace(record, changes=Changes()))
+            else:
+                drop_record(connection)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from django.db import DatabaseError, IntegrityError, transaction
 from ._refusals import refusal
 from ._table import TABLE, run
 
-# Lock wait timeout, deadlock, killed query, lost connection: none of these is the table's fault.
-PASSING = {1205, 1213, 1317, 2006, 2013}
+# Missing rights, lock wait timeout, deadlock, killed query, lost connection: none of these is the table's fault.
+NOT_BY_TABLE = {1142, 1143, 1205, 1213, 1317, 2006, 2013}
 
 
 def check_new_binding(rows):
@@ -35,7 +35,7 @@ def check_new_binding(rows):
         try:
             is_kept = try_binding(rows, binding)
         except DatabaseError as exc:
-            if exc.args[0] in PASSING:
+            if exc.args[0] in NOT_BY_TABLE:
                 raise
             raise refusal(
                 f"{TABLE} refuses a new binding: {explain_error(exc)}: remove the constraint, key, trigger or column"
