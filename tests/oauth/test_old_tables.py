@@ -584,11 +584,11 @@ def test_row_that_a_killed_migration_has_moved_keeps_its_id(shop):
 @pytest.mark.parametrize(
     ("right", "target", "state"),
     [
-        ("INSERT", None, "to convert tb_oauth_qq: INSERT command denied .* The table is unchanged."),
+        ("INSERT", None, "to convert tb_oauth_qq: INSERT command denied .* The table is unchanged. Grant .*"),
         (
             "CREATE",
             "zero",
-            "to restore tb_oauth_qq: CREATE command denied .* Only tb_oauth_qq_adopted is still there: .*",
+            "to restore tb_oauth_qq: CREATE command denied .* Only tb_oauth_qq_adopted is still there. Grant .*",
         ),
     ],
 )
