@@ -93,12 +93,14 @@ class Rows:
     @cached_property
     def repeated(self):
         """SQL for the rough openids that several rows have. Only these few are worth an exact comparison."""
-        return f"SELECT {self.rough} FROM {TABLE} AS bound GROUP BY {self.rough} HAVING COUNT(*) > 1"
+        return f"SELECT {self.rough} AS openid FROM {TABLE} AS bound GROUP BY {self.rough} HAVING COUNT(*) > 1"
 
     @cached_property
     def sharing(self):
         """SQL for the rows, as `bound`, with such an openid, without those whose user is gone."""
-        return f"{TABLE} AS bound WHERE {self.rough} IN ({self.repeated}) AND NOT ({self.orphan})"
+        # A join, as MySQL may run IN (…) once for each row.
+        repeated = f"({self.repeated}) AS repeated ON {self.rough} = repeated.openid"
+        return f"{TABLE} AS bound JOIN {repeated} WHERE NOT ({self.orphan})"
 
     def find_orphans(self) -> tuple[int, str]:
         """Return the number of rows whose user is gone, and their first ids as a text."""
