@@ -21,9 +21,9 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     database = database or model._base_manager.db
     user: AbstractBaseUser
     for user in _Lookup(_compile_lookup(database), model, params=(openid,), using=database):
-        # Compared again, because MySQL ignores case in a column that we did not create. Popped, because it is no
-        # field of the user.
-        if user.__dict__.pop("_bound_openid") == openid:
+        # Compared again, because MySQL ignores case in a column that we did not create. It ignores spaces at the end in
+        # the unique key too, so no other user can bind such an openid. Popped, because it is no field of the user.
+        if user.__dict__.pop("_bound_openid").rstrip(" ") == openid:
             return user
     return None
 

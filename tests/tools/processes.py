@@ -262,7 +262,7 @@ def database(folder, url=None, *more_options):
         setup.write_text(
             "CREATE DATABASE meiduo CHARACTER SET utf8mb4;\n"
             f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}', shop@localhost IDENTIFIED BY '{password}';\n"
-            f"GRANT ALL ON *.* TO shop@'{HOST}', shop@localhost;\n"
+            f"GRANT ALL ON *.* TO shop@'{HOST}', shop@localhost WITH GRANT OPTION;\n"
             f"REVOKE READ_ONLY ADMIN ON *.* FROM shop@'{HOST}', shop@localhost;\n"  # so that --read-only means the shop
         )
         options += [f"--init-file={setup}"]
