@@ -28,16 +28,25 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     return None
 
 
-def find_user_by_unionid(unionid: str, database: str) -> AbstractBaseUser | None:
+def find_user_by_unionid(unionid: str, database: str, *, lock: bool = False) -> AbstractBaseUser | None:
     """Return the user whose bindings have this unionid; None if no user has it, or several have.
 
-    All bindings are of the shop's own applications, whose tokens alone are accepted.
+    All bindings are of the shop's own applications, whose tokens alone are accepted. `lock`: lock these bindings until
+    the transaction ends.
     """
     bound = OAuthQQUser.objects.using(database).filter(unionid=unionid)
+    bound = bound.select_for_update() if lock else bound
     user_ids = {user_id for user_id, found in bound.values_list("user_id", "unionid") if found == unionid}
     if len(user_ids) != 1:
         return None
     user: AbstractBaseUser | None = QuerySet(get_user_model(), using=database).filter(pk=user_ids.pop()).first()
+    return user
+
+
+def lock_user(pk: Any, database: str) -> AbstractBaseUser | None:
+    """Lock the user's row until the transaction ends, and return it as it is now; None if it is gone."""
+    user: AbstractBaseUser | None
+    user = QuerySet(get_user_model(), using=database).select_for_update().filter(pk=pk).first()
     return user
 
 

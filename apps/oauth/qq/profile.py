@@ -11,7 +11,6 @@ from urllib.parse import urlencode, urlsplit
 
 from .upstream import API_URL, Client, Exchange, QQIdentity
 
-TIMEOUT = 2.0  # seconds: the form can do without
 MAX_NICKNAME = 64  # characters
 MAX_AVATAR = 512
 AVATAR_HOST = re.compile(r"(?:[a-z0-9-]+\.)*qlogo\.cn")
@@ -40,7 +39,7 @@ class ProfileQQ(Client[ProfileExchange]):
     exchange_class = ProfileExchange
     service = "profile"
 
-    def __init__(self, *, api_url: str = API_URL, timeout: float = TIMEOUT, max_concurrency: int = 12) -> None:
+    def __init__(self, *, api_url: str = API_URL, timeout: float = 2.0, max_concurrency: int = 12) -> None:
         super().__init__(api_url=api_url, timeout=timeout, max_concurrency=max_concurrency)
 
     def get_profile(self, identity: QQIdentity) -> Profile:
