@@ -26,6 +26,8 @@ from .outcome import answer_identity
 
 translate_lazy = lazy(translate, str)
 
+KEY = r"[A-Za-z0-9_-]{43,128}"
+
 
 def text(pattern: str, sentence: Any, **options: Any) -> serializers.RegexField:
     names = ("required", "null", "blank", "invalid")
@@ -36,7 +38,7 @@ def text(pattern: str, sentence: Any, **options: Any) -> serializers.RegexField:
 class LoginSerializer(serializers.Serializer[Any]):
     """What an app sends: its key for this login, and what QQ has given it."""
 
-    key = text(r"\A[A-Za-z0-9_-]{43,128}\Z", _("key 应是 43 到 128 个随机的字母、数字、- 或 _，每次登录重新生成。"))
+    key = text(rf"\A{KEY}\Z", _("key 应是 43 到 128 个随机的字母、数字、- 或 _，每次登录重新生成。"))
     code = text(r"\A[A-Za-z0-9._~-]{1,512}\Z", _("code 应是 QQ 返回的登录凭证。"))
     purpose = serializers.ChoiceField([Purpose.LOGIN, Purpose.LINK], default=Purpose.LOGIN)
 
