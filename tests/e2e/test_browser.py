@@ -1055,3 +1055,10 @@ def test_page_that_cannot_be_left_offers_to_go_on(member):
     stays(login, button(page, "再用 QQ 登录").click)
     member.sign_in_again(page, "QQ 的登录页面没有打开")
     member.is_logged_in(page, "/?left")
+
+
+def test_page_of_the_openapi_document_shows_every_call(user):
+    page, url = user.context.new_page(), user.place.shop.url
+    page.goto(f"{url}/api/schema/page/")
+    paths = Visitor().get(f"{url}/api/schema/").json()["paths"]
+    expect(page.locator(".opblock")).to_have_count(sum(map(len, paths.values())))
