@@ -54,7 +54,7 @@ def make_mini_client() -> MiniQQ:
 @cache
 def make_profile_client() -> ProfileQQ:
     timeout = min(PROFILE_TIMEOUT, conf.TIMEOUT)
-    return ProfileQQ(api_url=conf.API_URL, timeout=timeout, max_concurrency=max(1, conf.MAX_CONCURRENCY // 4))
+    return ProfileQQ(api_url=conf.API_URL, timeout=timeout, max_concurrency=conf.MAX_CONCURRENCY)
 
 
 @receiver(setting_changed)  # as tests do
