@@ -168,7 +168,7 @@ class OperationSchema(AutoSchema):
         return {**body, "examples": [{name: EXAMPLES[name] for name in shown}]}
 
 
-class PatternFieldSchema(OpenApiSerializerFieldExtension):
+class PatternFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     target_class = PatternField
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> Schema:
