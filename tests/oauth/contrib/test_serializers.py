@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from apps.oauth.account_lock import make_account_key, unlock
 from apps.oauth.contrib.meiduo import AccountSerializer
-from apps.oauth.contrib.meiduo.serializers import DELETE_IF_EQUAL, make_keyed_digest
+from apps.oauth.contrib.meiduo.serializers import DELETE_IF_EQUAL
 from apps.oauth.ratelimit import RateLimited
 from apps.users.models import User
 from tests.conftest import MOBILE, PASSWORD, Browser
