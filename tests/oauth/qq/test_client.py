@@ -225,15 +225,8 @@ def test_all_services_share_the_slots_of_the_process(qq):
     options = {"api_url": qq.url, "timeout": 2.0, "max_concurrency": 4}
     mini, profiles = MiniQQ(client_id="1", client_secret="2", **options), ProfileQQ(**options)
     login = make_client(qq, max_concurrency=4)
-    with (
-        login.exchange(),
-        mini.exchange(),
-        mini.exchange(),
-        profiles.exchange(),
-        pytest.raises(QQBusy),
-        mini.exchange(),
-    ):
-        pass
+    with login.exchange(), mini.exchange(), mini.exchange(), profiles.exchange(), pytest.raises(QQBusy):
+        mini.identify("code")
     with profiles.exchange(), pytest.raises(QQBusy), profiles.exchange():  # a quarter of them is for profiles
         pass
 

@@ -5,6 +5,7 @@ import logging
 import secrets
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from apps.oauth.clients import _make_code_client
@@ -315,6 +316,24 @@ def test_only_the_very_unionid_logs_in(qq, shop, account, unionid):
     qq.behave(me={"fault": "body", "body": json.dumps(answer)})
     assert App(qq).send().json().keys() in ({"access_token"}, {"message", "code"})
     assert OAuthQQUser.objects.count() == 2
+
+
+@requirement("15.10")
+def test_unionid_of_a_binding_removed_at_that_moment_lets_nobody_in(qq, shop, account):
+    """Its owner may have removed it because the QQ is a thief's."""
+    shop.QQ_UNIONID = True
+    OAuthQQUser.objects.create(user=account, openid="A" * 32, unionid=qq.unionid("小明"))
+    begun = []
+
+    def remove(run, sql, *arguments):
+        if sql.startswith("SAVEPOINT") and not begun:
+            begun.append(sql)
+            OAuthQQUser.objects.all().delete()
+        return run(sql, *arguments)
+
+    with connection.execute_wrapper(remove):
+        assert App(qq).send().json().keys() == {"access_token"}
+    assert (len(begun), OAuthQQUser.objects.count()) == (1, 0)
 
 
 @requirement("15.10", "10.4")

@@ -356,6 +356,17 @@ def test_qq_bound_by_another_call_after_the_confirmation(user, other, interrupt,
     assert OAuthQQUser.objects.get().user_id == owner.pk
 
 
+def test_clash_with_a_binding_that_is_then_removed_is_none(user, connect):
+    errors = [IntegrityError("Duplicate entry")]
+
+    def clash(**kwargs):
+        if errors:
+            raise errors.pop()
+
+    connect(clash, pre_save, sender=OAuthQQUser)
+    assert user.link(user.get_bind_token()).status_code == 201
+
+
 def test_clash_that_is_not_over_the_openid_stays_a_bug(user, connect):
     def clash(**kwargs):
         raise IntegrityError("another column")
