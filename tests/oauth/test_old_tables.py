@@ -549,7 +549,7 @@ def migrate_killed(shop, statement, lock, command, target=None):
     return str(refused.value)
 
 
-ALTERS = "ALTER TABLE tb_oauth_qq ", "SELECT id FROM tb_oauth_qq"
+ALTERS = "ALTER TABLE %tb_oauth_qq% ", "SELECT id FROM tb_oauth_qq"
 MOVES = "DELETE bound", "SELECT id FROM tb_oauth_qq FOR UPDATE"
 RETURNS = "UPDATE tb_oauth_qq_merged", "SELECT id FROM tb_oauth_qq_merged FOR UPDATE"
 

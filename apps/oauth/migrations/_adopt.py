@@ -19,10 +19,9 @@ from django.db import DatabaseError, Error
 
 from ._changes import Changes, apply_changes, plan_changes, undo_changes
 from ._move_refusals import check_move
-from ._own_columns import check_own_columns
 from ._progress import showing_progress
 from ._record import Record, drop_record, read_record, write_record
-from ._refusals import check_table, refusal
+from ._refusals import check_own_columns, check_table, refusal
 from ._rows import Rows, find_users
 from ._session import session
 from ._table import ADDED_LATER, MERGED, RECORD, TABLE, is_ours, list_tables, read_table, run

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ._table import INTEGERS, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, read_table, run
+from ._table import ADDED_LATER, INTEGERS, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, read_table, run
 
 DELETION_MARKS = (
     "is_delete", "is_deleted", "isdelete", "isdeleted", "is_del", "del_flag", "delete_flag", "deleted", "delete_time",
@@ -246,3 +246,16 @@ def find_views(connection, column):
     query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()" \
             " AND view_definition LIKE %s AND view_definition LIKE %s"
     return [name for name, in run(connection, query, [f"%`{TABLE}`%", f"%`{column}`%"])]
+
+
+def check_own_columns(table, record):
+    """Raise CommandError if a column with a name of 0004 is the shop's. `record`: of the adopted table, or None."""
+    for name in sorted(ADDED_LATER & table.columns.keys()):
+        column = table.columns[name]
+        # MySQL and MariaDB keep the comment. Elsewhere 0004 is rolled back if it dies, and the record is all there is.
+        is_own = re.search("COMMENT 'QQ (APP ID|昵称|头像)'$", column.definition)
+        if not is_own and (record is None or name in str(record.definition)):
+            raise refusal(
+                f"{TABLE} has a column {column.name}, a name that this app needs: rename it, or drop it if this app has"
+                " added it."
+            )

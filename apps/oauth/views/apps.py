@@ -26,6 +26,7 @@ from ..validation import APP_KEY, CODE
 from .base import QQView
 from .outcome import answer_identity
 
+PURPOSE = f"{Purpose.LOGIN}|{Purpose.LINK}"
 BAD_CODE = _("code 应是 QQ 返回的登录凭证。")
 
 
@@ -34,7 +35,7 @@ class LoginSerializer(serializers.Serializer[Any]):
 
     key = PatternField(APP_KEY, malformed=_("key 应是 43 到 128 个随机的字母、数字、- 或 _，每次登录重新生成。"))
     code = PatternField(CODE, malformed=BAD_CODE)
-    purpose = serializers.ChoiceField([Purpose.LOGIN, Purpose.LINK], default=Purpose.LOGIN)
+    purpose = PatternField(PURPOSE, malformed=_("purpose 应是 login 或 bind。"), default=Purpose.LOGIN)
 
 
 class AppLoginSerializer(LoginSerializer):

@@ -188,7 +188,7 @@ def test_door_is_closed_unless_it_is_configured(app, shop):
     grouped(
         access_token=[None, "", ["a"], "a b", "x" * 513, 7],
         openid=["A" * 31, "G" * 32, 7],
-        purpose=["", "unbind", 7],
+        purpose=["", "unbind", 7, "\ud800"],
         client_id=["abc", "", "1" * 33],
         code=["1"],  # beside the access_token
     ),

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from rest_framework.serializers import CharField, Serializer
 
 from apps.oauth.account_lock import unlock
+from apps.oauth.audit import NO_COOKIE_HINTS
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in, qq_unbound
 from apps.users.backends import get_account_key
@@ -457,13 +458,15 @@ def test_refused_and_done_removals_are_recorded(user, binding, caplog):
 
 
 @requirement("15.7")
-def test_flow_without_a_cookie_adds_nothing(user, shop):
+def test_flow_without_a_cookie_adds_nothing(user, shop, caplog):
     """Its address and User-Agent are enough for a login at most."""
     shop.QQ_REQUIRE_COOKIE = False
     code, token = user.arrive(), user.get_bind_token("李思思")
     user.client.cookies.clear()
     assert error_of(user.redeem_code(code)) == (400, "code_invalid")
     assert error_of(user.link(token)) == (400, "bind_token_invalid")
+    hints = [record.hint for record in caplog.records if getattr(record, "reason", "") == "no_cookie"]
+    assert hints == [NO_COOKIE_HINTS["login"], NO_COOKIE_HINTS["link"]]
     login = LoginFlow(user.qq, user.user)
     code = login.arrive()
     login.client.cookies.clear()
