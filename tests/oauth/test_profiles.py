@@ -49,7 +49,7 @@ def test_failing_profile_stops_nothing(browser, qq, phone, caplog, fault):
 
 def test_shop_without_the_setting_is_asked_nothing_and_gets_nothing(browser, qq, shop):
     shop.QQ_PROFILE = False
-    assert browser.redeem_code(browser.arrive()).json().keys() == {"access_token", "next"}
+    assert browser.redeem_code(browser.arrive()).json().keys() == {"access_token", "fields", "next"}
     assert qq.requests(INFO) == []
 
 
