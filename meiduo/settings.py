@@ -7,6 +7,7 @@ Without any variable set, the shop runs for a developer: SQLite, local memory, a
 import os
 import re
 import secrets
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=one_of("text", "json"))
 DATABASE = env.database("DATABASE_URL", "sqlite://")
 CACHE_URL = env.str("CACHE_URL", "locmemcache://")
 ADMIN_PATH = env.str("ADMIN_PATH", "").strip("/")  # where the admin is mounted, as in "back-office"; unset: nowhere
+API_SCHEMA = env.bool("API_SCHEMA", True)  # serve the OpenAPI document and its page
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 SECRET_KEY_FALLBACKS = env.names("SECRET_KEY_FALLBACKS", "")
@@ -299,7 +301,11 @@ WHITENOISE_ROOT = BASE_DIR / "web"
 WHITENOISE_INDEX_FILE = True
 WHITENOISE_MAX_AGE = 0  # the pages keep their names, so a browser must always ask whether they have changed
 WHITENOISE_ALLOW_ALL_ORIGINS = False
-WHITENOISE_USE_FINDERS = bool(ADMIN_PATH)  # serves the admin's files without collectstatic
+WHITENOISE_USE_FINDERS = bool(ADMIN_PATH) or API_SCHEMA  # serves static files without collectstatic
+STATICFILES_DIRS = []
+STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
+if ADMIN_PATH:  # without the admin, nobody needs the files of the apps
+    STATICFILES_FINDERS += ["django.contrib.staticfiles.finders.AppDirectoriesFinder"]
 
 # Accounts and the API -------------------------------------------------------------------------------------------------
 
@@ -326,6 +332,18 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.oauth.parsers.JSONOnlyNegotiation",
     "EXCEPTION_HANDLER": "apps.oauth.exception_handler.exception_handler",
     "NUM_PROXIES": NUM_PROXIES,
+}
+if API_SCHEMA:
+    INSTALLED_APPS += ["drf_spectacular"]
+    REST_FRAMEWORK["DEFAULT_SCHEMA_CLASS"] = "drf_spectacular.openapi.AutoSchema"
+    sidecar = Path(find_spec("drf_spectacular_sidecar").origin).parent
+    STATICFILES_DIRS += [("swagger-ui", sidecar / "static/drf_spectacular_sidecar/swagger-ui-dist")]
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.1",
+    "TITLE": "meiduo shop",
+    "VERSION": "1",  # of the API; not of the shop's software, which is nobody's business
+    "DESCRIPTION": "The shop's calls, and those of the QQ login under `/oauth/qq/`. A body is JSON of at most 16 KiB. "
+    "A method that an address does not have is 405, a bug 500.",
 }
 SIMPLE_JWT = {"ALGORITHM": "HS256", "SIGNING_KEY": JWT_SIGNING_KEY, "AUTH_HEADER_TYPES": ("JWT",), "LEEWAY": 60}
 

@@ -17,6 +17,14 @@ urlpatterns = [
     path("oauth/qq/", include("apps.oauth.urls")),
     path("", include("apps.users.urls")),
 ]
+if settings.API_SCHEMA:
+    from . import api_schema
+
+    urlpatterns += [
+        path("api/schema/", api_schema.schema),
+        path("api/schema/page/", api_schema.page),
+        path("api/schema/page/page.js", api_schema.script),
+    ]
 if settings.ADMIN_PATH:
     urlpatterns.append(path(settings.ADMIN_PATH, admin.site.urls))
 

@@ -25,6 +25,7 @@ from itsdangerous import URLSafeTimedSerializer
 import standin
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.qq import forget_connections
+from tests.tools import document
 from tests.tools.processes import ROOT
 
 CALLBACK = "http://testserver/oauth/qq/callback/"
@@ -172,6 +173,15 @@ def shop(settings, qq_server, tmp_path):
     settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
     cache.clear()
     return settings
+
+
+@pytest.fixture(autouse=True)
+def as_documented(request, settings):
+    """Fails a test if an answer of the shop is not as the OpenAPI document says."""
+    settings.MIDDLEWARE = ["tests.tools.document.compare_answers", *settings.MIDDLEWARE]
+    document.differences.clear()
+    yield
+    assert document.differences == [] or request.node.get_closest_marker("undocumented")
 
 
 @pytest.fixture

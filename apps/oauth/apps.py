@@ -2,7 +2,7 @@ from importlib.metadata import version
 from typing import Any
 
 import django
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
@@ -20,6 +20,9 @@ class OAuthConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, owner  # noqa: F401  (registers them)
+
+        if apps.is_installed("drf_spectacular"):
+            from . import openapi  # noqa: F401  (describes the endpoints)
 
 
 def refuse_drf_jwt_blacklist() -> None:

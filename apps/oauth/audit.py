@@ -30,6 +30,7 @@ NO_COOKIE_HINTS = {  # by event, where the reason is no_cookie
     "login": "The page must send cookies (withCredentials) with both calls of users/, GET and POST.",
 }
 NO_COOKIE_HINTS["bind"] = NO_COOKIE_HINTS["login"]
+NO_COOKIE_HINTS["link"] = "The page must send cookies (withCredentials) with its calls of users/ and of bindings/."
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 META_KEY = "qq_login.request_id"  # with a dot, so that no header and no environment variable has this name
 

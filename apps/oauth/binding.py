@@ -1,9 +1,10 @@
 """Bind an openid to an account: both in one transaction, once, and safe to send again. And unbind it."""
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -16,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from .audit import Event, hash_openid, record
+from .audit import Event, Step, hash_openid, record
 from .conf import conf
 from .database import is_outage, repeat_after_deadlock
 from .errors import CacheUnavailable, QQLoginError
@@ -27,8 +28,9 @@ from .qq import Profile, QQIdentity
 from .ratelimit import get_rate_limit
 from .redaction import clean_reason
 from .signals import qq_unbound
-from .user_lookup import find_user, find_user_by_unionid, get_user, with_users
+from .user_lookup import find_user, find_user_by_unionid, get_user, lock_user, with_users
 
+T = TypeVar("T")
 MAX_FORMS = 5  # forms per flow, however many bind tokens it has
 
 
@@ -99,16 +101,49 @@ def _report_unbound(
         qq_unbound.send_robust(get_user_model(), **sent)
 
 
-def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> AbstractBaseUser:
-    # Count address and flow before the form is checked, so that simultaneous attempts are limited too.
+@contextmanager
+def counted_form(request: Request, flow: Flow | None = None) -> Iterator[None]:
+    """Count a form that the block checks against its address, and its flow if it has one. Refund it if it is not wrong.
+
+    Counted first, so that simultaneous attempts are limited too.
+    """
     failure = get_rate_limit("qq_bind_failed").hit(request)
-    if flow.store.count_form() > MAX_FORMS:
+    if flow is not None and flow.store.count_form() > MAX_FORMS:
         raise QQLoginError("bind_tries")
+    try:
+        yield
+    except (Throttled, AlreadyBound, CacheUnavailable, Error) as exc:
+        # A limit of the shop's own, another call was first, or an outage: the form was not wrong.
+        if not isinstance(exc, Error) or is_outage(exc):
+            failure.refund()
+            if flow is not None:
+                flow.store.refund_form()
+        raise
+    failure.refund()
+
+
+def insert_binding(openid: str, insert: Callable[[], T], *, is_last: bool = False) -> T:
+    """Return what a function returns that is one whole transaction and inserts the openid's binding.
+
+    Run it once more if a deadlock has rolled it back, or if the binding it clashed with has been removed meanwhile.
+    `is_last`: not for the second reason. Raises AlreadyBound.
+    """
+    try:
+        return repeat_after_deadlock(insert)
+    except IntegrityError:
+        if find_binding(openid) is not None:
+            raise AlreadyBound from None
+        if is_last:  # a clash in the shop's own save(), not over the openid
+            raise
+    return insert_binding(openid, insert, is_last=True)
+
+
+def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> AbstractBaseUser:
     profile = find_profile(flow)
     # `attempt` is the id of the login, not of this form; `profile` has nickname and avatar, or "".
     context = {"request": request, "view": view, "attempt": flow.id, "profile": asdict(profile)}
     serializer = conf.load(conf.ACCOUNT_SERIALIZER)(data=request.data, context=context)
-    try:
+    with counted_form(request, flow):
         serializer.is_valid(raise_exception=True)
         instance, row = serializer.instance, make_row(identity, profile)
 
@@ -116,51 +151,50 @@ def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity)
             serializer.instance = instance  # otherwise DRF would update an account that was rolled back
             return _save(serializer, flow, row, request.data)
 
-        user = repeat_after_deadlock(save)
-    except (Throttled, AlreadyBound, CacheUnavailable, Error) as exc:
-        # A limit of the shop's own, another call was first, or an outage: the form was not wrong.
-        if not isinstance(exc, Error) or is_outage(exc):
-            flow.store.refund_form()
-            failure.refund()
-        raise
-    failure.refund()
-    return user
+        return insert_binding(identity.openid, save)
 
 
 def _save(serializer: BaseSerializer[Any], flow: Flow, row: dict[str, Any], form: Any) -> AbstractBaseUser:
-    """Save account and binding. Raises AlreadyBound."""
-    try:
-        with transaction.atomic(get_database()):
-            user: AbstractBaseUser = serializer.save()
-            if not isinstance(user, get_user_model()) or user.pk is None:
-                fault = f"{conf.ACCOUNT_SERIALIZER}.save() returned {type(user).__name__}, not a saved user."
-                raise ImproperlyConfigured(f"QQ_ACCOUNT_SERIALIZER: {fault}")
-            refuse_staff_and_disabled(user, status=400)  # old pages show a message at this status only
-            OAuthQQUser.objects.create(user_id=user.pk, **row)
-            # Inside the transaction: if the process dies right after the commit, the repeat must find this note.
-            flow.store.save_binding(form, user.pk)
-    except IntegrityError:
-        if find_binding(row["openid"]) is None:
-            raise  # a clash in the shop's own save(), not over the openid
-        raise AlreadyBound from None
+    """Save account and binding."""
+    with transaction.atomic(get_database()):
+        user: AbstractBaseUser = serializer.save()
+        if not isinstance(user, get_user_model()) or user.pk is None:
+            fault = f"{conf.ACCOUNT_SERIALIZER}.save() returned {type(user).__name__}, not a saved user."
+            raise ImproperlyConfigured(f"QQ_ACCOUNT_SERIALIZER: {fault}")
+        refuse_staff_and_disabled(user, status=400)  # old pages show a message at this status only
+        OAuthQQUser.objects.create(user_id=user.pk, **row)
+        # Inside the transaction: if the process dies right after the commit, the repeat must find this note.
+        flow.store.save_binding(form, user.pk)
     return user
 
 
-def bind_by_unionid(request: Request, identity: QQIdentity) -> AbstractBaseUser | None:
+def bind_by_unionid(step: Step, identity: QQIdentity) -> AbstractBaseUser | None:
     """Bind the identity to the one user who has its unionid, by another of the shop's applications; None if none has.
 
     Raises account_refused.
     """
-    user = find_user_by_unionid(identity.unionid, get_database()) if conf.UNIONID and identity.unionid else None
-    if user is None:
+    unionid, database = identity.unionid, get_database()
+    found = find_user_by_unionid(unionid, database) if conf.UNIONID and unionid else None
+    if found is None or unionid is None:
         return None
-    refuse_staff_and_disabled(user)
-    with suppress(IntegrityError):
-        with transaction.atomic(get_database()):
+
+    def save() -> AbstractBaseUser | None:
+        with transaction.atomic(database):
+            # Locked and read again: the other binding may just be removed, to keep this QQ out.
+            user = lock_user(found.pk, database)
+            if user is None or find_user_by_unionid(unionid, database, lock=True) != user:
+                return None
+            refuse_staff_and_disabled(user)
             OAuthQQUser.objects.create(user_id=user.pk, **make_row(identity, Profile()))
-        record(request, Event.BIND, openid=hash_openid(identity.openid), user_id=user.pk, reason="unionid")
-        return user
-    return find_user(identity.openid, get_database())  # another call has bound it
+            return user
+
+    try:
+        user = insert_binding(identity.openid, save)
+    except AlreadyBound:  # by another call
+        return find_user(identity.openid, database)
+    if user is not None:
+        step.record(Event.BIND, user_id=user.pk, reason="unionid")
+    return user
 
 
 def make_row(identity: QQIdentity, profile: Profile) -> dict[str, Any]:

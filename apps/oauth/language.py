@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 from django.http import HttpRequest
+from django.utils.functional import lazy
 from django.utils.translation import get_language, gettext, override
 from django.utils.translation.trans_real import parse_accept_lang_header
 
@@ -28,3 +29,6 @@ def translate(text: str) -> str:
     """Return a Chinese source text in the active language."""
     # gettext() would translate Chinese into the shop's LANGUAGE_CODE if that is English.
     return gettext(text) if get_language() == ENGLISH else text
+
+
+translate_lazy = lazy(translate, str)  # for what is evaluated at import, as the messages of a form's field are

@@ -1,24 +1,32 @@
 """A signed-in user's QQs: add one, list them, remove one."""
 
-from contextlib import suppress
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext_noop as _
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from .binding import MAX_FORMS, find_binding, get_database, make_row, refuse_staff_and_disabled, unbind
+from .binding import (
+    AlreadyBound,
+    counted_form,
+    find_binding,
+    get_database,
+    insert_binding,
+    make_row,
+    refuse_staff_and_disabled,
+    unbind,
+)
 from .conf import conf
 from .database import repeat_after_deadlock
-from .errors import CacheUnavailable, QQLoginError
+from .errors import QQLoginError
 from .flow.flow import Flow
 from .language import translate
 from .models import OAuthQQUser
 from .profiles import find_profile
 from .qq import QQIdentity
-from .ratelimit import get_rate_limit
+from .user_lookup import lock_user
 
 SENTENCES = {  # of already_bound, by whose the QQ is
     "this": _("这个 QQ 已经绑定在这个账号上。"),
@@ -40,10 +48,13 @@ def make_already_bound(binding: OAuthQQUser | None, user: Any) -> QQLoginError:
     return QQLoginError("already_bound", message=translate(SENTENCES[whose]), fields={"account": whose})
 
 
-def confirm(request: Request) -> None:
-    """Check what the user confirms with. Raises ValidationError and RateLimited."""
-    serializer = conf.load(conf.CONFIRM_SERIALIZER)(data=request.data, context={"request": request})
-    serializer.is_valid(raise_exception=True)
+def confirm(request: Request, attempt: str) -> None:
+    """Check what the user confirms with. Raises ValidationError and RateLimited.
+
+    `attempt`: the same text for the same change, so that an outage after this check costs no second SMS code.
+    """
+    context = {"request": request, "attempt": attempt}
+    conf.load(conf.CONFIRM_SERIALIZER)(data=request.data, context=context).is_valid(raise_exception=True)
 
 
 def link(request: Request, flow: Flow, identity: QQIdentity) -> tuple[OAuthQQUser, bool]:
@@ -56,43 +67,54 @@ def link(request: Request, flow: Flow, identity: QQIdentity) -> tuple[OAuthQQUse
     binding = find_binding(identity.openid)
     if binding is not None and binding.user_id == user.pk and flow.store.is_repeated_binding(request.data, user.pk):
         return binding, False  # the answer was lost
-    if flow.store.count_form() > MAX_FORMS:
-        raise QQLoginError("bind_tries")
-    with get_rate_limit("qq_bind_failed").count_failures(request):
-        confirm(request)
-    with suppress(CacheUnavailable):
-        flow.store.refund_form()
-    if binding is None:
-        row = make_row(identity, find_profile(flow))
+    row = make_row(identity, find_profile(flow))
 
-        def save() -> OAuthQQUser:
-            with transaction.atomic(get_database()):
-                lock_account(user)
-                created: OAuthQQUser = OAuthQQUser.objects.create(user_id=user.pk, **row)
-                flow.store.save_binding(request.data, user.pk)
-            return created
+    def save() -> OAuthQQUser:
+        with transaction.atomic(get_database()):
+            refuse_staff_and_disabled(lock_account(user))
+            created: OAuthQQUser = OAuthQQUser.objects.create(user_id=user.pk, **row)
+            flow.store.save_binding(request.data, user.pk)
+        return created
 
-        with suppress(IntegrityError):
-            return repeat_after_deadlock(save), True
-        binding = find_binding(identity.openid)
+    with counted_form(request, flow):
+        confirm(request, flow.id)
+        if binding is None:
+            try:
+                return insert_binding(identity.openid, save), True
+            except AlreadyBound:
+                binding = find_binding(identity.openid)
     if binding is None or binding.user_id != user.pk:
         raise make_already_bound(binding, user)
     return binding, False
 
 
-def unlink(request: Request, binding: OAuthQQUser) -> None:
-    """Remove a binding of the signed-in user, who confirms it. Raises last_login_method if nothing else is left."""
-    with get_rate_limit("qq_bind_failed").count_failures(request):
-        confirm(request)
-    with transaction.atomic(get_database()):
-        # Locked: of two calls at once, the second sees what the first has left.
-        user = lock_account(request.user)
-        others = get_bindings(request.user).exclude(pk=binding.pk)
-        if user is None or not (user.has_usable_password() or others.exists()):
-            raise QQLoginError("last_login_method")
-        unbind(get_bindings(request.user).filter(pk=binding.pk), "by the user", request=request)
+def unlink(request: Request, binding: OAuthQQUser, reason: str) -> bool:
+    """Remove a binding of the signed-in user, who confirms it. Return False if another call has removed it.
+
+    `reason`: of the signal. Raises last_login_method if nothing else is left, and what `confirm` raises.
+    """
+    with counted_form(request):
+        confirm(request, f"unlink {binding.pk}")
+
+    def remove() -> bool:
+        with transaction.atomic(get_database()):
+            # Locked: of two calls at once, the second sees what the first has left.
+            user = lock_account(request.user)
+            others = get_bindings(user).exclude(pk=binding.pk)
+            if not (user.has_usable_password() or others.exists()):
+                raise QQLoginError("last_login_method")
+            return bool(unbind(get_bindings(user).filter(pk=binding.pk), reason, request=request, is_audited=False))
+
+    return repeat_after_deadlock(remove)
 
 
 def lock_account(user: Any) -> Any:
-    """Lock the user's row until the transaction ends, and return it as it is now."""
-    return QuerySet(get_user_model(), using=get_database()).select_for_update().filter(pk=user.pk).first()
+    """Lock the signed-in user's row until the transaction ends, and return it as it is now.
+
+    Raises AuthenticationFailed if the password has been changed since the confirmation, which may be why: a thief is
+    signed in. Also if the account is gone or disabled.
+    """
+    locked = lock_user(user.pk, get_database())
+    if locked is None or not locked.is_active or locked.password != user.password:
+        raise AuthenticationFailed(translate(_("登录已失效，请重新登录。")))
+    return locked

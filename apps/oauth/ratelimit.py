@@ -17,16 +17,17 @@ from . import cache
 from .audit import Event, record
 from .client_ip import get_client_ip, get_network
 from .database import is_outage
-from .errors import get_message
+from .errors import QQLoginError, get_message
 
 # Calls per client address, unless REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] says otherwise. A school or an office
 # behind one address may need more. The comments say which calls count; a call of another origin never does.
 RATES = {
     "qq_start": "60/min",  # each navigation to login/
     "qq_callback": "30/min",  # each navigation to callback/
-    "qq_login": "60/min",  # GET users/: refused codes and repeats (see single_flight.py); in direct mode each call
-    "qq_bind": "30/min",  # each POST users/
-    "qq_bind_failed": "10/min",  # forms that bound nothing
+    "qq_login": "60/min",  # GET users/: refused codes and repeats (see single_flight.py); in direct mode each call.
+    # app/ and mini/: refused calls; and, however many addresses they come from, all calls with one token or code
+    "qq_bind": "30/min",  # each POST users/, and each POST and DELETE of bindings/
+    "qq_bind_failed": "10/min",  # forms and confirmations that were wrong
     "qq_sms_failed": "30/hour",  # wrong SMS codes, where contrib.meiduo compares them
 }
 
@@ -82,12 +83,12 @@ class RateLimit:
 
     @contextmanager
     def count_failures(self, request: HttpRequest | Request, subject: str | None = None) -> Iterator[None]:
-        """Count a try before the block runs. Refund it if the block succeeds, or fails because of the database."""
+        """Count a try before the block runs. Refund it if the block succeeds, or fails because of an outage."""
         hit = self.hit(request, subject)
         try:
             yield
-        except Error as exc:
-            if is_outage(exc):
+        except (Error, QQLoginError) as exc:
+            if is_outage(exc) or (isinstance(exc, QQLoginError) and exc.status_code >= 500):
                 hit.refund()
             raise
         hit.refund()

@@ -21,23 +21,32 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     database = database or model._base_manager.db
     user: AbstractBaseUser
     for user in _Lookup(_compile_lookup(database), model, params=(openid,), using=database):
-        # Compared again, because MySQL ignores case in a column that we did not create. Popped, because it is no
-        # field of the user.
-        if user.__dict__.pop("_bound_openid") == openid:
+        # Compared again, because MySQL ignores case in a column that we did not create. It ignores spaces at the end in
+        # the unique key too, so no other user can bind such an openid. Popped, because it is no field of the user.
+        if user.__dict__.pop("_bound_openid").rstrip(" ") == openid:
             return user
     return None
 
 
-def find_user_by_unionid(unionid: str, database: str) -> AbstractBaseUser | None:
+def find_user_by_unionid(unionid: str, database: str, *, lock: bool = False) -> AbstractBaseUser | None:
     """Return the user whose bindings have this unionid; None if no user has it, or several have.
 
-    All bindings are of the shop's own applications, whose tokens alone are accepted.
+    All bindings are of the shop's own applications, whose tokens alone are accepted. `lock`: lock these bindings until
+    the transaction ends.
     """
     bound = OAuthQQUser.objects.using(database).filter(unionid=unionid)
+    bound = bound.select_for_update() if lock else bound
     user_ids = {user_id for user_id, found in bound.values_list("user_id", "unionid") if found == unionid}
     if len(user_ids) != 1:
         return None
     user: AbstractBaseUser | None = QuerySet(get_user_model(), using=database).filter(pk=user_ids.pop()).first()
+    return user
+
+
+def lock_user(pk: Any, database: str) -> AbstractBaseUser | None:
+    """Lock the user's row until the transaction ends, and return it as it is now; None if it is gone."""
+    user: AbstractBaseUser | None
+    user = QuerySet(get_user_model(), using=database).select_for_update().filter(pk=pk).first()
     return user
 
 

@@ -23,6 +23,7 @@ NEXT_SAFE = "/?:@=,;"  # left raw in the page's `state`: old pages undo only dec
 STATE = re.compile(r"[A-Za-z0-9_-]{43}")  # secrets.token_urlsafe(32)
 CODE = re.compile(r"[A-Za-z0-9._~-]{1,512}")  # QQ's: 32 hex digits so far; ours: base64url parts joined by dots
 BIND_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,1024}")
+APP_KEY = re.compile(r"[A-Za-z0-9_-]{43,128}")  # 32 random bytes in base64url are 43 characters
 
 
 def quote_next(path: str) -> str:

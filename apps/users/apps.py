@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.contrib.auth.signals import user_logged_in
 from django.utils.translation import gettext_lazy as _
 
@@ -10,6 +10,9 @@ class UsersConfig(AppConfig):
 
     def ready(self):
         from . import checks  # noqa: F401  importing it registers the checks
+
+        if apps.is_installed("drf_spectacular"):
+            from . import openapi  # noqa: F401  describes the endpoints
 
         # A login writes nothing to the database: the audit log records the time of every login.
         user_logged_in.disconnect(dispatch_uid="update_last_login")

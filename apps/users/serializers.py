@@ -249,8 +249,9 @@ class ProfileSerializer(serializers.ModelSerializer):
     """The user who is logged in. The mobile number is masked: other people may see the page."""
 
     mobile = serializers.SerializerMethodField()
+    email = serializers.CharField(read_only=True)  # "" if there is none
 
-    def get_mobile(self, user):
+    def get_mobile(self, user) -> str | None:
         return mask_mobile(user.mobile)
 
     class Meta:

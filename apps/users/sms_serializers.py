@@ -47,7 +47,9 @@ class ConfirmSerializer(serializers.Serializer):
         if "sms_code" in attrs:
             if not request.user.mobile:
                 raise ValidationError({"sms_code": [_("账号没有手机号，请用密码确认。")]})
-            prove_mobile(request, {"mobile": request.user.mobile, "sms_code": attrs["sms_code"]}).redeem()
+            form = {"mobile": request.user.mobile, "sms_code": attrs["sms_code"]}
+            # If the change fails because of an outage, the same user may send the same form again.
+            prove_mobile(request, form, claimant=f"{request.user.pk} {self.context['attempt']}").redeem()
         elif "password" in attrs:
             with password_attempt(request, get_account_key(request.user)):
                 if len(attrs["password"]) > LONGEST_PASSWORD or not request.user.check_password(attrs["password"]):

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
+from typing import TypedDict
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -105,6 +106,12 @@ class LoginTokenAuthentication(JWTAuthentication):
         return user
 
 
-def login_payload(user, request):
+class LoginPayload(TypedDict):
+    token: str
+    user_id: int
+    username: str
+
+
+def login_payload(user, request) -> LoginPayload:
     """Return the body of a login's answer (dict). `request` is DRF's; another shop's function may need it."""
     return {"token": str(LoginToken.for_user(user)), "user_id": user.pk, "username": user.get_username()}

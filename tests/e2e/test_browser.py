@@ -330,3 +330,10 @@ def test_no_page_is_wider_than_a_small_phone(meet):
     button(page, "绑定并登录").click()
     user.is_logged_in(page, "/?narrow")
     fits("您好")
+
+
+def test_page_of_the_openapi_document_shows_every_call(user):
+    page, url = user.context.new_page(), user.place.shop.url
+    page.goto(f"{url}/api/schema/page/")
+    paths = Visitor().get(f"{url}/api/schema/").json()["paths"]
+    expect(page.locator(".opblock")).to_have_count(sum(map(len, paths.values())))

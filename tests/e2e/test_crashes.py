@@ -87,7 +87,7 @@ class Site:
 
     @contextmanager
     def database_read_only(self):
-        self.restart_database(None, "--read-only")
+        self.restart_database(None, "--read-only", "--loose-super-read-only")  # the latter is MySQL's, for this user
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.test import Client
 
 from apps.oauth import qq as oauth_qq
 from apps.oauth.errors import ERRORS
@@ -72,7 +73,10 @@ BODIES = [
 ]  # fmt: skip
 NAMES = {
     "query": ["code", "state", "next", "error", "usercancel", "text", "image_code_id", "format", "openid", "", "é"],
-    "fields": ["mobile", "password", "sms_code", "access_token", "username", "allow", "openid", "is_staff", "id", ""],
+    "fields": [
+        *("mobile", "password", "sms_code", "access_token", "username", "allow", "openid", "is_staff", "id", ""),
+        *("key", "code", "client_id", "purpose"),
+    ],
     "cookies": ["qq_flow_0123456789ab", "sessionid"],
 }
 QQ_ANSWERS = [{"fault": fault} for fault in ("502", "html", "empty", "cut", "reset")]
@@ -121,10 +125,11 @@ def to_latin(text):
 
 
 class User:
-    """A user in the middle of three logins, with a valid value of each kind."""
+    """A user in the middle of three logins by browser and one by each app, with a valid value of each kind."""
 
     def __init__(self, number, qq, folder, mode, users):
-        self.person, self.mobile = f"person {number}", f"13{number:09}"
+        self.qq, self.person, self.mobile = qq, f"person {number}", f"13{number:09}"
+        self.openids = [qq.openid(self.person, client_id) for client_id in ("", qq.app_id, qq.mini_app_id)]
         self.address = f"198.18.{number >> 8}.{number & 255}"
         self.browser = Browser(qq, REMOTE_ADDR=self.address)
         self.callback = query_of(self.browser.sign_in(self.person))
@@ -132,10 +137,26 @@ class User:
         self.bind_token = self.browser.get("/oauth/qq/users/", data=used).json()["access_token"]
         self.sms_code = Phone(folder, self.browser.client).receive_code(self.mobile)
         account = number % 2 and users.create_user(f"user_{number}", password=PASSWORD, mobile=self.mobile)
+        self.key, self.link_key = f"{number:043}", f"{number:044}"
+        self.app_token = qq.app_token(self.person)
+        self.app_bind_token, self.link_token = (
+            self.enter_app(key=self.key),
+            self.enter_app(key=self.link_key, purpose="bind"),
+        )
+        self.binding = account and OAuthQQUser.objects.create(user=account, openid=f"{number:032}")
         self.token = str(LoginToken.for_user(account)) if account else "a.b.c"
         self.cookies = tuple((name, morsel.value) for name, morsel in self.browser.client.cookies.items())
         self.values = [*self.login.values(), *self.callback.values(), *(value for _, value in self.cookies)]
         self.values += [self.bind_token, self.sms_code, self.token, self.mobile]
+        self.values += [self.key, self.app_token, self.app_bind_token, self.link_key, self.link_token]
+
+    def enter_app(self, **form):
+        form = {"access_token": self.app_token, **form}
+        return Client().post("/oauth/qq/app/", form, content_type="application/json").json()["access_token"]
+
+    @property
+    def binding_id(self):
+        return self.binding.pk if self.binding else 1
 
     def arrive(self, mode):
         address = self.browser.sign_in(self.person)
@@ -161,6 +182,13 @@ class User:
             send("/authorizations/", username=self.mobile, password=PASSWORD),
             send("/password/", **proof),
             send("/user/password/", token, method="PUT", old_password=PASSWORD, password=PASSWORD),
+            send("/oauth/qq/app/", access_token=self.app_token, openid=self.openids[1], key=self.key),
+            send("/oauth/qq/app/", code=self.qq.app_code(self.person), client_id=self.qq.app_id, key="c" * 43),
+            send("/oauth/qq/mini/", code=self.qq.mini_code(self.person), key="m" * 43, purpose="login"),
+            send("/oauth/qq/users/", **proof, access_token=self.app_bind_token, key=self.key),
+            get("/oauth/qq/bindings/", token),
+            send("/oauth/qq/bindings/", token, access_token=self.link_token, key=self.link_key, password=PASSWORD),
+            send(f"/oauth/qq/bindings/{self.binding_id}/", token, method="DELETE", password=PASSWORD),
             get("/user/", token),
             get(f"/mobiles/{self.mobile}/count/"),
             get(f"/sms_codes/{self.mobile}/", text="ABCD", image_code_id=str(uuid4())),
@@ -234,10 +262,13 @@ def check(request, status, headers, body, secrets):
         assert request.method == "HEAD" or status == 405 or sent.keys() & {"Sec-Purpose", "Accept"}
         return None
     error = json.loads(body)
-    assert error["code"] in {*ERRORS, "not_authenticated", "not_found"}
-    assert [type(value) for value in error.values()] == [list] * (len(error) - 2) + [str, str]
-    assert error["message"]
-    return error["code"]
+    assert error.pop("account", "this") in ("this", "another")
+    message, code = error.pop("message"), error.pop("code")
+    assert code in {*ERRORS, "not_authenticated", "not_found"}
+    assert isinstance(message, str)
+    assert message
+    assert {type(sentences) for sentences in error.values()} <= {list}
+    return code
 
 
 @requirement("9.4", "9.5", "10.2")
@@ -248,20 +279,23 @@ def test_hostile_requests_get_our_error_body_and_never_a_5xx_or_a_secret(qq, sho
     shop.QQ_REDIRECT_URI = PAGE if mode == "direct" else shop.QQ_REDIRECT_URI
     shop.QQ_REQUIRE_COOKIE = mode != "cookieless"
     dice = random.Random(f"{SEED} {mode}")
-    sent, seen, people = 0, set(), {}
+    sent, seen, people, number = 0, set(), {}, 0
     # The requests have gone deep enough when they have met these.
     expected = {200, 201, 302, 400, 401, 404, 405, 503, "invalid", "bind_token_invalid", "qq_unavailable"}
     while sent < 3500 * TIMES or (not expected <= seen and sent < 14_000 * TIMES):
         cache.clear()  # the rate limits start again
         qq.reset()
         oauth_qq.forget_connections()
-        user = User(len(people), qq, tmp_path, mode, django_user_model.objects)
-        people[qq.openid(user.person)] = user.mobile
+        user = User(number, qq, tmp_path, mode, django_user_model.objects)
+        people |= dict.fromkeys([*user.openids, f"{number:032}"], user.mobile)
+        number += 1
         if qq_fails := dice.random() < 0.5:
-            qq.behave(token={**dice.choice(QQ_ANSWERS), "times": 2})
-        secrets = [qq.client_secret, shop.SECRET_KEY, shop.JWT_SIGNING_KEY, PASSWORD, qq.openid(user.person)]
+            qq.behave(**{name: {**dice.choice(QQ_ANSWERS), "times": 2} for name in ("token", "me", "jscode2session")})
+        secrets = [qq.client_secret, shop.SECRET_KEY, shop.JWT_SIGNING_KEY, PASSWORD, *user.openids]
+        secrets += [qq.app_secret, qq.mini_app_secret]
         fuzzer = Fuzzer(dice, user.values)
-        for valid in dice.sample(user.valid_requests(), 12):
+        valid_requests = user.valid_requests()
+        for valid in dice.sample(valid_requests, len(valid_requests)):
             requests = [fuzzer.change(valid) for _ in range(20)]
             requests.insert(dice.randrange(20), valid)
             for request in requests:

@@ -424,3 +424,15 @@ def test_admin_is_mounted_only_at_its_path(start):
     )
     assert start("-c", code, env={"ADMIN_PATH": "back-office"}).out == "302 200\n"
     assert start("-c", code).out == "404 404\n"
+
+
+@requirement("15.16")
+def test_api_schema_is_served_unless_switched_off(start):
+    code = (
+        "import django, sys; django.setup(); from django.test import Client;"
+        "paths = '/api/schema/', '/api/schema/page/', '/static/swagger-ui/swagger-ui.css';"
+        "client = Client(HTTP_HOST='localhost');"
+        "print(*(client.get(path).status_code for path in paths), 'drf_spectacular' in sys.modules)"
+    )
+    assert start("-c", code).out == "200 200 200 True\n"
+    assert start("-c", code, env={"API_SCHEMA": "False"}).out == "404 404 404 False\n"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from tests.oauth.old_shop import ON_MYSQL, A, B
 
+EXACT = "varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL" if ON_MYSQL else "varchar(64) NOT NULL"
 COLUMNS = {
     "id": "bigint NOT NULL AUTO_INCREMENT" if ON_MYSQL else "integer NOT NULL PRIMARY KEY AUTOINCREMENT",
     "create_time": "datetime(6) NOT NULL",
@@ -44,6 +45,11 @@ WITHOUT_TIMES = {"create_time": None, "update_time": None}
 MYSQL_SHAPES = {
     "wide, with default and comment": Shape(
         table(openid="varchar(164) COLLATE utf8mb4_unicode_ci DEFAULT '0' COMMENT '100% of ''QQ'', `小明`\\\\\n'")
+    ),
+    "comment that names options": Shape(
+        table(
+            openid="varchar(64) NOT NULL COMMENT 'as AUTO_INCREMENT=5 COLLATE x'", options="COMMENT='AUTO_INCREMENT=5'"
+        ),
     ),
     "exact already": Shape(
         table(openid="varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"),
@@ -239,6 +245,11 @@ MOVED = "Rows of tb_oauth_qq have to move, because they repeat another or their 
 TWICE = ({"openid": A, "user_id": 2}, {"openid": A, "user_id": 2})
 DELETED = "which this app does not read: with them, users could log in again. Delete these rows, or clear"
 UNFILLED = "is NOT NULL without a default, so every new binding would fail:"
+CHANGED = (
+    "tb_oauth_qq.openid does not keep a new openid as it is, so no login would find it: remove the trigger that changes"
+    " it."
+)
+NO_RECORD = "tb_oauth_qq_adopted is not the record that this app makes: rename it."
 ALTER = "ALTER TABLE tb_oauth_qq"
 MYSQL_REFUSALS = {
     "view": Refusal(
@@ -274,6 +285,16 @@ MYSQL_REFUSALS = {
         " PRIMARY KEY).",
         f"{ALTER} MODIFY id bigint NOT NULL AUTO_INCREMENT",
         openid=None,
+    ),
+    "id that runs out": Refusal(
+        table(id="smallint NOT NULL AUTO_INCREMENT"),
+        "tb_oauth_qq.id is smallint, whose numbers run out: make it bigint NOT NULL AUTO_INCREMENT.",
+        f"{ALTER} MODIFY id bigint NOT NULL AUTO_INCREMENT",
+    ),
+    "user_id too small": Refusal(
+        table(user_id="smallint unsigned NOT NULL"),
+        "tb_oauth_qq.user_id is smallint, which cannot hold every id of tb_users: make it bigint.",
+        f"{ALTER} MODIFY user_id bigint NOT NULL",
     ),
     "id not unique": Refusal(
         table(keys=["KEY by_id (id)"]),
@@ -367,6 +388,13 @@ MYSQL_REFUSALS = {
         " foreign key of_old, or let it reference tb_users.",
         f"{ALTER} DROP FOREIGN KEY of_old",
     ),
+    "users of another table too": Refusal(
+        "CREATE TABLE old_users (id bigint PRIMARY KEY);INSERT INTO old_users VALUES (1);"
+        + table("CONSTRAINT a_old FOREIGN KEY (user_id) REFERENCES old_users (id)", OLD_USERS[2:]),
+        "tb_oauth_qq.user_id references old_users, but users are in tb_users, so new bindings would fail: drop the"
+        " foreign key a_old, or let it reference tb_users.",
+        f"{ALTER} DROP FOREIGN KEY a_old",
+    ),
     "marked as deleted": Refusal(
         table(is_delete="tinyint(1) NOT NULL DEFAULT 0"),
         f"tb_oauth_qq has rows that is_delete marks as deleted (ids 2, 3), {DELETED} is_delete in them.",
@@ -433,6 +461,25 @@ MYSQL_REFUSALS = {
         " it.",
         "ALTER TABLE tb_oauth_qq RENAME COLUMN qq_avatar TO avatar",
     ),
+    "view that reads open_id": Refusal(
+        table(openid=None, open_id="varchar(64) NOT NULL", keys=renamed(MYSQL_KEYS))
+        + ";CREATE VIEW old_openids AS SELECT open_id FROM tb_oauth_qq",
+        "tb_oauth_qq.open_id has to be renamed to openid, which the view old_openids may not survive: drop it, and"
+        " recreate it afterwards with the new name.",
+        "DROP VIEW old_openids",
+        openid="open_id",
+    ),
+    "trigger that changes openids": Refusal(
+        table()
+        + ";CREATE TRIGGER old_low BEFORE INSERT ON tb_oauth_qq FOR EACH ROW SET NEW.openid = LOWER(NEW.openid)",
+        CHANGED,
+        "DROP TRIGGER old_low",
+    ),
+    "another table of the record's name": Refusal(
+        table() + ";CREATE TABLE tb_oauth_qq_adopted (x integer)",
+        NO_RECORD,
+        "RENAME TABLE tb_oauth_qq_adopted TO old_x",
+    ),
     "referenced rows that would move": Refusal(
         table() + ";CREATE TABLE old_visits (binding bigint, FOREIGN KEY (binding) REFERENCES tb_oauth_qq (id))",
         f"{MOVED} old_visits references the table by a foreign key: drop that key.",
@@ -482,6 +529,23 @@ SQLITE_REFUSALS = {
         "tb_oauth_qq.id does not number new rows by itself: make it bigint NOT NULL AUTO_INCREMENT (on SQLite integer"
         " PRIMARY KEY).",
     ),
+    "no number of a row": Refusal(
+        table(id="integer NOT NULL PRIMARY KEY", options="WITHOUT ROWID"),
+        "tb_oauth_qq.id does not number new rows by itself: make it bigint NOT NULL AUTO_INCREMENT (on SQLite integer"
+        " PRIMARY KEY).",
+        openid=None,
+    ),
+    "trigger that changes openids": Refusal(
+        table() + ";CREATE TRIGGER old_low AFTER INSERT ON tb_oauth_qq BEGIN"
+        " UPDATE tb_oauth_qq SET openid = LOWER(openid) WHERE id = NEW.id\\; END",
+        CHANGED,
+        "DROP TRIGGER old_low",
+    ),
+    "another table of the record's name": Refusal(
+        table() + ";CREATE TABLE tb_oauth_qq_adopted (x integer)",
+        NO_RECORD,
+        "ALTER TABLE tb_oauth_qq_adopted RENAME TO old_x",
+    ),
     "unionid NOT NULL": Refusal(
         table(unionid="varchar(64) NOT NULL DEFAULT ''"),
         "tb_oauth_qq.unionid is NOT NULL, which SQLite cannot change: set null=True in the old app's model, and migrate"
@@ -491,6 +555,12 @@ SQLITE_REFUSALS = {
         table(is_delete="bool NOT NULL"),
         f"tb_oauth_qq.is_delete {UNFILLED} set db_default or null=True in the old app's model, and migrate that first.",
         openid=None,
+    ),
+    "users of another table too": Refusal(
+        "CREATE TABLE old_users (id bigint PRIMARY KEY);INSERT INTO old_users VALUES (1);"
+        + table("CONSTRAINT a_old FOREIGN KEY (user_id) REFERENCES old_users (id)", OLD_USERS[2:]),
+        "tb_oauth_qq.user_id references old_users, but users are in tb_users, so new bindings would fail: drop the"
+        " foreign key, or let it reference tb_users.",
     ),
     "marked as deleted": MYSQL_REFUSALS["marked as deleted"]._replace(
         create=table(is_delete="bool NOT NULL DEFAULT 0")
@@ -537,5 +607,23 @@ REFUSED_BY_THE_DATABASE = {
         "open_id",
         openid="open_id",
         users=(1, 1),
+    ),
+}
+
+
+PEOPLE = (
+    f"CREATE TABLE old_people (openid {EXACT} PRIMARY KEY, id bigint UNIQUE);INSERT INTO old_people VALUES ('{A}', 1)"
+)
+REFUSED_BINDINGS = {  # that the database refuses: what it names, and how to remove that
+    "foreign key of openid": (
+        f"{PEOPLE};{table('CONSTRAINT of_people FOREIGN KEY (openid) REFERENCES old_people (openid)', openid=EXACT)}",
+        "old_people",
+        f"{ALTER} DROP FOREIGN KEY of_people",
+    ),
+    "check of the user": (table("CONSTRAINT few CHECK (user_id < 6)"), "few", f"{ALTER} DROP CONSTRAINT few"),
+    "check of the unionid": (
+        table("CONSTRAINT short CHECK (unionid < 'A')", unionid="varchar(64)"),
+        "short",
+        f"{ALTER} DROP CONSTRAINT short",
     ),
 }

@@ -83,7 +83,8 @@ class OldShop:
         if "tb_oauth_qq" not in tables:
             return tables, None, None
         if self.connection.vendor == "mysql":
-            made = re.sub(r" AUTO_INCREMENT=\d+", "", self.run("SHOW CREATE TABLE tb_oauth_qq")[0][1])
+            made = self.run("SHOW CREATE TABLE tb_oauth_qq")[0][1]
+            made = re.sub(r"(ENGINE=\w+) AUTO_INCREMENT=\d+", r"\1", made)
             columns = [f"`{name}`" for name, *_ in self.run("SHOW COLUMNS FROM tb_oauth_qq")]
         else:
             made = self.run("SELECT name, sql FROM sqlite_master WHERE tbl_name = 'tb_oauth_qq' ORDER BY name")

@@ -11,7 +11,10 @@ from pymemcache.exceptions import MemcacheError
 from redis.exceptions import RedisError
 
 from apps.oauth import cache as oauth_cache
+from apps.oauth.models import OAuthQQUser
 from tests.conftest import MOBILE, PASSWORD, error_of, invalid_fields, page_query, token_requests
+from tests.oauth.views.test_apps import DOORS, App
+from tests.oauth.views.test_bindings import SignedIn
 from tests.tools import processes
 from tests.tools.requirements import requirement
 
@@ -41,6 +44,24 @@ def test_nothing_works_while_the_cache_is_unreachable(browser, form, qq, shop, m
     shop.CACHES = {"default": {"BACKEND": f"{__name__}.Unreachable"}}
     assert_nothing_works(browser, code, address, form)
     assert token_requests(qq) == before
+
+
+@requirement("9.8")
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_opens_while_the_cache_is_unreachable_and_nothing_is_used_up(qq, account, shop, monkeypatch, door):
+    app, user, working = App(qq, door), SignedIn(qq, account), shop.CACHES
+    proof, token = app.prove(), user.get_bind_token("李思思")
+    binding = OAuthQQUser.objects.create(user=account, openid="A" * 32)
+    monkeypatch.setattr(Unreachable, "error", RedisError("gone"), raising=False)
+    shop.CACHES = {"default": {"BACKEND": f"{__name__}.Unreachable"}}
+    for answer in (app.send(proof), user.link(token), user.unlink(binding.pk)):
+        assert error_of(answer) == (503, "cache_unavailable")
+    shop.CACHES = working
+    assert [answer.status_code for answer in (app.send(proof), user.link(token), user.unlink(binding.pk))] == [
+        200,
+        201,
+        204,
+    ]
 
 
 class TakesNoUnlock(LocMemCache):

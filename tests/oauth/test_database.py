@@ -20,6 +20,8 @@ from apps.oauth.signals import qq_audited, qq_logged_in
 from apps.users.models import User
 from apps.users.tokens import LoginToken
 from tests.conftest import MOBILE, PAGE, PASSWORD, Browser, page_query
+from tests.oauth.views.test_apps import DOORS, App
+from tests.oauth.views.test_bindings import SignedIn
 
 DOWN = (503, "5", {"message": "服务暂时不可用，请稍后再试。", "code": "database_unavailable"})
 
@@ -146,6 +148,17 @@ def test_sealed_code_that_met_an_outage_may_be_sent_again(browser, binding, qq, 
     assert answer_of(page.redeem_code(code)) == DOWN
     failing.clear()
     assert page.redeem_code(code).json()["user_id"] == binding.user_id
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_doors_that_met_an_outage_may_be_tried_again(qq, account, failing, door):
+    app, user = App(qq, door), SignedIn(qq, account)
+    proof, token = app.prove(), user.get_bind_token("李思思")
+    failing["SELECT"] = OperationalError(2006, "Server has gone away")
+    for answer in (app.send(proof), user.list(), user.link(token), user.unlink(1)):
+        assert answer_of(answer) == DOWN
+    failing.clear()
+    assert [answer.status_code for answer in (app.send(proof), user.list(), user.link(token))] == [200, 200, 201]
 
 
 class InDatabase(LocMemCache):

@@ -59,6 +59,7 @@ class Raising(Serializer):
         raise CASES["empty"][0]
 
 
+@pytest.mark.undocumented
 @pytest.mark.parametrize("case", CASES)
 def test_error_of_the_shops_serializer_has_message_and_code(browser, shop, case):
     shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.Raising"

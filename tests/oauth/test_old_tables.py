@@ -24,6 +24,7 @@ from tests.oauth.old_shapes import (
     KILLED,
     MYSQL_KEYS,
     REFUSALS,
+    REFUSED_BINDINGS,
     REFUSED_BY_THE_DATABASE,
     SHAPES,
     TIME,
@@ -128,6 +129,35 @@ def test_table_that_cannot_be_adopted_is_refused_untouched_with_the_way_out(shop
         assert OAuthQQUser.objects.using(ALIAS).get(openid=C).unionid is None
 
 
+@pytest.mark.parametrize(("statements", "named", "fix"), REFUSED_BINDINGS.values(), ids=REFUSED_BINDINGS.keys())
+def test_table_that_refuses_a_new_binding_is_refused_untouched(shop, statements, named, fix):
+    create(shop, statements)
+    insert(shop, {"openid": A, "user_id": 1})
+    before = shop.everything()
+    with pytest.raises(CommandError) as refused:
+        shop.migrate()
+    assert re.fullmatch(
+        rf"tb_oauth_qq refuses a new binding: .*{named}.*: remove the constraint, key, trigger or column type that"
+        r" stands in the way\. Then migrate again\.",
+        str(refused.value),
+    )
+    assert (shop.everything(), shop.recorded()) == (before, [])
+    if ON_MYSQL:
+        shop.run(fix)
+        shop.migrate()
+        assert [*check_table(shop.connection)] == []
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="SQLite counts spaces")
+def test_openid_with_a_space_at_its_end_still_logs_in(server, shop):
+    running, qq = server
+    user = RemoteUser([running], qq)
+    create(shop, table())
+    insert(shop, {"openid": f"{qq.openid(user.person)} ", "user_id": 1})
+    shop.migrate()
+    assert user.redeem_code(user.arrive()).json()["user_id"] == 1
+
+
 @pytest.mark.skipif(not ON_MYSQL, reason="SQLite refuses none of these")
 @pytest.mark.parametrize("change", REFUSED_BY_THE_DATABASE.values(), ids=REFUSED_BY_THE_DATABASE.keys())
 def test_change_that_the_database_refuses_is_explained_and_undone(shop, change):
@@ -191,6 +221,22 @@ def test_moved_row_that_a_backup_has_brought_back_does_not_return_twice(shop):
     before = shop.everything()
     shop.migrate()
     insert(shop, {"id": 2, "openid": B, "user_id": 77})
+    shop.migrate("zero")
+    assert shop.everything() == before
+
+
+def test_moved_rows_that_a_backup_has_brought_back_move_again(shop):
+    create(shop, table())
+    rows = [{"openid": A, "user_id": 1}, {"openid": A, "user_id": 1}, {"openid": B, "user_id": 77}]
+    insert(shop, *rows)
+    before = shop.everything()
+    shop.migrate()
+    shop.run("DROP TABLE tb_oauth_qq")
+    shop.run("DELETE FROM django_migrations WHERE app = 'oauth'")
+    shop.run(table())
+    insert(shop, *rows)
+    shop.migrate()
+    assert shop.rows() == [(1, A, 1)]
     shop.migrate("zero")
     assert shop.everything() == before
 
@@ -503,7 +549,7 @@ def migrate_killed(shop, statement, lock, command, target=None):
     return str(refused.value)
 
 
-ALTERS = "ALTER TABLE tb_oauth_qq ", "SELECT id FROM tb_oauth_qq"
+ALTERS = "ALTER TABLE %tb_oauth_qq% ", "SELECT id FROM tb_oauth_qq"
 MOVES = "DELETE bound", "SELECT id FROM tb_oauth_qq FOR UPDATE"
 RETURNS = "UPDATE tb_oauth_qq_merged", "SELECT id FROM tb_oauth_qq_merged FOR UPDATE"
 
@@ -533,3 +579,68 @@ def test_row_that_a_killed_migration_has_moved_keeps_its_id(shop):
     insert(shop, {"openid": A, "user_id": 1})  # the shop has stayed online
     assert ". The table is unchanged. " in migrate_killed(shop, *MOVES, "KILL CONNECTION")
     assert shop.rows() == [(0, A, 1), (1, A, 1), (3, A, 1)]
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("right", "target", "state"),
+    [
+        ("INSERT", None, "to convert tb_oauth_qq: INSERT command denied .* The table is unchanged. Grant .*"),
+        (
+            "CREATE",
+            "zero",
+            "to restore tb_oauth_qq: CREATE command denied .* Only tb_oauth_qq_adopted is still there. Grant .*",
+        ),
+    ],
+)
+def test_missing_right_is_named_and_the_migration_can_run_again(shop, monkeypatch, right, target, state):
+    create(shop, table())
+    insert(shop, *({"openid": A, "user_id": 1} for _ in range(2)))
+    before = shop.everything()
+    shop.migrate() if target else None
+    rights = {"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES"} - {right}
+    shop.run("DROP USER IF EXISTS poor")
+    shop.run(f"CREATE USER poor IDENTIFIED BY '{A}'")
+    shop.run(f"GRANT {', '.join(rights)} ON {ALIAS}.* TO poor")
+    with monkeypatch.context() as patch:
+        for name, value in {"USER": "poor", "PASSWORD": A}.items():
+            patch.setitem(shop.connection.settings_dict, name, value)
+        shop.connection.close()
+        with pytest.raises(CommandError, match=f"^The database refuses {state}$"):
+            shop.migrate(target)
+        shop.connection.close()
+    shop.run("DROP USER poor")
+    shop.migrate(target)
+    shop.migrate("zero")
+    assert shop.everything() == before
+
+
+def migrate_in_thread():
+    try:
+        call_command("migrate", "oauth", database=ALIAS, verbosity=0)
+    finally:
+        connections[ALIAS].close()
+
+
+@pytest.mark.servers
+def test_second_migration_at_the_same_time_waits_and_loses_no_row(shop):
+    create(shop, KILLED.create)
+    insert(shop, {"open_id": B, "user_id": 1}, *KILLED.rows)
+    before = shop.everything()
+    with closing(connections.create_connection(ALIAS)) as connection, ThreadPoolExecutor() as pool:
+        other = OldShop(connection)
+
+        def waits(statement):
+            running = "SELECT 1 FROM information_schema.processlist WHERE info LIKE %s AND id <> CONNECTION_ID()"
+            return other.run(running, f"%{statement}%")
+
+        connection.set_autocommit(False)
+        other.run("SELECT id FROM tb_oauth_qq FOR UPDATE")
+        both = [pool.submit(migrate_in_thread) for _ in range(2)]
+        processes.wait_until(lambda: waits("DELETE bound") and waits("GET_LOCK"), "one moves rows, and one waits")
+        connection.rollback()
+        for migration in both:
+            migration.result()
+    assert shop.run("SELECT COUNT(*) FROM tb_oauth_qq_merged") == ((3,),)
+    shop.migrate("zero")
+    assert shop.everything() == before

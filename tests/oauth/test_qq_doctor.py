@@ -327,6 +327,10 @@ NUMBER = "See which column, key, trigger or missing right of tb_oauth_qq this nu
         ),
         (f"({SOUND}, UNIQUE (user_id))", (r"tb_oauth_qq refuses a new binding: IntegrityError( 1062)?\.", NUMBER)),
         (
+            f"({SOUND}, CHECK (COALESCE(unionid, 'U') = 'U'))",
+            (r"tb_oauth_qq refuses a new binding: \w+Error( 4025| 3819)?\.", NUMBER),
+        ),
+        (
             f"({SOUND}, CHECK (unionid IS NOT NULL))",
             (r"tb_oauth_qq refuses a new binding: \w+Error( 4025| 3819)?\.", NUMBER),
         ),

@@ -179,9 +179,15 @@ class Visitor:
         """POST the fields as JSON."""
         return self._send(url, json.dumps(fields).encode(), {"Content_Type": "application/json", **headers})
 
-    def _send(self, url, body, headers, follow=False):
+    def delete(self, url, fields, **headers):
+        """DELETE with the fields as JSON."""
+        headers = {"Content_Type": "application/json", **headers}
+        return self._send(url, json.dumps(fields).encode(), headers, method="DELETE")
+
+    def _send(self, url, body, headers, follow=False, method=None):
         headers = {"X_Forwarded_For": self.address, **headers}
-        request = Request(url, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = Request(url, body, named, method=method)
         try:
             response = (self._following if follow else self._staying).open(request, timeout=60)
         except HTTPError as error:
@@ -262,7 +268,7 @@ def database(folder, url=None, *more_options):
         setup.write_text(
             "CREATE DATABASE meiduo CHARACTER SET utf8mb4;\n"
             f"CREATE USER shop@'{HOST}' IDENTIFIED BY '{password}', shop@localhost IDENTIFIED BY '{password}';\n"
-            f"GRANT ALL ON *.* TO shop@'{HOST}', shop@localhost;\n"
+            f"GRANT ALL ON *.* TO shop@'{HOST}', shop@localhost WITH GRANT OPTION;\n"
             f"REVOKE READ_ONLY ADMIN ON *.* FROM shop@'{HOST}', shop@localhost;\n"  # so that --read-only means the shop
         )
         options += [f"--init-file={setup}"]

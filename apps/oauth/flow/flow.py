@@ -20,7 +20,7 @@ from ..client_ip import get_client_ip
 from ..conf import conf
 from ..errors import QQLoginError
 from ..qq import QQIdentity
-from ..validation import STATE, read_parameter
+from ..validation import APP_KEY, STATE, read_parameter
 from . import lifetimes
 from .cookies import drop_oldest_flows, get_cookie_name, get_flow_cookies, set_flow_cookie
 from .purpose import Purpose
@@ -155,8 +155,6 @@ def open_bind_token(request: Request, bind_token: str, key: Any, purpose: str) -
         flow = _find_app(key, claims) if claims.get("app") else _find_owner(request, claims)
         if flow.purpose != purpose or claims.get("purpose", Purpose.LOGIN) != purpose:
             raise BadSignature("for another purpose")
-        if purpose == Purpose.LINK and flow.key is None:  # address and User-Agent are too little for this
-            raise NoCookie("no flow cookie")
     except BadData as exc:
         raise QQLoginError("bind_token_invalid", reason=_get_reason(exc), flow_id=claims.get("flow")) from exc
     client_id = claims.get("client_id", "")
@@ -174,20 +172,21 @@ def _find_owner(request: Request, claims: dict[str, Any]) -> Flow:
     if flow is not None and constant_time_compare(flow.key_hash, claims["key"]):
         return flow
     cookies = get_flow_cookies(request)
-    if conf.REQUIRE_COOKIE:
+    purpose = claims.get("purpose", Purpose.LOGIN)
+    if conf.REQUIRE_COOKIE or purpose == Purpose.LINK:  # address and User-Agent are too little to add a QQ
         raise BadSignature("another browser's") if cookies else NoCookie("no flow cookie")
     # The page's calls may carry no cookies at all. If they carry another flow's, this one's absence is suspicious.
     is_same_client = any(constant_time_compare(hash, claims.get("client", "")) for hash in _hash_client(request))
     if cookies or not is_same_client:
         raise BadSignature("another client's")
     next = FlowStore(claims["flow"]).get_next() or "/"
-    purpose = claims.get("purpose", Purpose.LOGIN)
-    return Flow(id=claims["flow"], next=next, key_hash=claims["key"], purpose=purpose)
+    return Flow(id=claims["flow"], next=next, key_hash=claims["key"])
 
 
 def _find_app(key: Any, claims: dict[str, Any]) -> Flow:
     """Return the flow of an app's bind token, if the app has sent the key of the flow."""
-    if not isinstance(key, str) or not constant_time_compare(_hash_key(key), claims["key"]):
+    is_key = isinstance(key, str) and APP_KEY.fullmatch(key)
+    if not is_key or not constant_time_compare(_hash_key(key), claims["key"]):
         raise BadSignature("without the key of its login")
     return Flow.start_in_app(key, claims.get("purpose", Purpose.LOGIN))
 

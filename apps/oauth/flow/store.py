@@ -37,7 +37,9 @@ class FlowStore:
                                          minute; QQ's code, claimed for this flow
     asking      the first users/ call    the code is popped: that call leads, others follow
     answered    QQ's answer              the outcome, which repeats replay
-    bound       POST users/              the form, for a repeat within a minute
+    bound       POST users/, bindings/   the form, for a repeat within a minute
+
+    An app's flow begins with its call of app/ or mini/, which redeems the app's key as a state and then asks.
 
     Each entry outlives every value that can refer to it. All methods raise CacheUnavailable.
     """

@@ -70,18 +70,30 @@ def check_users(connection: Any, table: Table) -> Iterator[CheckMessage]:
 
 
 def try_binding(connection: Any) -> Iterator[CheckMessage]:
-    """Bind a made-up openid, if there is a user, and take it back: no other test knows all that a table may refuse."""
-    users = get_user_model()._base_manager.using(connection.alias)
-    bound = OAuthQQUser.objects.using(connection.alias).values_list("user_id", flat=True)[:1]
-    user_id = next(iter(bound), None) or users.values_list("pk", flat=True).first()
-    if user_id is None or router.db_for_write(get_user_model()) != connection.alias:
+    """Bind two made-up openids, and take it back: no other test knows all that a table may refuse.
+
+    One to a user who is bound already, without a unionid; one to the newest user, with a unionid.
+    """
+    newest = get_user_model()._base_manager.using(connection.alias).order_by("-pk").values_list("pk", flat=True).first()
+    if newest is None or router.db_for_write(get_user_model()) != connection.alias:
         return
+    table = OAuthQQUser.objects.using(connection.alias)
+    bound = table.values_list("user_id", flat=True).first() or newest
+    new = [
+        OAuthQQUser(user_id=bound, openid=secrets.token_hex(16).upper()),
+        OAuthQQUser(user_id=newest, openid=secrets.token_hex(16).upper(), unionid=f"UID_{secrets.token_hex(16)}"),
+    ]
+    openids = {binding.openid for binding in new}
     try:
         with transaction.atomic(connection.alias):
-            binding = OAuthQQUser(user_id=user_id, openid=secrets.token_hex(16).upper())
-            OAuthQQUser.objects.using(connection.alias).bulk_create([binding])  # sends no signals
+            table.bulk_create(new)  # sends no signals
+            kept = {*table.filter(openid__in=openids).values_list("openid", flat=True)}
             transaction.set_rollback(True, connection.alias)
     except DatabaseError as exc:
         number = f" {exc.args[0]}" if exc.args and isinstance(exc.args[0], int) else ""
         hint = f"See which column, key, trigger or missing right of {TABLE} this number names, and remove it."
         yield Error(f"{TABLE} refuses a new binding: {type(exc).__name__}{number}.", hint)
+    else:
+        if kept != openids:
+            problem = f"{TABLE}.openid does not keep a new openid as it is: no login finds it."
+            yield Error(problem, "Remove the trigger that changes it.")

@@ -9,7 +9,6 @@ migration that died: MySQL and MariaDB cannot roll back DDL.
 A part of the migrations, so it is frozen, and imports nothing of the app.
 """
 
-import re
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,21 +19,13 @@ from django.db import DatabaseError, Error
 
 from ._changes import Changes, apply_changes, plan_changes, undo_changes
 from ._move_refusals import check_move
-from ._own_columns import check_own_columns
 from ._progress import showing_progress
 from ._record import Record, drop_record, read_record, write_record
-from ._refusals import check_table, refusal
+from ._refusals import check_own_columns, check_table, refusal
 from ._rows import Rows, find_users
+from ._session import session
 from ._table import ADDED_LATER, MERGED, RECORD, TABLE, is_ours, list_tables, read_table, run
-
-SESSION = {  # while the migration runs, whatever the shop's settings are
-    # The shop may have the year 0000 in its rows, an id 0, or quotes of its own. Texts must not be cut.
-    "sql_mode": "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES",
-    "sql_quote_show_create": 1,
-    # While ALTER TABLE waits for another transaction, every login waits behind it.
-    "lock_wait_timeout": 5,  # seconds
-}
-
+from ._trial import check_new_binding, explain_error
 
 ACTIONS = {  # by the error of MySQL and MariaDB
     1062: "Delete or correct one of the rows",
@@ -68,14 +59,16 @@ def find_old_table(apps, schema_editor):
 def leave_old_table(apps, schema_editor):
     """For 0001 backward: whether the table is the shop's, or not there, and must not be dropped."""
     connection = schema_editor.connection
-    restore(apps, schema_editor)  # 0003 has done it, unless it was taken back with --fake
-    table, record = read_table(connection), read_record(connection)
-    if table is None or not is_ours(table):
-        drop_record(connection)
-        return True
-    # Only the record tells the shop's table from our own if both look the same. So it stays: otherwise this step,
-    # repeated after it died, would drop the table.
-    return record is not None
+    with session(connection):
+        restore(apps, schema_editor)  # 0003 has done it, unless it was taken back with --fake
+        table, record = read_table(connection), read_record(connection)
+        if table is None or not is_ours(table):
+            with explaining("restore", f"Only {RECORD} is still there"):
+                drop_record(connection)
+            return True
+        # Only the record tells the shop's table from our own if both look the same. So it stays: otherwise this
+        # step, repeated after it died, would drop the table.
+        return record is not None
 
 
 def adopt(apps, schema_editor):
@@ -121,6 +114,7 @@ def plan_adoption(connection, table, record, apps):
             raise CommandError(rows.explain_conflicts(conflicts, conflicting_rows))
         if orphans or repeated:
             check_move(connection, table, rows, orphans, is_adopted=bool(record and record.changes))
+        check_new_binding(rows)
         return Plan(rows, orphans, orphan_ids, repeated, plan_changes(connection, table))
 
 
@@ -151,7 +145,10 @@ def convert(connection, table, record, apps):
 
 def revert(connection, rows, record):
     """Return the moved rows and restore the record; say whether that was possible. On SQLite, Django rolls back."""
-    with suppress(Error), session(connection):  # the connection may be gone, or Django has made a new one
+    with suppress(Error, CommandError), session(connection):  # the connection may be gone, or Django has made a new one
+        table = read_table(connection)
+        if not table or table.definition != rows.table.definition:
+            return False  # the lock was gone with the connection, and another process has converted the table
         rows.give_back()
         if record:
             write_record(connection, record)
@@ -177,10 +174,11 @@ def restore(apps, schema_editor):
             table = read_table(connection)
         with explaining("restore", f"Rows in {MERGED} are not returned yet"):
             Rows(connection, table, find_users(connection, apps.get_model(settings.AUTH_USER_MODEL))).give_back()
-        if record.by == "0001" or is_ours(table):  # 0001 backward needs it to know that the table is the shop's
-            write_record(connection, replace(record, changes=Changes()))
-        else:
-            drop_record(connection)
+        with explaining("restore", f"Only {RECORD} is still there"):
+            if record.by == "0001" or is_ours(table):  # 0001 backward needs it to know that the table is the shop's
+                write_record(connection, replace(record, changes=Changes()))
+            else:
+                drop_record(connection)
 
 
 def drop_later_columns(connection, table, record):
@@ -201,24 +199,9 @@ def explaining(work, state):
 
 
 def engine_refusal(work, exc, state):
-    """Return a CommandError with the words of the server, but without whole openids, which its traceback would show."""
+    """Return a CommandError with the words of the server, and what to do."""
     code, again = exc.args[0] if len(exc.args) > 1 else None, "migrate" if work == "convert" else "migrate back"
-    text = f"{exc.args[1]} ({code})" if code else str(exc)
-    text = re.sub("([0-9A-Fa-f]{6})[0-9A-Fa-f]{26}", r"\1…", text)
     action = ACTIONS.get(code, "Remove what stands in the way")
-    return CommandError(f"The database refuses to {work} {TABLE}: {text}. {state}. {action}, then {again} again.")
-
-
-@contextmanager
-def session(connection):
-    if connection.vendor != "mysql":
-        yield
-        return
-    assign = f"SET SESSION {', '.join(f'{name} = %s' for name in SESSION)}"
-    (before,) = run(connection, f"SELECT {', '.join(f'@@SESSION.{name}' for name in SESSION)}")
-    run(connection, assign, [*SESSION.values()])
-    try:
-        yield
-    finally:
-        with suppress(Error):  # the connection may be gone
-            run(connection, assign, before)
+    return CommandError(
+        f"The database refuses to {work} {TABLE}: {explain_error(exc)}. {state}. {action}, then {again} again."
+    )

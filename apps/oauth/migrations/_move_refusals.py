@@ -50,8 +50,9 @@ def check_merged(connection, table, rows, is_adopted):
     twice = "bound.id = moved.id"
     if table.has_unique(table.openid.name):
         twice += f" OR bound.{table.openid.name} = moved.{table.openid.name}"
-    if ids := find_ids(connection, f"({rows.orphan}) AND EXISTS (SELECT 1 FROM {MERGED} AS moved WHERE {twice})",
-                       f"{TABLE} AS bound"):
+    # Not the very row that had moved: a backup has brought it back.
+    others = f"SELECT 1 FROM {MERGED} AS moved WHERE ({twice}) AND NOT ({rows.is_moved})"
+    if ids := find_ids(connection, f"({rows.orphan}) AND EXISTS ({others})", f"{TABLE} AS bound"):
         raise refusal(
             f"Users of {TABLE} are gone ({ids}), but {MERGED} already has rows with the same id or openid: delete the"
             " rows in one of the two tables."
@@ -70,7 +71,7 @@ def find_references(connection):
     if connection.vendor == "sqlite":
         tables = {name: read_table(connection, name) for name in list_tables(connection)}
         return [name for name, table in tables.items()
-                if TABLE in (other.lower() for _, other in table.foreign_keys.values())]
+                if TABLE in (other.lower() for *_, other in table.foreign_keys)]
     query = "SELECT DISTINCT table_name FROM information_schema.key_column_usage" \
             " WHERE referenced_table_schema = DATABASE() AND referenced_table_name = %s"
     return [name for name, in run(connection, query, [TABLE])]

@@ -4,26 +4,14 @@ Adds a column of our own to the table, which may be a shop's old one, and takes 
 A part of the migrations, so it is frozen, and imports nothing of the app.
 """
 
-import re
+from contextlib import contextmanager
 
 from django.db import migrations
 
+from ._adopt import explaining, session
 from ._record import read_record
-from ._refusals import refusal
-from ._table import ADDED_LATER, TABLE, read_table
-
-
-def check_own_columns(table, record):
-    """Raise CommandError if a column with a name of 0004 is the shop's. `record`: of the adopted table, or None."""
-    for name in sorted(ADDED_LATER & table.columns.keys()):
-        column = table.columns[name]
-        # MySQL and MariaDB keep the comment. Elsewhere 0004 is rolled back if it dies, and the record is all there is.
-        is_own = re.search("COMMENT 'QQ (APP ID|昵称|头像)'$", column.definition)
-        if not is_own and (record is None or name in str(record.definition)):
-            raise refusal(
-                f"{TABLE} has a column {column.name}, a name that this app needs: rename it, or drop it if this app has"
-                " added it."
-            )
+from ._refusals import check_own_columns
+from ._table import TABLE, read_table
 
 
 class AddOwnColumn(migrations.AddField):
@@ -31,11 +19,23 @@ class AddOwnColumn(migrations.AddField):
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         if not self.is_done(app_label, schema_editor, to_state):
-            super().database_forwards(app_label, schema_editor, from_state, to_state)
+            with self.altering(schema_editor, "convert", "still lacks"):
+                super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
         if schema_editor.collect_sql or self.find_column(schema_editor):
-            super().database_backwards(app_label, schema_editor, from_state, to_state)
+            with self.altering(schema_editor, "restore", "still has"):
+                super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+    @contextmanager
+    def altering(self, schema_editor, work, verb):
+        """Run ALTER TABLE as 0003 does: it waits for seconds only, and takes what an old table holds."""
+        if schema_editor.collect_sql:
+            yield
+            return
+        with session(schema_editor.connection):
+            with explaining(work, f"{TABLE} {verb} the column {self.field.db_column}"):
+                yield
 
     def is_done(self, app_label, schema_editor, state):
         connection = schema_editor.connection

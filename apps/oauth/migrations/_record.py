@@ -8,8 +8,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from django.core.management.base import CommandError
+
 from ._changes import Changes
-from ._table import RECORD, list_tables, run
+from ._table import RECORD, read_table, run
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,10 @@ class Record:
 
 def read_record(connection):
     """Return the Record, or None. A migration that died may have left an empty table."""
-    rows = run(connection, f"SELECT record FROM {RECORD}") if RECORD in list_tables(connection) else ()
+    found = read_table(connection, RECORD)
+    if found and "record" not in found.columns:
+        raise CommandError(f"{RECORD} is not the record that this app makes: rename it. Then migrate again.")
+    rows = run(connection, f"SELECT record FROM {RECORD}") if found else ()
     if not rows:
         return None
     record = json.loads(rows[0][0])

@@ -9,13 +9,14 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ._table import INTEGERS, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, run
+from ._table import ADDED_LATER, INTEGERS, OUR_COLUMNS, TABLE, TEXTS, Column, find_ids, read_table, run
 
 DELETION_MARKS = (
     "is_delete", "is_deleted", "isdelete", "isdeleted", "is_del", "del_flag", "delete_flag", "deleted", "delete_time",
     "deleted_time", "delete_at", "deleted_at",
 )
 VALIDITY_MARKS = ("is_active", "is_valid")
+SMALL = {"tinyint", "smallint", "mediumint", "float", "double"}  # too small for ids of users, or not exact
 TIMES = {"mysql": {"datetime", "timestamp"}, "sqlite": {"datetime", "timestamp", "text", "varchar", "char"}}
 
 
@@ -30,8 +31,9 @@ def check_table(connection, table, users):
     check_columns(connection, table)
     check_required(connection, table)
     check_keys(table)
+    check_user_id(connection, table, users)
     check_foreign_key(table, users)
-    check_triggers(connection, table)
+    check_renaming(connection, table)
     check_deleted_rows(connection, table)
     check_lengths(connection, table)
 
@@ -82,6 +84,8 @@ def check_columns(connection, table):
             f"{TABLE}.id does not number new rows by itself: make it bigint NOT NULL AUTO_INCREMENT (on SQLite integer"
             " PRIMARY KEY)."
         )
+    if row_id.kind in ("tinyint", "smallint") and connection.vendor == "mysql":
+        raise refusal(f"{TABLE}.id is {row_id.kind}, whose numbers run out: make it bigint NOT NULL AUTO_INCREMENT.")
     if not table.has_unique("id"):
         raise refusal(f"{TABLE}.id is not unique by itself: make it the primary key.")
     if not openid:
@@ -165,23 +169,33 @@ def check_keys(table):
             )
 
 
+def check_user_id(connection, table, users):
+    kind = table.columns["user_id"].kind
+    if users and connection.vendor == "mysql" and kind in SMALL:
+        pk = read_table(connection, users.table).columns[users.pk.lower()]
+        if kind != pk.kind:  # a server that is not strict would store the id of another user
+            raise refusal(f"{TABLE}.user_id is {kind}, which cannot hold every id of {users.table}: make it {pk.kind}.")
+
+
 def check_foreign_key(table, users):
-    constraint, other = table.foreign_keys.get("user_id", ("", ""))
-    if users and other and other.lower() not in users.tables:
-        key = f"foreign key {constraint}".strip()  # SQLite has no names for them
-        raise refusal(
-            f"{TABLE}.user_id references {other}, but users are in {users.table}, so new bindings would fail: drop the"
-            f" {key}, or let it reference {users.table}."
-        )
+    for column, constraint, other in table.foreign_keys:
+        if users and column == "user_id" and other.lower() not in users.tables:
+            key = f"foreign key {constraint}".strip()  # SQLite has no names for them
+            raise refusal(
+                f"{TABLE}.user_id references {other}, but users are in {users.table}, so new bindings would fail: drop"
+                f" the {key}, or let it reference {users.table}."
+            )
 
 
-def check_triggers(connection, table):
+def check_renaming(connection, table):
     is_renamed = table.openid.name.lower() != "openid"
     if is_renamed and connection.vendor == "mysql":  # SQLite renames the column in them too
-        for trigger in find_triggers(connection):
+        readers = [f"trigger {name}" for name in find_triggers(connection)]
+        readers += [f"view {name}" for name in find_views(connection, table.openid.name)]
+        for reader in readers:
             raise refusal(
-                f"{TABLE}.{table.openid.name} has to be renamed to openid, which the trigger {trigger} may not"
-                " survive: drop it, and recreate it afterwards with the new name."
+                f"{TABLE}.{table.openid.name} has to be renamed to openid, which the {reader} may not survive: drop it,"
+                " and recreate it afterwards with the new name."
             )
 
 
@@ -225,3 +239,23 @@ def find_triggers(connection):
     if connection.vendor == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s COLLATE NOCASE"
     return [name for name, in run(connection, query, [TABLE])]
+
+
+def find_views(connection, column):
+    """Return the names of the views of MySQL or MariaDB that seem to read this column of the table."""
+    query = "SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE()" \
+            " AND view_definition LIKE %s AND view_definition LIKE %s"
+    return [name for name, in run(connection, query, [f"%`{TABLE}`%", f"%`{column}`%"])]
+
+
+def check_own_columns(table, record):
+    """Raise CommandError if a column with a name of 0004 is the shop's. `record`: of the adopted table, or None."""
+    for name in sorted(ADDED_LATER & table.columns.keys()):
+        column = table.columns[name]
+        # MySQL and MariaDB keep the comment. Elsewhere 0004 is rolled back if it dies, and the record is all there is.
+        is_own = re.search("COMMENT 'QQ (APP ID|昵称|头像)'$", column.definition)
+        if not is_own and (record is None or name in str(record.definition)):
+            raise refusal(
+                f"{TABLE} has a column {column.name}, a name that this app needs: rename it, or drop it if this app has"
+                " added it."
+            )

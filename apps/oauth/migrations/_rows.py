@@ -61,7 +61,8 @@ class Rows:
     @cached_property
     def quoted_users(self):
         """Name and primary key of the users' table, quoted, if the rows may name users that are gone; else None."""
-        if not self.users or (self.is_mysql and "user_id" in self.table.foreign_keys):
+        has_key = any(column == "user_id" for column, *_ in self.table.foreign_keys)
+        if not self.users or (self.is_mysql and has_key):
             return None
         return tuple(map(self.connection.ops.quote_name, (self.users.table, self.users.pk)))
 
@@ -92,12 +93,14 @@ class Rows:
     @cached_property
     def repeated(self):
         """SQL for the rough openids that several rows have. Only these few are worth an exact comparison."""
-        return f"SELECT {self.rough} FROM {TABLE} AS bound GROUP BY {self.rough} HAVING COUNT(*) > 1"
+        return f"SELECT {self.rough} AS openid FROM {TABLE} AS bound GROUP BY {self.rough} HAVING COUNT(*) > 1"
 
     @cached_property
     def sharing(self):
         """SQL for the rows, as `bound`, with such an openid, without those whose user is gone."""
-        return f"{TABLE} AS bound WHERE {self.rough} IN ({self.repeated}) AND NOT ({self.orphan})"
+        # A join, as MySQL may run IN (…) once for each row.
+        repeated = f"({self.repeated}) AS repeated ON {self.rough} = repeated.openid"
+        return f"{TABLE} AS bound JOIN {repeated} WHERE NOT ({self.orphan})"
 
     def find_orphans(self) -> tuple[int, str]:
         """Return the number of rows whose user is gone, and their first ids as a text."""
@@ -164,32 +167,35 @@ class Rows:
 
     def move(self, orphans, repeated):
         """Move orphans and repeated rows to tb_oauth_qq_merged. The numbers say whether there are any."""
-        self._prepare_merged()
+        has_moved = self._prepare_merged()
         names = ", ".join(map(self.connection.ops.quote_name, self.table.copied_columns()))
         into = f"INSERT INTO {MERGED} ({names}, {MARK}) SELECT {names},"
+        moved = f"SELECT 1 FROM {MERGED} AS moved WHERE {self.is_moved}"
+        is_new = f"NOT EXISTS ({moved})" if has_moved else "1 = 1"  # a backup may have brought back what had moved
         with transaction.atomic(self.connection.alias):
             if orphans:
-                self.run(f"{into} 'orphan' FROM {TABLE} AS bound WHERE {self.orphan}")
+                self.run(f"{into} 'orphan' FROM {TABLE} AS bound WHERE {self.orphan} AND {is_new}")
             if repeated:
                 nth = f"ROW_NUMBER() OVER (PARTITION BY {self.exact('bound')}, user_id ORDER BY {self.order})"
                 numbered = f"SELECT bound.id, {nth} AS nth FROM {self.sharing}"
                 ids = f"SELECT id FROM ({numbered}) AS numbered WHERE nth > 1"
-                self.run(f"{into} 'repeated' FROM {TABLE} WHERE id IN ({ids})")
+                self.run(f"{into} 'repeated' FROM {TABLE} AS bound WHERE id IN ({ids}) AND {is_new}")
             if self.is_mysql:
                 self.run(f"DELETE bound FROM {TABLE} AS bound JOIN {MERGED} AS moved ON {self.is_moved}")
             else:
-                moved = f"SELECT 1 FROM {MERGED} AS moved WHERE {self.is_moved}"
                 self.run(f"DELETE FROM {TABLE} AS bound WHERE EXISTS ({moved})")
 
     def _prepare_merged(self):
+        """Create the table, unless there is one with rows: of a migration that died, or that could not return."""
         if read_table(self.connection, MERGED):
             if self.run(f"SELECT 1 FROM {MERGED} LIMIT 1"):
-                return  # rows of a migration that died, or that could not return
+                return True
             self.run(f"DROP TABLE {MERGED}")
         columns = ", ".join(map(self.connection.ops.quote_name, self.table.copied_columns()))
         like = f"LIKE {TABLE}" if self.is_mysql else f"AS SELECT {columns} FROM {TABLE} WHERE 0 = 1"
         self.run(f"CREATE TABLE {MERGED} {like}")
         self.run(f"ALTER TABLE {MERGED} ADD COLUMN {MARK} varchar(10) NOT NULL DEFAULT 'repeated'")
+        return False
 
     def give_back(self):
         """Return the rows that were moved, and drop their table.

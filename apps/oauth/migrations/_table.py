@@ -56,7 +56,7 @@ class Key:
 class Table:
     columns: dict[str, Column]  # by their names in lower case
     keys: list[Key]
-    foreign_keys: dict[str, tuple[str, str]]  # by the column in lower case: name of the constraint, other table
+    foreign_keys: list[tuple[str, str, str]]  # column in lower case, name of the constraint, other table
     definition: Any = None  # SHOW CREATE TABLE without AUTO_INCREMENT, or rows of sqlite_master
     type: str = "BASE TABLE"  # or what it is instead
     engine: str = ""
@@ -103,7 +103,8 @@ def read_mysql_table(connection, cursor, name):
     definition = ""
     if table_type == "BASE TABLE":
         cursor.execute(f"SHOW CREATE TABLE {connection.ops.quote_name(name)}")
-        definition = re.sub(r" AUTO_INCREMENT=\d+", "", cursor.fetchone()[1])
+        # Only the option of the table: comments may say the same words.
+        definition = re.sub(r"(?m)^(\)[^']*?) AUTO_INCREMENT=\d+", r"\1", cursor.fetchone()[1])
     columns = {}
     for column, column_type, length, collation, nullable, default, extra, expression in select(
         "column_name, column_type, character_maximum_length, collation_name, is_nullable, column_default, extra,"
@@ -128,11 +129,13 @@ def read_mysql_table(connection, cursor, name):
         "index_name, column_name, non_unique, sub_part", "statistics", "ORDER BY index_name, seq_in_index"
     ):
         keys.setdefault((key, not int(non_unique)), []).append(column.lower() if column and not prefix else None)
-    references = select("column_name, constraint_name, referenced_table_name", "key_column_usage")
+    elsewhere = "CONCAT(NULLIF(referenced_table_schema, DATABASE()), '.')"  # NULL if it is this database
+    other = f"CONCAT(COALESCE({elsewhere}, ''), referenced_table_name)"
+    references = select(f"column_name, constraint_name, {other}", "key_column_usage", "ORDER BY constraint_name")
     return Table(
         columns,
         [Key(key, tuple(parts), is_unique) for (key, is_unique), parts in keys.items()],
-        {column.lower(): (constraint, other) for column, constraint, other in references if other},
+        [(column.lower(), constraint, other) for column, constraint, other in references if other],
         definition,
         type=table_type,
         engine=engine or "",
@@ -155,9 +158,13 @@ def read_sqlite_table(connection, cursor, name):
     cursor.execute(f"PRAGMA table_xinfo({quoted})")
     rows = cursor.fetchall()
     primary = [row[1].lower() for row in sorted(rows, key=lambda row: row[5]) if row[5]]
+    cursor.execute(f"PRAGMA index_list({quoted})")
+    indexes = cursor.fetchall()
+    is_rowid = "pk" not in [origin for *_, origin, _ in indexes]  # WITHOUT ROWID, and INTEGER PRIMARY KEY DESC, have one
     columns = {}
     for _, column, declared, not_null, default, _, hidden in rows:
-        is_auto = declared.lower() == "integer" and primary == [column.lower()]  # no other type is the row's number
+        # No other type is the row's number.
+        is_auto = is_rowid and declared.lower() == "integer" and primary == [column.lower()]
         columns[column.lower()] = Column(
             column,
             type=declared.lower(),
@@ -167,13 +174,12 @@ def read_sqlite_table(connection, cursor, name):
             is_generated=hidden in (2, 3),
         )
     keys = [Key("PRIMARY", tuple(primary), True)] if primary else []
-    cursor.execute(f"PRAGMA index_list({quoted})")
-    for _, index, is_unique, _, is_partial in cursor.fetchall():
+    for _, index, is_unique, _, is_partial in indexes:
         cursor.execute(f"PRAGMA index_info({connection.ops.quote_name(index)})")
         parts = tuple(column and column.lower() for _, _, column in cursor)
         keys.append(Key(index, parts, bool(is_unique and not is_partial)))
     cursor.execute(f"PRAGMA foreign_key_list({quoted})")
-    foreign_keys = {row[3].lower(): ("", row[2]) for row in cursor}
+    foreign_keys = [(row[3].lower(), "", row[2]) for row in cursor]
     table_type = "VIEW" if kind == "view" else "VIRTUAL TABLE" if is_virtual else "BASE TABLE"
     is_strict = bool(re.search(r"\bSTRICT\b", sql.rpartition(")")[2], re.IGNORECASE))
     return Table(columns, keys, foreign_keys, definition, type=table_type, is_strict=is_strict)
@@ -195,7 +201,7 @@ def read_other_table(connection, cursor, name):
         # Django gives PostgreSQL a second index of each text, for LIKE.
         if found["unique"] or (found["index"] and not key.endswith("_like"))
     ]
-    return Table(columns, keys, {})
+    return Table(columns, keys, [])
 
 
 def is_ours(table):

@@ -25,7 +25,7 @@ class MiniExchange(Exchange):
         answer = self._get("/sns/jscode2session", query, decode_mini_answer)
         return QQIdentity(
             openid=get_field(answer, "openid", OPENID),
-            unionid=get_field(answer, "unionid", UNIONID) if answer.get("unionid") else None,
+            unionid=get_field(answer, "unionid", UNIONID) if self._client.unionid and answer.get("unionid") else None,
             client_id=self._client.client_id,
         )
 
@@ -36,10 +36,22 @@ class MiniQQ(Client[MiniExchange]):
     exchange_class = MiniExchange
     service = "mini"
 
-    def __init__(self, *, client_id: str, client_secret: str, api_url: str = MINI_API_URL, **options: Any) -> None:
-        """Take the mini program's own AppID and secret, which are none of QQ Connect's, and the options of Client."""
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        client_secret: str,
+        api_url: str = MINI_API_URL,
+        unionid: bool = False,
+        **options: Any,
+    ) -> None:
+        """Take the mini program's own AppID and secret, which are none of QQ Connect's, and the options of Client.
+
+        `unionid`: also return the unionid, which the answer has if the mini program belongs to a QQ Connect account.
+        """
         super().__init__(api_url=api_url, **options)
         self.client_id = client_id
+        self.unionid = unionid
         self.credentials = {"appid": client_id, "secret": client_secret}
 
 

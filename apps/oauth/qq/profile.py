@@ -7,13 +7,13 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from .upstream import API_URL, Client, Exchange, QQIdentity
 
-TIMEOUT = 2.0  # seconds: the form can do without
 MAX_NICKNAME = 64  # characters
-MAX_AVATAR = 512
+MAX_AVATAR = 512  # characters, as in the binding's column
+AVATAR = re.compile(r"https?://[\w.~:/?#@!$&()*+,;=%-]+", re.ASCII)  # nothing that could end an attribute of HTML
 AVATAR_HOST = re.compile(r"(?:[a-z0-9-]+\.)*qlogo\.cn")
 # Formatting characters that emoji and Asian scripts need: the joiners. The others turn the direction of text around.
 JOINERS = "\u200c\u200d"
@@ -35,12 +35,13 @@ class ProfileExchange(Exchange):
 
 
 class ProfileQQ(Client[ProfileExchange]):
-    """Asks QQ for profiles, with slots and a circuit breaker of its own: its failures must not stop logins."""
+    """Asks QQ for profiles, with few slots and a circuit breaker of its own: its failures must not stop logins."""
 
     exchange_class = ProfileExchange
     service = "profile"
+    share = 0.25
 
-    def __init__(self, *, api_url: str = API_URL, timeout: float = TIMEOUT, max_concurrency: int = 12) -> None:
+    def __init__(self, *, api_url: str = API_URL, timeout: float = 2.0, max_concurrency: int = 48) -> None:
         super().__init__(api_url=api_url, timeout=timeout, max_concurrency=max_concurrency)
 
     def get_profile(self, identity: QQIdentity) -> Profile:
@@ -65,13 +66,14 @@ def choose_avatar(answer: dict[str, Any], openid: str) -> str:
     """
     for name in ("figureurl_qq_2", "figureurl_qq_1"):
         url = answer.get(name)
-        if not isinstance(url, str) or len(url) > MAX_AVATAR or not url.isascii() or openid.lower() in url.lower():
+        if not isinstance(url, str) or not AVATAR.fullmatch(url) or openid.lower() in unquote(url).lower():
             continue
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
         except ValueError:
             continue
-        if parts.scheme in ("http", "https") and port is None and not parts.username and AVATAR_HOST.fullmatch(host):
-            return parts._replace(scheme="https", netloc=host, fragment="").geturl()
+        secure = parts._replace(scheme="https", netloc=host, fragment="").geturl()
+        if port is None and not parts.username and AVATAR_HOST.fullmatch(host) and len(secure) <= MAX_AVATAR:
+            return secure
     return ""

@@ -1,4 +1,4 @@
-"""What all clients of QQ share: for each of QQ's addresses slots, a circuit breaker and kept connections."""
+"""What all clients of QQ share: the process's slots; for each of QQ's services a circuit breaker and connections."""
 
 import os
 import sys
@@ -29,16 +29,25 @@ class QQIdentity:
     access_token: str | None = field(default=None, repr=False, compare=False)  # of the exchange just made
 
 
-class _Upstream:
-    """State shared by this process's calls to one address."""
+class _Slots:
+    """The slots of this process, for all services: what they keep free are its threads."""
 
-    def __init__(self, api_url: str, max_concurrency: int) -> None:
-        self.pool = ConnectionPool(api_url)
+    def __init__(self, max_concurrency: int) -> None:
         self.bulkhead = Bulkhead(max_concurrency)
         self.followers = Bulkhead(max(1, max_concurrency // 4))
+
+
+class _Upstream:
+    """State shared by this process's calls to one service."""
+
+    def __init__(self, api_url: str, slots: _Slots, max_concurrency: int) -> None:
+        self.pool = ConnectionPool(api_url)
+        self.slots = slots
+        self.bulkhead = Bulkhead(max_concurrency)
         self.breaker = CircuitBreaker()
 
 
+_slots: dict[int, _Slots] = {}
 _upstreams: dict[tuple[str, str, int], _Upstream] = {}
 _upstreams_lock = threading.Lock()
 
@@ -50,6 +59,7 @@ def forget_connections() -> None:
     for upstream in _upstreams.values():
         upstream.pool.close()
     _upstreams.clear()
+    _slots.clear()
 
 
 if sys.platform != "win32":  # pragma: no branch  (Windows does not fork)
@@ -95,15 +105,17 @@ AnyExchange = TypeVar("AnyExchange", bound=Exchange)
 
 
 class Client(Generic[AnyExchange]):
-    """A client of one of QQ's addresses. Every method that calls QQ raises QQError."""
+    """A client of one of QQ's services. Every method that calls QQ raises QQError."""
 
     exchange_class: type[AnyExchange]
-    service = ""  # clients of another service have slots and a circuit breaker of their own at the same address
+    service = ""  # clients of another service have a circuit breaker of their own at the same address
+    share = 1.0  # of the process's slots, at most, for this service
 
     def __init__(self, *, api_url: str, timeout: float, max_concurrency: int) -> None:
         """Take the address, and the process's limits.
 
-        `timeout`: seconds for all requests of an exchange. `max_concurrency`: exchanges at once in this process.
+        `timeout`: seconds for all requests of an exchange. `max_concurrency`: exchanges at once in this process, of all
+        clients with the same number.
         """
         self.timeout = timeout
         self.api_url = api_url.rstrip("/")
@@ -123,7 +135,11 @@ class Client(Generic[AnyExchange]):
         """
         upstream = self._upstream
         try:
-            with upstream.bulkhead.slot(is_new=is_new) as slot, upstream.breaker.attempt() as attempt:
+            with (
+                upstream.bulkhead.slot(),
+                upstream.slots.bulkhead.slot(is_new=is_new) as slot,
+                upstream.breaker.attempt() as attempt,
+            ):
                 yield self.exchange_class(self, upstream.pool, slot, attempt)
         except BulkheadFull:
             raise QQBusy("all slots are in use") from None
@@ -136,25 +152,27 @@ class Client(Generic[AnyExchange]):
 
         At most a quarter of the slots can be taken like this.
         """
-        upstream = self._upstream
+        slots = self._upstream.slots
         try:
-            with upstream.followers.slot(), upstream.bulkhead.slot():
+            with slots.followers.slot(), slots.bulkhead.slot():
                 yield
         except BulkheadFull:
             raise QQBusy("all follower slots are in use") from None
 
     def expects_retries(self) -> bool:
         """Return whether callers that got QQBusy are expected to try again."""
-        return self._upstream.bulkhead.expects_retries()
+        return self._upstream.slots.bulkhead.expects_retries()
 
     def schedule_retry(self) -> float:
         """Return the seconds after which a caller that got QQBusy should try again."""
-        return self._upstream.bulkhead.schedule_retry()
+        return self._upstream.slots.bulkhead.schedule_retry()
 
     @property
     def _upstream(self) -> _Upstream:
         key = self.api_url, self.service, self._max_concurrency
         with _upstreams_lock:
             if key not in _upstreams:
-                _upstreams[key] = _Upstream(self.api_url, self._max_concurrency)
+                slots = _slots.setdefault(self._max_concurrency, _Slots(self._max_concurrency))
+                own = max(1, int(self._max_concurrency * self.share))
+                _upstreams[key] = _Upstream(self.api_url, slots, own)
             return _upstreams[key]

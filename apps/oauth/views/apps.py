@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.http import Http404
-from django.utils.functional import lazy
 from django.utils.translation import gettext_noop as _
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied, ValidationError
@@ -17,35 +16,33 @@ from ..errors import QQLoginError
 from ..flow.flow import Flow
 from ..flow.purpose import Purpose
 from ..flow.signing import hash_text
+from ..form_fields import PatternField
 from ..language import translate
 from ..qq import Client
+from ..qq.answers import OPENID, TOKEN
 from ..ratelimit import get_rate_limit
 from ..single_flight import resolve_identity
+from ..validation import APP_KEY, CODE
 from .base import QQView
 from .outcome import answer_identity
 
-translate_lazy = lazy(translate, str)
-
-
-def text(pattern: str, sentence: Any, **options: Any) -> serializers.RegexField:
-    names = ("required", "null", "blank", "invalid")
-    messages: Any = dict.fromkeys(names, translate_lazy(sentence))
-    return serializers.RegexField(pattern, error_messages=messages, trim_whitespace=False, **options)
+PURPOSE = f"{Purpose.LOGIN}|{Purpose.LINK}"
+BAD_CODE = _("code 应是 QQ 返回的登录凭证。")
 
 
 class LoginSerializer(serializers.Serializer[Any]):
     """What an app sends: its key for this login, and what QQ has given it."""
 
-    key = text(r"\A[A-Za-z0-9_-]{43,128}\Z", _("key 应是 43 到 128 个随机的字母、数字、- 或 _，每次登录重新生成。"))
-    code = text(r"\A[A-Za-z0-9._~-]{1,512}\Z", _("code 应是 QQ 返回的登录凭证。"))
-    purpose = serializers.ChoiceField([Purpose.LOGIN, Purpose.LINK], default=Purpose.LOGIN)
+    key = PatternField(APP_KEY, malformed=_("key 应是 43 到 128 个随机的字母、数字、- 或 _，每次登录重新生成。"))
+    code = PatternField(CODE, malformed=BAD_CODE)
+    purpose = PatternField(PURPOSE, malformed=_("purpose 应是 login 或 bind。"), default=Purpose.LOGIN)
 
 
 class AppLoginSerializer(LoginSerializer):
-    code = text(r"\A[A-Za-z0-9._~-]{1,512}\Z", _("code 应是 QQ 返回的登录凭证。"), required=False)
-    access_token = text(r"\A[A-Za-z0-9._~-]{1,512}\Z", _("access_token 应是 QQ SDK 返回的登录凭证。"), required=False)
-    openid = text(r"\A[0-9A-Fa-f]{32}\Z", _("openid 应是 32 个十六进制字符。"), required=False)
-    client_id = text(r"\A[0-9]{1,32}\Z", _("client_id 应是 App 的 APP ID。"), required=False)
+    code = PatternField(CODE, malformed=BAD_CODE, required=False)
+    access_token = PatternField(TOKEN, malformed=_("access_token 应是 QQ SDK 返回的登录凭证。"), required=False)
+    openid = PatternField(OPENID, malformed=_("openid 应是 32 个十六进制字符。"), required=False)
+    client_id = PatternField("[0-9]{1,32}", malformed=_("client_id 应是 App 的 APP ID。"), required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("code" in attrs) == ("access_token" in attrs):
@@ -75,12 +72,14 @@ class DoorView(QQView):
     def log_in(self, request: Request, step: Step, form: dict[str, Any]) -> Response:
         flow = Flow.start_in_app(form["key"], form["purpose"])
         step.add(flow=flow.id)
-        proof = form.get("code") or form["access_token"]
+        proof, client = form.get("code") or form["access_token"], self.get_client(form)
+        # QQ's tokens last for months, and each new key asks QQ again.
+        get_rate_limit("qq_login").hit(request, f"proof {proof}")
         # A key is for one login. The same call may be repeated, as its answer may be lost.
         proof_hash = hash_text(f"{self.name} {flow.purpose} {proof}")
         if not flow.store.redeem_state(proof_hash) and not flow.store.is_redeemed_by(proof_hash):
             raise QQLoginError("key_used")
-        identity = resolve_identity(step, flow, self.get_client(form), proof, is_reusable="access_token" in form)
+        identity = resolve_identity(step, flow, client, proof, is_reusable="access_token" in form)
         if form.get("openid", identity.openid).upper() != identity.openid.upper():
             step.record(Event.QQ, "alarm", reason="OtherOpenid", openid=hash_openid(identity.openid))
             raise QQLoginError("qq_rejected", reason="other_openid")

@@ -17,6 +17,8 @@ from ..validation import read_bind_token, refuse_other_origins
 from .base import QQView
 from .outcome import get_authenticators
 
+REASON = "by the user"
+
 
 class SignedInView(QQView):
     """An endpoint for users who are signed in, by the shop's own authentication."""
@@ -59,13 +61,18 @@ class BindingView(SignedInView):
 
     def delete(self, request: Request, id: int) -> Response:
         """Remove it, if another way to log in is left."""
-        refuse_other_origins(request)
-        get_rate_limit("qq_bind").hit(request)
-        binding = get_bindings(request.user).filter(pk=id).first()
-        if binding is None:
-            raise Http404
-        unlink(request, binding)
-        return Response(status=204)
+        with audited(request, Event.UNBIND) as step:
+            step.add(user_id=request.user.pk)
+            refuse_other_origins(request)
+            get_rate_limit("qq_bind").hit(request)
+            binding = get_bindings(request.user).filter(pk=id).first()
+            if binding is None:
+                raise Http404
+            step.add(openid=hash_openid(binding.openid))
+            if not unlink(request, binding, REASON):
+                raise Http404
+            step.add(reason=REASON)
+            return Response(status=204)
 
 
 def to_dict(binding: OAuthQQUser) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def answer_identity(request: Request, step: Step, flow: Flow, identity: QQIdenti
     # Without the cookie a sealed code works once. After the look-up: a database that fails uses nothing up.
     if flow.key is None and not flow.store.redeem_sealed_code():
         raise QQLoginError("code_invalid")
-    if user is None and (user := bind_by_unionid(request, identity)) is not None:
+    if user is None and (user := bind_by_unionid(step, identity)) is not None:
         signals.append(qq_bound)
     if user is None:
         return offer_form(request, step, flow, identity)

@@ -10,9 +10,9 @@ from django.utils.translation import override
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from apps.oauth.account_lock import unlock
+from apps.oauth.account_lock import make_account_key, unlock
 from apps.oauth.contrib.meiduo import AccountSerializer
-from apps.oauth.contrib.meiduo.serializers import DELETE_IF_EQUAL, make_keyed_digest
+from apps.oauth.contrib.meiduo.serializers import DELETE_IF_EQUAL
 from apps.oauth.ratelimit import RateLimited
 from apps.users.models import User
 from tests.conftest import MOBILE, PASSWORD, Browser
@@ -278,7 +278,7 @@ def test_locked_account_gets_429_which_is_no_failed_try_of_the_login(codes, bind
     for _ in range(3):
         refused = bind()
         assert (refused.status_code, refused["Retry-After"], refused.json()["code"]) == (429, "60", "throttled")
-    unlock(make_keyed_digest(account.pk, account.password))
+    unlock(make_account_key(account))
     assert bind().status_code == 200
 
 
@@ -327,3 +327,15 @@ def test_simultaneous_logins_with_one_new_mobile_create_one_account(codes, qq):
     answers = simultaneously(lambda number: browsers[number].bind(forms[number]), 4)
     assert [answer.status_code for answer in answers] == [200] * 4
     assert User.objects.get().username == MOBILE
+
+
+@requirement("15.13")
+def test_form_without_a_password_binds_by_the_sms_code_alone(browser, codes, shop):
+    shop.QQ_ACCOUNT_SERIALIZER = "apps.oauth.contrib.meiduo.MobileAccountSerializer"
+    form = {"mobile": MOBILE, "sms_code": WRONG_CODE, "access_token": browser.get_bind_token()}
+    assert browser.bind(form).json()["sms_code"]
+    made = browser.bind(form | {"sms_code": CODE}).json()
+    assert not User.objects.get(pk=made["id"]).has_usable_password()
+    codes.set(f"sms_{MOBILE}", WRONG_CODE, ex=300)  # the next one
+    form["access_token"] = browser.get_bind_token("李思思")
+    assert browser.bind(form).json()["id"] == made["id"]

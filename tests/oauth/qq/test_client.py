@@ -11,7 +11,9 @@ from io import StringIO
 import pytest
 
 from apps.oauth.qq import (
+    MiniQQ,
     OAuthQQ,
+    ProfileQQ,
     QQBusy,
     QQCircuitOpen,
     QQError,
@@ -215,6 +217,18 @@ def test_without_a_slot_nothing_is_sent(qq, code):
         assert paths(qq) == []
         exchange.identify(code)
     assert client.schedule_retry() > 0  # by the time that this exchange took
+
+
+@requirement("8.7")
+def test_all_services_share_the_slots_of_the_process(qq):
+    """Otherwise a network without QQ would hold a thread for each service's slot."""
+    options = {"api_url": qq.url, "timeout": 2.0, "max_concurrency": 4}
+    mini, profiles = MiniQQ(client_id="1", client_secret="2", **options), ProfileQQ(**options)
+    login = make_client(qq, max_concurrency=4)
+    with login.exchange(), mini.exchange(), mini.exchange(), profiles.exchange(), pytest.raises(QQBusy):
+        mini.identify("code")
+    with profiles.exchange(), pytest.raises(QQBusy), profiles.exchange():  # a quarter of them is for profiles
+        pass
 
 
 def test_at_most_a_quarter_of_the_slots_is_for_followers_and_each_takes_one(qq):

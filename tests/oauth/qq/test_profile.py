@@ -114,7 +114,12 @@ def test_nickname_is_one_short_line_of_text(nickname, shown):
         ("//thirdqq.qlogo.cn/a", ""),
         ("http://[", ""),
         ("http://thirdqq.qlogo.cn/车", ""),
-        (f"{EK}/{'x' * 600}", ""),
+        (f"http://thirdqq.qlogo.cn/{'x' * 488}", ""),  # 512 characters, and one more with https
+        (f"http://thirdqq.qlogo.cn/{'x' * 487}", f"https://thirdqq.qlogo.cn/{'x' * 487}"),
+        (f"http://thirdqq.qlogo.cn/%{ord(OPENID[0]):x}{OPENID[1:]}/100", ""),
+        ("http://thirdqq.qlogo.cn\\@evil.example/", ""),
+        ('http://thirdqq.qlogo.cn/"onerror=x', ""),
+        ("http://thirdqq.qlogo.cn/\x00", ""),
         ("", ""),
     ],
 )

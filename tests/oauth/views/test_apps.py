@@ -5,8 +5,10 @@ import logging
 import secrets
 
 import pytest
+from django.db import connection
 from django.test import Client
 
+from apps.oauth.clients import _make_code_client
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in
 from tests.conftest import MOBILE, PASSWORD, error_of, fill_in, grouped, invalid_fields
@@ -97,7 +99,7 @@ def test_openid_that_the_app_sends_is_compared_and_never_used(qq, db, caplog):
 @requirement("15.2")
 def test_bind_token_needs_the_key_of_its_login(app, qq, phone):
     form = fill_in(phone, app.send().json()["access_token"])
-    for key in (secrets.token_urlsafe(32), app.key[:-1], "", None, 7, [app.key], {"a": app.key}):
+    for key in (secrets.token_urlsafe(32), app.key[:-1], "", "\ud800", None, 7, [app.key], {"a": app.key}):
         assert error_of(app.bind(form, key=key)) == (400, "bind_token_invalid")
     without_key = app.post("/oauth/qq/users/", form)
     assert error_of(without_key) == (400, "bind_token_invalid")
@@ -105,7 +107,7 @@ def test_bind_token_needs_the_key_of_its_login(app, qq, phone):
 
 
 @requirement("15.2")
-@pytest.mark.parametrize("key", [None, "", "k" * 42, "k" * 129, "k" * 42 + "/", "k" * 43 + "\n", 7, ["k" * 43]])
+@pytest.mark.parametrize("key", [None, "", "k" * 42, "k" * 129, "k" * 42 + "/", "k" * 43 + "\n", 10**43, ["k" * 43]])
 def test_key_must_be_long_and_random_characters(app, key):
     assert invalid_fields(app.send(key=key)) == ["key"]
 
@@ -173,7 +175,6 @@ def test_app_key_is_needed_for_a_code_only(qq, db, shop):
     shop.QQ_APP_IDS = {qq.app_id: qq.app_secret, "1106000009": "another key"}
     app = App(qq, "app with a code")
     assert invalid_fields(app.send()) == ["client_id"]  # which of the two?
-    app.key = secrets.token_urlsafe(32)
     assert app.send(client_id=qq.app_id).status_code == 200
 
 
@@ -185,9 +186,9 @@ def test_door_is_closed_unless_it_is_configured(app, shop):
 @pytest.mark.parametrize(
     ("field", "value"),
     grouped(
-        access_token=[None, "", ["a"], "a b", "x" * 513],
+        access_token=[None, "", ["a"], "a b", "x" * 513, 7],
         openid=["A" * 31, "G" * 32, 7],
-        purpose=["", "unbind", 7],
+        purpose=["", "unbind", 7, "\ud800"],
         client_id=["abc", "", "1" * 33],
         code=["1"],  # beside the access_token
     ),
@@ -214,6 +215,24 @@ def test_refused_calls_are_limited(app, set_rates):
 def test_successful_logins_of_one_address_are_not_limited(qq, db, set_rates):
     set_rates(qq_login="1/min")
     assert [App(qq).send().status_code for _ in range(4)] == [200] * 4
+
+
+def test_one_token_is_limited_whatever_the_key_and_the_address(qq, db, set_rates, set_proxies):
+    set_rates(qq_login="2/min")
+    set_proxies(1)
+    token = {"access_token": qq.app_token("小明")}
+    headers = [{"x-forwarded-for": f"198.18.0.{number}"} for number in range(3)]
+    assert [App(qq).send(token, each).status_code for each in headers] == [200, 200, 429]
+    assert len(qq.requests("/oauth2.0/me")) == 2
+
+
+def test_outage_of_qq_is_no_failure_of_the_address(app, qq, set_rates):
+    set_rates(qq_login="1/min")
+    broken = {name: {"fault": "502"} for name in ("me", "token", "jscode2session")}
+    qq.behave(**broken)
+    assert error_of(app.send()) == (503, "qq_unavailable")
+    qq.behave(**dict.fromkeys(broken))
+    assert App(qq, app.door).send().status_code == 200
 
 
 @pytest.mark.parametrize("field", ["is_staff", "is_superuser", "is_active"])
@@ -247,7 +266,8 @@ def test_unionid_logs_in_across_the_shops_applications(app, qq, shop, account, c
     connect(lambda **kwargs: sent.append(kwargs["user"].pk), qq_bound)
     OAuthQQUser.objects.create(user=account, openid=qq.openid("小明"), unionid=qq.unionid("小明"))
     assert app.send().json()["user_id"] == account.pk
-    assert OAuthQQUser.objects.get(openid=get_openid(qq, app.door)).user_id == account.pk
+    added = OAuthQQUser.objects.get(openid=get_openid(qq, app.door))
+    assert (added.user_id, added.unionid) == (account.pk, qq.unionid("小明"))
     assert App(qq, app.door).send().json()["user_id"] == account.pk
     assert sent == [account.pk]
 
@@ -277,3 +297,58 @@ def test_own_mobile_is_not_in_the_way(app, phone, account):
     form = fill_in(phone, app.send().json()["access_token"])
     assert app.bind(form).json()["id"] == account.pk
     assert account.mobile == MOBILE
+
+
+@requirement("15.10")
+def test_unionid_is_stored_only_where_the_shop_asks_for_it(qq, phone, account):
+    app = App(qq, "mini")
+    assert app.bind(fill_in(phone, app.send().json()["access_token"])).status_code == 200
+    assert OAuthQQUser.objects.get().unionid is None
+
+
+@requirement("15.10")
+@pytest.mark.parametrize("unionid", ["", None, "uid_1", "UID_1 ", 7, ["UID_1"]])
+def test_only_the_very_unionid_logs_in(qq, shop, account, unionid):
+    shop.QQ_UNIONID = True
+    OAuthQQUser.objects.create(user=account, openid="A" * 32, unionid="UID_1")
+    OAuthQQUser.objects.create(user=account, openid="B" * 32, unionid="")
+    answer = {"client_id": qq.app_id, "openid": "C" * 32, "unionid": unionid}
+    qq.behave(me={"fault": "body", "body": json.dumps(answer)})
+    assert App(qq).send().json().keys() in ({"access_token"}, {"message", "code"})
+    assert OAuthQQUser.objects.count() == 2
+
+
+@requirement("15.10")
+def test_unionid_of_a_binding_removed_at_that_moment_lets_nobody_in(qq, shop, account):
+    """Its owner may have removed it because the QQ is a thief's."""
+    shop.QQ_UNIONID = True
+    OAuthQQUser.objects.create(user=account, openid="A" * 32, unionid=qq.unionid("小明"))
+    begun = []
+
+    def remove(run, sql, *arguments):
+        if sql.startswith("SAVEPOINT") and not begun:
+            begun.append(sql)
+            OAuthQQUser.objects.all().delete()
+        return run(sql, *arguments)
+
+    with connection.execute_wrapper(remove):
+        assert App(qq).send().json().keys() == {"access_token"}
+    assert (len(begun), OAuthQQUser.objects.count()) == (1, 0)
+
+
+@requirement("15.10", "10.4")
+def test_binding_by_unionid_is_recorded_with_its_login(qq, shop, account, caplog):
+    caplog.set_level(logging.INFO, "meiduo.audit")
+    shop.QQ_UNIONID = True
+    OAuthQQUser.objects.create(user=account, openid="A" * 32, unionid=qq.unionid("小明"))
+    App(qq).send()
+    bind, login = (record for record in caplog.records if record.name == "meiduo.audit")
+    assert (bind.msg, bind.reason, bind.door, bind.user_id) == ("bind", "unionid", "app", account.pk)
+    assert (login.msg, login.flow, login.openid) == ("login", bind.flow, bind.openid)
+
+
+def test_made_up_application_ids_fill_no_memory(qq, db, no_limits):
+    before = _make_code_client.cache_info().currsize
+    for number in range(5):
+        assert invalid_fields(App(qq, "app with a code").send(client_id=f"99{number}")) == ["client_id"]
+    assert _make_code_client.cache_info().currsize == before

@@ -1,13 +1,24 @@
 """bindings/: a signed-in user lists, adds and removes QQs."""
 
+import logging
+from contextlib import contextmanager
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from django.core.cache.backends.locmem import LocMemCache
+from django.db import IntegrityError, OperationalError
+from django.db.models.signals import pre_delete, pre_save
 from django.test import Client
+from redis.exceptions import RedisError
 from rest_framework.serializers import CharField, Serializer
 
+from apps.oauth.account_lock import unlock
+from apps.oauth.audit import NO_COOKIE_HINTS
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_bound, qq_logged_in, qq_unbound
+from apps.users.backends import get_account_key
+from apps.users.models import User
+from apps.users.sms_serializers import ConfirmSerializer
 from apps.users.tokens import login_payload
 from tests.conftest import MOBILE, PASSWORD, Browser, error_of, invalid_fields
 from tests.tools.requirements import requirement
@@ -224,6 +235,7 @@ def test_last_way_to_log_in_stays(user, binding, phone):
 
 
 def test_binding_of_another_user_is_not_there(user, other, binding):
+    assert error_of(user.unlink(10**30)) == (404, "not_found")
     assert error_of(other.unlink(binding.pk)) == (404, "not_found")
     assert error_of(user.unlink(binding.pk + 1)) == (404, "not_found")
     assert OAuthQQUser.objects.count() == 1
@@ -261,3 +273,216 @@ def test_purpose_is_read_as_it_is_written(user):
     for purpose in ("login", "BIND", "bind,bind"):
         address = user.get(f"/oauth/qq/authorization/?{urlencode({'purpose': purpose})}").json()["login_url"]
         assert "purpose" not in parse_qs(urlsplit(address).query)
+
+
+# In the middle of a call ----------------------------------------------------------------------------------------------
+
+
+class Interrupted(ConfirmSerializer):
+    """Something happens between the confirmation and the change."""
+
+    interrupt = None
+
+    def validate(self, attrs):
+        attrs = super().validate(attrs)
+        type(self).interrupt(self.context["request"].user.pk)
+        return attrs
+
+
+def change_account(**changes):
+    def change(pk):
+        account = User.objects.get(pk=pk)
+        for name, value in changes.items():
+            setattr(account, name, value)
+        account.save()
+
+    return change
+
+
+def vars_of(account):
+    return {name: getattr(account, name) for name in ("username", "mobile", "password", "is_active", "is_staff")}
+
+
+def reset_password(pk):
+    account = User.objects.get(pk=pk)
+    account.set_password("the owner's new one")
+    account.save()
+
+
+ENDED, REFUSED = (401, "not_authenticated"), (403, "account_refused")
+INTERRUPTIONS = {
+    "password reset": (reset_password, ENDED, ENDED),
+    "deleted": (lambda pk: User.objects.get(pk=pk).delete(), ENDED, ENDED),
+    "disabled": (change_account(is_active=False), ENDED, ENDED),
+    "staff": (change_account(is_staff=True), REFUSED, None),  # staff may remove a QQ
+}
+
+
+@pytest.fixture
+def interrupt(shop):
+    """A function that sets what happens."""
+
+    def interrupt(function):
+        shop.QQ_CONFIRM_SERIALIZER, Interrupted.interrupt = f"{__name__}.Interrupted", staticmethod(function)
+
+    return interrupt
+
+
+@requirement("15.6", "15.8")
+@pytest.mark.parametrize(("happens", "at_link", "at_unlink"), INTERRUPTIONS.values(), ids=INTERRUPTIONS)
+def test_account_that_changes_after_the_confirmation_is_left_alone(
+    user, binding, interrupt, happens, at_link, at_unlink
+):
+    token = user.get_bind_token("李思思")
+    interrupt(happens)
+    if at_unlink:
+        assert error_of(user.unlink(binding.pk)) == at_unlink
+        User.objects.update_or_create(pk=user.user.pk, defaults=vars_of(user.user))
+    assert error_of(user.link(token)) == at_link
+    assert not OAuthQQUser.objects.filter(openid=user.qq.openid("李思思")).exists()
+
+
+def test_binding_removed_by_another_call_is_not_there(user, binding, interrupt):
+    interrupt(lambda pk: OAuthQQUser.objects.filter(user=pk).delete())
+    assert error_of(user.unlink(binding.pk)) == (404, "not_found")
+
+
+@requirement("15.9")
+@pytest.mark.parametrize("whose", ["this", "another"])
+def test_qq_bound_by_another_call_after_the_confirmation(user, other, interrupt, whose):
+    owner, token = (user if whose == "this" else other).user, user.get_bind_token()
+    interrupt(lambda pk: OAuthQQUser.objects.create(user=owner, openid=user.qq.openid("小明")))
+    answer = user.link(token)
+    expected = (200, None) if whose == "this" else (400, "another")
+    assert (answer.status_code, answer.json().get("account")) == expected
+    assert OAuthQQUser.objects.get().user_id == owner.pk
+
+
+def test_clash_with_a_binding_that_is_then_removed_is_none(user, connect):
+    errors = [IntegrityError("Duplicate entry")]
+
+    def clash(**kwargs):
+        if errors:
+            raise errors.pop()
+
+    connect(clash, pre_save, sender=OAuthQQUser)
+    assert user.link(user.get_bind_token()).status_code == 201
+
+
+def test_clash_that_is_not_over_the_openid_stays_a_bug(user, connect):
+    def clash(**kwargs):
+        raise IntegrityError("another column")
+
+    connect(clash, pre_save, sender=OAuthQQUser)
+    with pytest.raises(IntegrityError, match="another column"):
+        user.link(user.get_bind_token())
+
+
+# Limits and outages ---------------------------------------------------------------------------------------------------
+
+
+@requirement("15.6")
+def test_locked_account_costs_the_flow_no_try(user, no_limits):
+    token = user.get_bind_token()
+    for _ in range(4):
+        assert user.link(token, password="wrong password").status_code == 400
+    with locked_by_an_attacker(user):
+        assert [user.link(token).status_code for _ in range(7)] == [429] * 7
+    assert user.link(token).status_code == 201
+
+
+@contextmanager
+def locked_by_an_attacker(user):
+    form = {"username": user.user.username, "password": "wrong"}
+    while Client().post("/authorizations/", form, content_type="application/json").status_code != 429:
+        pass
+    yield
+    unlock(get_account_key(user.user))
+
+
+@pytest.mark.parametrize("change", ["link", "unlink"])
+def test_outage_after_the_confirmation_costs_no_sms_code_and_no_try(user, binding, phone, connect, change, set_rates):
+    set_rates(qq_bind_failed="1/min")
+    errors = [OperationalError(number, "") for number in (2006, 1205, 1213, 1213)]
+
+    def fail(**kwargs):
+        if errors:
+            raise errors.pop(0)
+
+    token, code = user.get_bind_token("李思思"), phone.receive_code(MOBILE)
+
+    def send():
+        if change == "unlink":
+            return user.unlink(binding.pk, sms_code=code)
+        form = {"access_token": token, "sms_code": code}
+        return user.client.post(BINDINGS, form, content_type="application/json", headers=user.headers)
+
+    connect(fail, pre_save if change == "link" else pre_delete, sender=OAuthQQUser)
+    assert [error_of(send()) for _ in range(3)] == [(503, "database_unavailable")] * 3
+    assert send().status_code == (201 if change == "link" else 204)
+
+
+class FailingNote(LocMemCache):
+    """It does not store which form was bound to whom, twice."""
+
+    failures = 2
+
+    def set(self, key, *args, **kwargs):
+        if ":binding:" in key and FailingNote.failures:
+            FailingNote.failures -= 1
+            raise RedisError("gone")
+        return super().set(key, *args, **kwargs)
+
+
+def test_cache_that_fails_within_the_transaction_binds_nothing(user, use_cache, set_rates):
+    use_cache(f"{__name__}.FailingNote")
+    set_rates(qq_bind_failed="1/min")
+    token = user.get_bind_token()
+    for _ in range(2):
+        assert error_of(user.link(token)) == (503, "cache_unavailable")
+        assert OAuthQQUser.objects.count() == 0
+    assert user.link(token).status_code == 201
+
+
+@requirement("10.4")
+def test_refused_and_done_removals_are_recorded(user, binding, caplog):
+    caplog.set_level(logging.INFO, "meiduo.audit")
+    user.unlink(binding.pk, password="wrong password")
+    user.unlink(binding.pk)
+    refused, done = (record for record in caplog.records if record.name == "meiduo.audit")
+    assert (refused.msg, refused.outcome, refused.reason, refused.field) == ("unbind", "refused", "invalid", "password")
+    assert (done.msg, done.outcome, done.reason) == ("unbind", "ok", "by the user")
+    assert (refused.openid, refused.user_id) == (done.openid, done.user_id)
+
+
+# Purposes -------------------------------------------------------------------------------------------------------------
+
+
+@requirement("15.7")
+def test_flow_without_a_cookie_adds_nothing(user, shop, caplog):
+    """Its address and User-Agent are enough for a login at most."""
+    shop.QQ_REQUIRE_COOKIE = False
+    code, token = user.arrive(), user.get_bind_token("李思思")
+    user.client.cookies.clear()
+    assert error_of(user.redeem_code(code)) == (400, "code_invalid")
+    assert error_of(user.link(token)) == (400, "bind_token_invalid")
+    hints = [record.hint for record in caplog.records if getattr(record, "reason", "") == "no_cookie"]
+    assert hints == [NO_COOKIE_HINTS["login"], NO_COOKIE_HINTS["link"]]
+    login = LoginFlow(user.qq, user.user)
+    code = login.arrive()
+    login.client.cookies.clear()
+    token = login.redeem_code(code).json()["access_token"]
+    assert error_of(login.link(token)) == (400, "bind_token_invalid")
+
+
+@requirement("15.7")
+def test_purposes_are_kept_apart_in_direct_mode(user, shop, binding):
+    shop.QQ_REDIRECT_URI = shop.QQ_CALLBACK_PAGE
+    query = urlsplit(user.sign_in("小明")).query
+    answer = user.get(f"/oauth/qq/users/?{query}", headers=user.headers)
+    assert (answer.status_code, answer.json()["code"], answer.json()["account"]) == (400, "already_bound", "this")
+    query = urlsplit(user.sign_in("李思思")).query
+    token = user.get(f"/oauth/qq/users/?{query}", headers=user.headers).json()["access_token"]
+    form = {"access_token": token, "mobile": "13900000002", "password": PASSWORD, "sms_code": "123456"}
+    assert error_of(user.bind(form)) == (400, "bind_token_invalid")
+    assert user.link(token).status_code == 201

@@ -1,6 +1,5 @@
 """The form that proves an account, for QQ_ACCOUNT_SERIALIZER: mobile, password and SMS code."""
 
-import re
 import secrets
 from typing import Any
 
@@ -10,7 +9,6 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError, router, transaction
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.encoding import force_str
-from django.utils.functional import lazy
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_noop as _
 from rest_framework import serializers
@@ -19,10 +17,9 @@ from rest_framework.exceptions import ValidationError
 from ... import cache
 from ...account_lock import make_account_key, password_attempt
 from ...flow import lifetimes
+from ...form_fields import PatternField
 from ...language import translate
 from ...ratelimit import get_rate_limit
-
-translate_lazy = lazy(translate, str)
 
 MAX_GUESSES = 5  # per SMS: with a million possible codes, guessing stays hopeless
 GUESSES_KEPT = 3600  # seconds: longer than any shop's code is valid
@@ -30,21 +27,6 @@ CLAIM_KEPT = 60  # seconds: for a repeat of the form after a crash; no shop send
 
 # Not DEL alone: a new code may have been sent since the comparison.
 DELETE_IF_EQUAL = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
-
-
-class PatternField(serializers.CharField):
-    """Text that matches a pattern as a whole, unchanged."""
-
-    def __init__(self, pattern: str, *, missing: str, malformed: str) -> None:
-        messages: dict[str, Any] = dict.fromkeys(("required", "null", "blank"), translate_lazy(missing))
-        messages["invalid"] = translate_lazy(malformed)
-        super().__init__(trim_whitespace=False, error_messages=messages)  # trimming would change a password
-        self.pattern = re.compile(pattern)
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str) or not self.pattern.fullmatch(data):  # CharField accepts numbers
-            self.fail("invalid")
-        return data
 
 
 class AccountSerializer(serializers.Serializer[Any]):

@@ -1,0 +1,71 @@
+"""Compares the shop's answers with its OpenAPI document, in every test that calls the shop in this process."""
+
+import json
+import re
+from functools import cache
+
+from django.conf import settings
+from django.utils.translation import override
+from drf_spectacular.generators import SchemaGenerator
+from jsonschema import Draft202012Validator, FormatChecker
+
+differences = []  # of the test that runs
+
+
+def compare_answers(get_response):
+    """Django middleware that notes each answer that the document does not allow."""
+
+    def middleware(request):
+        response = get_response(request)
+        difference = find_difference(request, response)
+        if difference is not None:
+            differences.append(f"{request.method} {request.path_info}: {difference}")
+        return response
+
+    return middleware
+
+
+def find_difference(request, response):
+    """Return how the answer differs from the document, or None. Nothing is said of bugs and of undocumented calls."""
+    document = make_document(settings.QQ_REDIRECT_URI, settings.QQ_LOGIN_PAYLOAD)
+    operation = find_operation(document, request.method, request.path_info)
+    if operation is None or response.status_code == 500:
+        return None
+    media_type = response.headers.get("Content-Type")
+    if response.status_code == 404 and media_type == "text/html; charset=utf-8":
+        return None  # the page for a browser at an address that does not exist
+    answer = operation["responses"].get(str(response.status_code))
+    if answer is None:
+        return f"no status {response.status_code}: {response.content[:200]}"
+    missing = [name for name, header in answer.get("headers", {}).items() if header.get("required")]
+    if missing := [name for name in missing if name not in response.headers]:
+        return f"no header {missing}"
+    if "content" not in answer:
+        return f"a body: {response.content[:200]}" if response.content else None
+    if media_type not in answer["content"]:
+        return f"no content type {media_type}"
+    if media_type != "application/json":
+        return None
+    validator = make_validator(
+        json.dumps(answer["content"][media_type]["schema"] | {"components": document["components"]})
+    )
+    return next((error.message for error in validator.iter_errors(json.loads(response.content))), None)
+
+
+@cache
+def make_document(*_settings_it_depends_on):
+    with override("en"):
+        return SchemaGenerator(urlconf="meiduo.urls").get_schema(request=None, public=True)
+
+
+def find_operation(document, method, path):
+    for pattern, operations in document["paths"].items():
+        if re.fullmatch(re.sub("{.*?}", "[^/]+", pattern), path):
+            return operations.get(method.lower())
+    return None
+
+
+@cache
+def make_validator(text):
+    schema = json.loads(text)
+    return Draft202012Validator(schema, format_checker=FormatChecker())
