@@ -1,5 +1,6 @@
 """The doors of phone apps and of the QQ mini program. They have no cookies: the app's own key takes their place."""
 
+from abc import abstractmethod
 from typing import Any
 
 from django.http import Http404
@@ -85,11 +86,13 @@ class DoorView(QQView):
             raise QQLoginError("qq_rejected", reason="other_openid")
         return answer_identity(request, step, flow, identity)
 
+    @abstractmethod
     def is_open(self) -> bool:
-        raise NotImplementedError
+        """Return whether the shop has configured this endpoint."""
 
+    @abstractmethod
     def get_client(self, form: dict[str, Any]) -> Client[Any]:
-        raise NotImplementedError
+        """Return the client of QQ that understands what the form has. Raises ValidationError."""
 
 
 class AppView(DoorView):
