@@ -1,4 +1,6 @@
-import { cleanPath } from "./page.js";
+import { fromAPI, getLanguage, join } from "./language.js";
+import { AFTER_LINKING, cleanPath } from "./page.js";
+import { texts, wait } from "./texts.js";
 
 /** The API's origin if it differs from the page's: `<html data-api="https://api.shop.example">`. */
 export const API = document.documentElement.dataset.api ?? "";
@@ -7,10 +9,12 @@ export const API = document.documentElement.dataset.api ?? "";
 const TIMEOUT = 30_000; // milliseconds
 
 /**
- * Call the API. Never throws: returns `{ok, status, data, retryAfter}`, with status 0 if no answer came.
+ * Call the API. Never throws: returns `{ok, status, data, retryAfter, language}`, with status 0 if no answer came.
+ * Texts in `data` are in this language.
  */
 export async function call(path, { method = "GET", body, token, withCookies = false } = {}) {
-  const headers = { Accept: "application/json" };
+  const language = getLanguage();
+  const headers = { Accept: "application/json", "Accept-Language": language };
   if (body) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `JWT ${token}`;
   const controller = new AbortController(); // browsers before 2022 have no AbortSignal.timeout
@@ -25,13 +29,14 @@ export async function call(path, { method = "GET", body, token, withCookies = fa
     });
     const data = await readJSON(response);
     return {
-      ok: response.ok && data !== null,
+      ok: response.status === 204 || (response.ok && data !== null),
       status: response.status,
       data: data ?? {},
       retryAfter: Number(response.headers.get("Retry-After")) || null,
+      language,
     };
   } catch {
-    return { ok: false, status: 0, data: {}, retryAfter: null };
+    return { ok: false, status: 0, data: {}, retryAfter: null, language };
   } finally {
     clearTimeout(timer);
   }
@@ -48,9 +53,13 @@ async function readJSON(response) {
   }
 }
 
-/** Ask the API where QQ login starts. On success, `data.login_url` of the answer is the address to open. */
-export async function fetchLoginURL(next) {
-  const answer = await call(`/oauth/qq/authorization/?next=${encodeURIComponent(cleanPath(next))}`);
+/**
+ * Ask the API where QQ login starts. On success, `data.login_url` of the answer is the address to open. `isLinking`:
+ * the user is signed in, and adds the QQ to the account.
+ */
+export async function fetchLoginURL(next, { isLinking = false } = {}) {
+  const query = new URLSearchParams(isLinking ? { next: AFTER_LINKING, purpose: "bind" } : { next: cleanPath(next) });
+  const answer = await call(`/oauth/qq/authorization/?${query}`);
   return { ...answer, ok: answer.ok && Boolean(answer.data.login_url) };
 }
 
@@ -60,21 +69,11 @@ export async function sendForm(path, body, options) {
   return { ...answer, ok: answer.ok && Boolean(answer.data.token) };
 }
 
-const MESSAGES = { // by status, for an answer without a message: no answer, or a proxy's
-  0: "网络好像断了，请检查后再试一次。No connection: please try again.",
-  413: "填写的内容太长了。What you entered is too long.",
-  429: "操作太频繁，请稍后再试。Too many requests: please wait a moment.",
-};
-const OTHER_MESSAGE = "网站暂时出了点问题，请稍后再试。Something went wrong: please try again later.";
+const GENERAL = { 0: texts.network, 400: texts.refused, 413: texts.tooLong, 429: texts.throttled }; // by status
 
 /** Return the text of a failure for the user: the API's message, or a general one if it has none. */
-export function describeFailure({ data, status, retryAfter }) {
-  const message = data.message ?? MESSAGES[status] ?? OTHER_MESSAGE;
-  return status === 429 && retryAfter ? `${message} ${describeWait(retryAfter)}` : message;
-}
-
-export function describeWait(seconds) {
-  return seconds < 90
-    ? `请等 ${seconds} 秒。Please wait ${seconds} seconds.`
-    : `请等 ${Math.ceil(seconds / 60)} 分钟。Please wait ${Math.ceil(seconds / 60)} minutes.`;
+export function describeFailure({ data, status, retryAfter, language }) {
+  const general = GENERAL[status] ?? texts.failure;
+  const message = data.message ? fromAPI(data.message, language, general) : general;
+  return status === 429 && retryAfter ? join(message, wait(retryAfter)) : message;
 }

@@ -1,8 +1,12 @@
-import { call, describeWait, fetchLoginURL } from "./api.js";
-import { setUpBindForm } from "./bind.js";
-import { faces, repeatingText, slowText, steps } from "./faces.js";
-import { cleanPath, go, leave, recall, remember, replaceValues, sleep, started, takeQuery } from "./page.js";
-import { findLoginOf, isForbidden, read, remove, storeLogin, write } from "./storage.js";
+import { call, fetchLoginURL } from "./api.js";
+import { makeEnd, setUpBindForm } from "./bind.js";
+import { faces, getFace, linkingSteps, repeatingText, slowText, steps } from "./faces.js";
+import { fromAPI, setTitle, showText } from "./language.js";
+import {
+  ACCOUNT_PAGE, AFTER_LINKING, cleanPath, go, leave, recall, remember, replaceValues, sleep, started, takeQuery,
+} from "./page.js";
+import { findLoginOf, forgetLogin, isForbidden, read, remove, storedToken, storeLogin, write } from "./storage.js";
+import { texts, wait } from "./texts.js";
 
 const MAX_REPEATS = 5;
 const MIN_SHOWN_WAIT = 5; // seconds; a shorter wait ends before its text can be read
@@ -15,27 +19,40 @@ const FACE_BY_STATUS = { 0: "network", 429: "throttled" };
 const byId = (id) => document.getElementById(id);
 let query = new URLSearchParams(); // what QQ, or callback/, has added to the page's address
 let target = null; // `state` of the query: the page to return to or, in direct mode, a random value
+let next = null; // `next` of the API's answer, if it offers the form
 let login = null; // the data of a finished login
 let slowTimer = null;
 
-function show(state, { text = faces[state].text, step = faces[state].step, retryAfter } = {}) {
+// Whether a user who is signed in adds a QQ. In direct mode only the answer tells: an error before it ends in a login.
+const isLinking = () => [target, next].includes(AFTER_LINKING);
+
+function show(state, { text, step, retryAfter } = {}) {
   clearTimeout(slowTimer);
-  const { heading } = faces[state];
+  const face = { ...getFace(state, isLinking()), ...(text && { text }), ...(step !== undefined && { step }) };
   byId("status").dataset.state = state;
   byId("status").hidden = false;
   byId("bind").hidden = true;
-  [byId("status-heading").textContent, byId("status-heading-en").textContent] = heading;
-  [byId("status-text").textContent, byId("status-text-en").textContent] = text;
-  byId("status-wait").textContent = retryAfter > MIN_SHOWN_WAIT ? describeWait(retryAfter) : "";
-  byId("status-steps").hidden = !step;
-  byId("again").hidden = !step;
-  byId("status").classList.toggle("is-moving", !step && state !== "done");
-  document.title = `${heading[0]} · 美多商城`;
-  if (!step) return;
-  [byId("again-label").textContent, byId("again-label-en").textContent] = steps[step];
-  byId("again").dataset.step = step;
-  byId("other-way").hidden = ["login", "store", "go"].includes(step);
+  showText(byId("status-heading"), face.heading);
+  showText(byId("status-text"), face.text);
+  showText(byId("status-wait"), retryAfter > MIN_SHOWN_WAIT ? wait(retryAfter) : null);
+  byId("status-steps").hidden = !face.step;
+  byId("again").hidden = !face.step;
+  byId("status").classList.toggle("is-moving", !face.step && state !== "done");
+  setTitle(face.heading);
+  showOtherWay();
+  if (!face.step) return;
+  showText(byId("again"), (isLinking() ? linkingSteps : steps)[face.step]);
+  byId("again").dataset.step = face.step;
+  byId("other-way").hidden = ["login", "store", "go"].includes(face.step);
   byId("status-heading").focus();
+}
+
+function showOtherWay() {
+  for (const id of ["other-way", "bind-other-way"]) {
+    const link = byId(id);
+    link.href = isLinking() ? "account.html" : `login.html?${new URLSearchParams({ next: cleanPath(target) })}`;
+    showText(link, isLinking() ? texts.backToAccount : texts.otherWay);
+  }
 }
 
 /** Show that something is under way. If it takes long, offer to leave. */
@@ -53,22 +70,26 @@ function offerOtherWay() {
 }
 
 /**
- * Show why a login has ended or has to wait. `answer`: the API's answer, if the code comes from one. `isFirst`: the code
- * is the first thing known of this login. `canRepeat`: it comes from a call that may be repeated.
+ * Show why a login has ended or has to wait. `answer`: the API's answer, if the code comes from one. `isFirst`: the
+ * code is the first thing known of this login. `canRepeat`: it comes from a call that may be repeated.
  */
-function showFailure(code, { data = {}, status = null, retryAfter } = {}, { isFirst, canRepeat } = {}) {
-  const next = ["state_used", "code_invalid"].includes(code) && findLoginOf(target);
-  if (next) { // this page has been opened again, after its login
-    leaveFor(next);
+function showFailure(code, answer = {}, { isFirst, canRepeat } = {}) {
+  const { data = {}, status = null, retryAfter, language } = answer;
+  const end = !isLinking() && ["state_used", "code_invalid"].includes(code) && findLoginOf(target);
+  if (end) { // this page has been opened again, after its login
+    leaveFor(end);
     return;
   }
   const isKnown = Boolean(faces[code]?.step);
+  if (code === "not_authenticated") forgetLogin();
   let state = isKnown ? code : FACE_BY_STATUS[status] ?? "failure";
   if (["state_invalid", "code_invalid"].includes(code) && isFirst && isInARow()) state = "cookies_missing";
-  if (code === "code_missing" && (query.get("error") ?? code) !== code) state = "failure"; // of a newer shop, or not ours
-  const face = faces[state];
+  // The error is one of a newer shop, or not ours.
+  if (code === "code_missing" && (query.get("error") ?? code) !== code) state = "failure";
+  if (code === "already_bound" && data.account) state = data.account === "this" ? "bound_here" : "bound_elsewhere";
+  const face = getFace(state, isLinking());
   let { text, step } = face;
-  if (data.message && !isKnown) text = [data.message, text[1]];
+  if (data.message && !isKnown) text = fromAPI(data.message, language, text);
   // What is over is not shown again after a reload, nor by the page's bare address.
   if (step !== "repeat" || query.has("error")) forgetFlow();
   if (step === "repeat" && (!canRepeat || (face.repeated && recall("hasFailed")))) {
@@ -96,7 +117,8 @@ async function finishLogin() {
   remember({ hasCalled: true });
   showProgress("waiting");
   // Send the whole query: if QQ redirects directly to this page, the API needs `state` as well as the code.
-  const fetchOutcome = () => call(`/oauth/qq/users/?${query}`, { withCookies: true });
+  const token = isLinking() ? storedToken() : null;
+  const fetchOutcome = () => call(`/oauth/qq/users/?${query}`, { withCookies: true, token });
   let answer = await fetchOutcome();
   for (let repeats = 0; answer.data.code === "qq_busy" && repeats < MAX_REPEATS; repeats++) {
     const wait = answer.retryAfter ?? 1;
@@ -108,27 +130,36 @@ async function finishLogin() {
     answer = await fetchOutcome();
   }
 
-  const { token, access_token: bindToken, code } = answer.data;
-  if (answer.ok && token) await completeLogin(answer.data);
-  else if (answer.ok && bindToken) showBindForm(bindToken);
+  const { token: loginToken, access_token: bindToken, code } = answer.data;
+  if (answer.ok && loginToken) await completeLogin(answer.data);
+  else if (answer.ok && bindToken) offerForm(answer.data);
   // After a reload the code may have expired while the bind token is still valid.
-  else if (code === "code_invalid" && recall("bindToken")) showBindForm(recall("bindToken"));
+  else if (code === "code_invalid" && recall("offer")) showBindForm(recall("offer"));
   else showFailure(code, answer, { isFirst, canRepeat: !query.has("error") });
 }
 
-function showBindForm(bindToken) {
+/** Show the form for what the API offers. After a reload its time goes on, though the new bind token lives longer. */
+function offerForm({ access_token: bindToken, ...data }) {
+  const offer = { ...data, bindToken, end: recall("offer")?.end ?? makeEnd() };
+  remember({ offer });
+  showBindForm(offer);
+}
+
+function showBindForm(offer) {
   clearTimeout(slowTimer);
+  next = offer.next ?? null;
   remove([REFUSED_KEY]);
-  remember({ bindToken });
   byId("status").dataset.state = "bind";
   byId("status").hidden = true;
   byId("bind").hidden = false;
-  byId("bind-heading").focus();
-  document.title = "绑定手机号 · 美多商城";
-  setUpBindForm(bindToken, {
-    onBound: completeLogin,
+  showOtherWay();
+  setUpBindForm(offer, {
+    isLinking: isLinking(),
+    onBound: isLinking() ? () => leaveFor(AFTER_LINKING) : completeLogin,
     onFinalError: (answer) => showFailure(answer.data.code, answer),
+    onExpired: () => showFailure("bind_token_invalid"),
   });
+  byId("bind-heading").focus();
 }
 
 async function completeLogin(data) {
@@ -142,17 +173,18 @@ async function completeLogin(data) {
   await leaveFor(data.next);
 }
 
-async function leaveFor(next) {
-  login ??= { next };
+async function leaveFor(path) {
+  login ??= { next: path };
   show("done");
   forgetFlow();
-  await go(next);
+  await go(path);
   show("not_gone");
 }
 
 async function restart() {
   showProgress("leaving");
-  const answer = await fetchLoginURL(target); // a random value becomes the front page
+  // A random value becomes the front page.
+  const answer = await fetchLoginURL(target, { isLinking: isLinking() });
   if (answer.ok) {
     forgetFlow();
     await leave(answer.data.login_url);
@@ -165,6 +197,7 @@ async function restart() {
 async function takeStep() {
   const { step } = byId("again").dataset;
   if (step === "login") await leave(byId("other-way").href);
+  else if (step === "sign_in") await leave(`login.html?${new URLSearchParams({ next: ACCOUNT_PAGE })}`);
   else if (step === "go") await leaveFor(login?.next);
   else if (step === "store" && login) await storeAgain();
   else if (step === "restart") await restart();
@@ -180,9 +213,9 @@ async function storeAgain() {
 async function start() {
   query = takeQuery();
   target = query.get("state") ?? recall("target") ?? null;
-  for (const id of ["other-way", "bind-other-way"]) byId(id).search = new URLSearchParams({ next: cleanPath(target) });
   const error = query.get("error");
   if (faces[error]?.step) showFailure(error, {}, { isFirst: true });
+  else if (query.toString() && isLinking() && !storedToken()) showFailure("not_authenticated");
   else if (query.toString()) await finishLogin();
   else show("nothing");
 }

@@ -1,21 +1,23 @@
 import { describeFailure } from "./api.js";
+import { fromAPI, showText } from "./language.js";
+import { texts } from "./texts.js";
 
 // The `name` of an input is its field in the API; the element `<id>-error` shows its error.
 const getInputs = (form) => [...form.querySelectorAll("input[name]")];
 
 export function showFieldError(input, text) {
   input.setAttribute("aria-invalid", "true");
-  document.getElementById(`${input.id}-error`).textContent = text;
+  showText(document.getElementById(`${input.id}-error`), text);
 }
 
 export function clearFieldError(input) {
   input.removeAttribute("aria-invalid");
-  document.getElementById(`${input.id}-error`).textContent = "";
+  showText(document.getElementById(`${input.id}-error`), null);
 }
 
 export function clearErrors(form) {
   getInputs(form).forEach(clearFieldError);
-  document.getElementById("form-message").textContent = "";
+  showText(document.getElementById("form-message"), null);
 }
 
 /**
@@ -23,9 +25,10 @@ export function clearErrors(form) {
  * with status 400 beside `fallbackInput`, if given.
  */
 export function showErrors(form, answer, fallbackInput) {
-  const invalid = getInputs(form).filter((input) => answer.data[input.name]);
+  const invalid = getInputs(form).filter((input) => answer.data[input.name] && !input.closest("[hidden]"));
   for (const input of invalid) {
-    showFieldError(input, [].concat(answer.data[input.name]).join(" "));
+    const message = [].concat(answer.data[input.name]).join(" ");
+    showFieldError(input, fromAPI(message, answer.language, texts.checkField));
   }
   if (!invalid.length && fallbackInput && answer.status === 400) {
     showFieldError(fallbackInput, describeFailure(answer));
@@ -38,17 +41,17 @@ export function showErrors(form, answer, fallbackInput) {
   showMessage(describeFailure(answer));
 }
 
-/** Show a message at the top of the form. On a phone it is out of view when the button is pressed: focus scrolls to it. */
+/** Show a message at the top of the form. On a phone it is out of view when the button is pressed: focus scrolls. */
 export function showMessage(text) {
   const message = document.getElementById("form-message");
-  message.textContent = text;
+  showText(message, text);
   message.focus();
 }
 
-/** Return whether all inputs are filled in; show an error beside each empty one, its own `data-if-empty` if it has one. */
-export function areFilled(inputs) {
-  const empty = inputs.filter((input) => !input.value);
-  for (const input of empty) showFieldError(input, input.dataset.ifEmpty ?? "请填写这一项。Please fill this in.");
+/** Return whether all inputs are filled in; show an error beside each empty one, by id that of `ifEmpty` if given. */
+export function areFilled(inputs, ifEmpty = {}) {
+  const empty = inputs.filter((input) => (input.type === "checkbox" ? !input.checked : !input.value));
+  for (const input of empty) showFieldError(input, ifEmpty[input.id] ?? texts.fillIn);
   empty[0]?.focus();
   return empty.length === 0;
 }
@@ -72,7 +75,7 @@ export async function whileSending(button, action) {
 export function clearErrorsOnChange(form) {
   const [first, ...others] = getInputs(form); // the first one says whose code and password the others are
   const clear = ({ target }) => {
-    document.getElementById("form-message").textContent = "";
+    showText(document.getElementById("form-message"), null);
     if (target.name) clearFieldError(target);
     if (target === first) others.filter((input) => input.value).forEach(clearFieldError);
   };

@@ -1,5 +1,7 @@
 // The page in its tab: its start, the values it keeps in its history entry, and its end.
 
+import { fillSlots } from "./slots.js";
+
 const TIME_TO_LEAVE = 8; // seconds until a page that should have been left offers another way on
 
 /** Tell the script in the HTML that the page works from now on. */
@@ -7,6 +9,8 @@ export function started() {
   document.documentElement.classList.add("has-scripts");
   document.getElementById("stuck")?.remove();
   document.querySelector("main").hidden = false;
+  document.querySelector(".languages").hidden = false;
+  fillSlots();
 }
 
 // The history entry survives a reload and needs no storage, which may be full or forbidden. Other visits of the page,
@@ -54,6 +58,10 @@ export async function leave(address, { keepsEntry = false } = {}) {
   await sleep(TIME_TO_LEAVE);
   return isStillHere;
 }
+
+export const ACCOUNT_PAGE = new URL("account.html", location.href).pathname;
+/** Where a QQ that is being added returns to. The callback page finds it in its address, and so knows what to do. */
+export const AFTER_LINKING = `${ACCOUNT_PAGE}?added`;
 
 /** Return `next` if it is a path of this shop and not this very page, otherwise the shop's front page. */
 export function cleanPath(next) {

@@ -3,9 +3,11 @@ import { describeFace } from "./faces.js";
 import {
   areFilled, clearErrors, clearErrorsOnChange, setUpPasswordToggle, showErrors, showMessage, whileSending,
 } from "./form.js";
+import { join } from "./language.js";
 import { go, started } from "./page.js";
-import { readMobile, readSMSCode, setUpSMS } from "./sms.js";
+import { getSMSCodeMissing, readMobile, readSMSCode, setUpSMS } from "./sms.js";
 import { storeLogin } from "./storage.js";
+import { texts } from "./texts.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("reset-form");
@@ -23,14 +25,15 @@ async function reset() {
     login = answer.data;
   }
   const problem = storeLogin(login);
-  if (problem) showMessage(`新密码已保存。The new password is saved. ${describeFace(problem)}`);
+  if (problem) showMessage(join(texts.passwordSaved, describeFace(problem)));
   else if (await go(next)) showMessage(describeFace("not_gone"));
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   clearErrors(form);
-  if (areFilled([byId("mobile"), byId("sms-code"), byId("password")])) whileSending(byId("reset-submit"), reset);
+  const inputs = ["mobile", "sms-code", "password"].map(byId);
+  if (areFilled(inputs, { "sms-code": getSMSCodeMissing() })) whileSending(byId("reset-submit"), reset);
 });
 form.addEventListener("input", () => { login = null; });
 byId("back-to-login").search = new URLSearchParams({ next });

@@ -1,16 +1,15 @@
 import { API, call } from "./api.js";
 import { areFilled, clearFieldError, showErrors, showFieldError, whileSending } from "./form.js";
+import { showText } from "./language.js";
 import { recall, remember } from "./page.js";
+import { resend, texts } from "./texts.js";
 
 // The shop sends at most one SMS per number in this time.
 const SMS_PAUSE = 60; // seconds
-const ASK_FIRST = "请先点“获取短信”，再填收到的验证码。Press “Send SMS” first, then enter the code you receive.";
 
 const [mobile, imageCode, smsCode] = ["mobile", "image-code", "sms-code"].map((id) => document.getElementById(id));
 const picture = document.getElementById("image-code-picture");
 const sendSMS = document.getElementById("send-sms");
-const labels = [document.getElementById("send-sms-label"), sendSMS.querySelector(".en")];
-const usualTexts = labels.map((label) => label.textContent);
 const smsSent = document.getElementById("sms-sent");
 let imageCodeId = null; // null: there is no picture, or it is used up
 // The last request: for this many seconds, until `end` (milliseconds), the shop sends no other SMS to the number.
@@ -29,7 +28,7 @@ export function setUpSMS(form) {
     renewPicture();
   });
   picture.addEventListener("error", () => {
-    showFieldError(imageCode, "图形没有加载出来，点一下再试。The picture did not load: click it to try again.");
+    showFieldError(imageCode, texts.pictureFailed);
   });
   sendSMS.addEventListener("click", () => requestSMS(form));
   imageCode.addEventListener("keydown", (event) => {
@@ -51,7 +50,7 @@ async function requestSMS(form) {
   clearFieldError(imageCode);
   const number = readMobile();
   if (!/^1[3-9]\d{9}$/.test(number)) {
-    showFieldError(mobile, "请填写 11 位手机号。Please enter a mobile number of 11 digits.");
+    showFieldError(mobile, texts.mobileWrong);
     mobile.focus();
     return;
   }
@@ -82,27 +81,21 @@ function startWait(number, seconds, isSent) {
   showWait();
 }
 
+/** Return what to say where the SMS code is missing. */
+export const getSMSCodeMissing = () => (isSentTo(readMobile()) ? texts.fillIn : texts.askForSMS);
+
 /** Show how long the number in the form has to wait: the wait applies to one number. */
-function showWait() {
+export function showWait() {
+  if (sendSMS.closest("[hidden]")) return; // the form does without
   if (sendSMS.getAttribute("aria-busy") === "true") return;
   const number = readMobile();
   // Compare with the clock: timers pause while the user is in another app reading the SMS.
   let remaining = request.number === number ? Math.ceil((request.end - Date.now()) / 1000) : 0;
   if (remaining > request.seconds + 1) remaining = 0; // the clock was put back; the shop knows how long to wait
-  const minutes = Math.ceil(remaining / 60);
-  let texts = usualTexts;
-  if (remaining >= 90) texts = [`${minutes} 分钟后重发`, `again in ${minutes} min`];
-  else if (remaining > 0) texts = [`${remaining} 秒后重发`, `again in ${remaining} s`];
-  labels.forEach((label, place) => setText(label, texts[place]));
+  showText(sendSMS, remaining > 0 ? resend(remaining) : texts.sendSMS);
   sendSMS.disabled = remaining > 0;
-  setText(smsSent, remaining > 0 && request.isSent ? "短信已发送，请查收。The SMS is on its way." : "");
-  if (isSentTo(number)) delete smsCode.dataset.ifEmpty;
-  else smsCode.dataset.ifEmpty = ASK_FIRST;
+  showText(smsSent, remaining > 0 && request.isSent ? texts.smsSent : null);
   if (remaining <= 0 && imageCodeId === null) renewPicture(); // not before one is needed
-}
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text; // otherwise screen readers repeat it
 }
 
 function renewPicture() {

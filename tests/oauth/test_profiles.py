@@ -55,7 +55,7 @@ def test_mini_program_has_no_token_to_ask_with(qq, db):
 
 def test_shop_without_the_setting_is_asked_nothing_and_gets_nothing(browser, qq, shop):
     shop.QQ_PROFILE = False
-    assert browser.redeem_code(browser.arrive()).json().keys() == {"access_token", "next"}
+    assert browser.redeem_code(browser.arrive()).json().keys() == {"access_token", "fields", "next"}
     assert qq.requests(INFO) == []
 
 

@@ -46,8 +46,12 @@ class RemoteUser:
     def redeem_code(self, code, shop=0, **headers):
         return self.visitor.get(f"{self.shops[shop].url}/oauth/qq/users/?code={code}", **headers)
 
+    def get_login(self):
+        """Log in; return what the page gets."""
+        return self.redeem_code(self.arrive()).json()
+
     def get_bind_token(self):
-        return self.redeem_code(self.arrive()).json()["access_token"]
+        return self.get_login()["access_token"]
 
     def receive_sms_code(self, mobile):
         return self.shops[0].receive_sms_code(self.visitor, mobile)

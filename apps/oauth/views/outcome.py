@@ -49,11 +49,20 @@ def answer_identity(request: Request, step: Step, flow: Flow, identity: QQIdenti
 def offer_form(request: Request, step: Step, flow: Flow, identity: QQIdentity) -> Response:
     """Return the bind token for the form, with nickname and avatar if the shop asks QQ for them."""
     step.event = Event.BIND_TOKEN
-    body = {"access_token": flow.make_bind_token(identity, request)} | get_next(flow)
+    body: dict[str, Any] = {"access_token": flow.make_bind_token(identity, request)} | get_next(flow)
+    if not flow.is_app:
+        body["fields"] = get_form_fields(request, flow)
     if conf.PROFILE:
         profile = request_profile(flow, identity)
         body |= {"nickname": profile.nickname, "avatar": profile.avatar}
     return Response(body)
+
+
+def get_form_fields(request: Request, flow: Flow) -> list[str]:
+    """Return what the page's form has to send beside the bind token, in the order of the shop's serializer."""
+    path = conf.CONFIRM_SERIALIZER if flow.purpose == Purpose.LINK else conf.ACCOUNT_SERIALIZER
+    fields = getattr(conf.load(path)(context={"request": request}), "fields", {})
+    return [name for name, field in fields.items() if not field.read_only]
 
 
 def log_in(request: Request, user: AbstractBaseUser, flow: Flow, *signals: Signal, **extra: Any) -> Response:

@@ -77,7 +77,7 @@ def sent(connect):
 def test_user_adds_lists_and_removes_a_qq(user, qq, sent, django_capture_on_commit_callbacks):
     assert user.list().json() == []
     token = user.redeem_code(user.arrive(next="/account")).json()
-    assert token.keys() == {"access_token", "next"}
+    assert token.keys() == {"access_token", "fields", "next"}
     assert token["next"] == "/account"
     added = user.link(token["access_token"])
     assert added.status_code == 201

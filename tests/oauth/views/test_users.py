@@ -76,7 +76,7 @@ def test_qqs_own_values_in_place_of_a_sealed_code_identify_nobody(browser, qq, b
     address = browser.sign_in("小红")
     sealed = page_query(browser.get(address, data=query_of(address) | sent))["code"]
     answer = browser.get("/oauth/qq/users/", data={"code": sealed, **sent}).json()
-    assert answer.keys() == {"access_token", "next"}  # for 小红, who has no account
+    assert answer.keys() == {"access_token", "fields", "next"}  # for 小红, who has no account
     assert error_of(browser.get("/oauth/qq/users/", data=query_of(browser.sign_in()))) == (400, "code_invalid")
     assert token_requests(qq) == 1
 
@@ -101,7 +101,7 @@ def replay(browser, address, person="小红"):
 def test_code_goes_to_qq_once_whichever_flow_brings_it(clock, browser, other_browser, qq):
     address = browser.sign_in()
     # A thief who is faster than the owner gets in: neither we nor QQ can tell.
-    assert replay(other_browser, address).json().keys() == {"access_token", "next"}
+    assert replay(other_browser, address).json().keys() == {"access_token", "fields", "next"}
     assert error_of(browser.redeem_code(browser.come_back(address)["code"])) == (400, "code_invalid")
     for seconds in (0, 600, 119):  # QQ accepts a code for ten minutes, and two of our servers differ by two
         clock.shift(seconds)
