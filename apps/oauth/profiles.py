@@ -18,8 +18,6 @@ SMALL_UNICODE = {"utf8", "utf8mb3"}  # MySQL's character sets without emoji
 
 def request_profile(flow: Flow, identity: QQIdentity) -> Profile:
     """Return the user's profile, from QQ if this call has just asked it for the identity. Never an error."""
-    if not conf.PROFILE:
-        return Profile()
     with suppress(CacheUnavailable):
         if (saved := flow.store.get_profile()) is not None:
             return saved

@@ -9,6 +9,7 @@ from rest_framework.serializers import Serializer
 from apps.oauth.models import OAuthQQUser
 from apps.oauth.profiles import fit_nickname
 from tests.conftest import fill_in, token_requests
+from tests.oauth.views.test_apps import App
 from tests.oauth.views.test_bindings import SignedIn
 
 INFO = "/user/get_user_info"
@@ -45,6 +46,11 @@ def test_failing_profile_stops_nothing(browser, qq, phone, caplog, fault):
     assert "QQ gave no profile" in caplog.text
     assert browser.bind(fill_in(phone, body["access_token"])).status_code == 200
     assert OAuthQQUser.objects.get().nickname is None
+
+
+def test_mini_program_has_no_token_to_ask_with(qq, db):
+    body = App(qq, "mini").send().json()
+    assert (body["nickname"], body["avatar"], qq.requests(INFO)) == ("", "", [])
 
 
 def test_shop_without_the_setting_is_asked_nothing_and_gets_nothing(browser, qq, shop):
@@ -85,5 +91,6 @@ def test_nickname_fits_the_connection(monkeypatch, caplog, charset):
     options = {} if charset is None else {"charset": charset}
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
     is_small = connection.vendor == "mysql" and charset in ("utf8", "utf8mb3")
+    assert fit_nickname("小明", "default") == "小明"
     assert fit_nickname("a🐧b", "default") == ("ab" if is_small else "a🐧b")
     assert ("A nickname is stored without 1 of its characters" in caplog.text) is is_small

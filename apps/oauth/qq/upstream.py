@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,9 +77,9 @@ class Exchange:
         self._attempt = attempt
         self._deadline = Deadline(client.timeout)
 
+    @abstractmethod
     def identify(self, proof: str) -> QQIdentity:
         """Return the identity of the user whom the code or token was issued for, in as few requests as possible."""
-        raise NotImplementedError
 
     def _get(self, path: str, query: str, decode: Callable[[bytes], dict[str, Any]] = decode_answer) -> dict[str, Any]:
         self._slot.is_measured = True

@@ -1,5 +1,6 @@
 """The doors of phone apps and of the QQ mini program. They have no cookies: the app's own key takes their place."""
 
+from abc import abstractmethod
 from typing import Any
 
 from django.http import Http404
@@ -17,7 +18,7 @@ from ..flow.flow import Flow
 from ..flow.purpose import Purpose
 from ..flow.signing import hash_text
 from ..form_fields import PatternField
-from ..language import translate
+from ..language import translate, translate_lazy
 from ..qq import Client
 from ..qq.answers import OPENID, TOKEN
 from ..ratelimit import get_rate_limit
@@ -26,7 +27,8 @@ from ..validation import APP_KEY, CODE
 from .base import QQView
 from .outcome import answer_identity
 
-PURPOSE = f"{Purpose.LOGIN}|{Purpose.LINK}"
+# DRF's own sentence repeats the value, which may hold half a surrogate pair.
+BAD_PURPOSE: Any = dict.fromkeys(("null", "invalid_choice"), translate_lazy(_("purpose 应是 login 或 bind。")))
 BAD_CODE = _("code 应是 QQ 返回的登录凭证。")
 
 
@@ -35,7 +37,7 @@ class LoginSerializer(serializers.Serializer[Any]):
 
     key = PatternField(APP_KEY, malformed=_("key 应是 43 到 128 个随机的字母、数字、- 或 _，每次登录重新生成。"))
     code = PatternField(CODE, malformed=BAD_CODE)
-    purpose = PatternField(PURPOSE, malformed=_("purpose 应是 login 或 bind。"), default=Purpose.LOGIN)
+    purpose = serializers.ChoiceField([Purpose.LOGIN, Purpose.LINK], default=Purpose.LOGIN, error_messages=BAD_PURPOSE)
 
 
 class AppLoginSerializer(LoginSerializer):
@@ -85,11 +87,13 @@ class DoorView(QQView):
             raise QQLoginError("qq_rejected", reason="other_openid")
         return answer_identity(request, step, flow, identity)
 
+    @abstractmethod
     def is_open(self) -> bool:
-        raise NotImplementedError
+        """Return whether the shop has configured this endpoint."""
 
+    @abstractmethod
     def get_client(self, form: dict[str, Any]) -> Client[Any]:
-        raise NotImplementedError
+        """Return the client of QQ that understands what the form has. Raises ValidationError."""
 
 
 class AppView(DoorView):

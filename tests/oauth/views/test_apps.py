@@ -3,6 +3,7 @@
 import json
 import logging
 import secrets
+from contextlib import contextmanager
 
 import pytest
 from django.db import connection
@@ -168,6 +169,11 @@ def test_code_of_an_app_is_exchanged_whatever_qq_thinks_of_redirect_uri(qq, db, 
     assert App(qq, "app with a code").send().status_code == 200
 
 
+def test_wrong_app_key_is_the_operators(qq, db, shop):
+    shop.QQ_APP_IDS = {qq.app_id: "wrong"}
+    assert error_of(App(qq, "app with a code").send()) == (503, "qq_misconfigured")
+
+
 def test_app_key_is_needed_for_a_code_only(qq, db, shop):
     shop.QQ_APP_IDS = [qq.app_id]
     assert App(qq).send().status_code == 200
@@ -318,22 +324,44 @@ def test_only_the_very_unionid_logs_in(qq, shop, account, unionid):
     assert OAuthQQUser.objects.count() == 2
 
 
+@pytest.fixture
+def at_savepoint():
+    """A context manager: do something when a transaction begins, once."""
+
+    @contextmanager
+    def at_savepoint(act):
+        begun = []
+
+        def begin(run, sql, *arguments):
+            if sql.startswith("SAVEPOINT") and not begun:
+                begun.append(sql)
+                act()
+            return run(sql, *arguments)
+
+        with connection.execute_wrapper(begin):
+            yield
+        assert begun
+
+    return at_savepoint
+
+
 @requirement("15.10")
-def test_unionid_of_a_binding_removed_at_that_moment_lets_nobody_in(qq, shop, account):
+def test_openid_bound_at_that_moment_by_another_call_logs_in(qq, shop, account, at_savepoint):
+    shop.QQ_UNIONID = True
+    OAuthQQUser.objects.create(user=account, openid="A" * 32, unionid=qq.unionid("小明"))
+    with at_savepoint(lambda: OAuthQQUser.objects.create(user=account, openid=qq.openid("小明", qq.app_id))):
+        assert App(qq).send().json()["user_id"] == account.pk
+    assert OAuthQQUser.objects.count() == 2
+
+
+@requirement("15.10")
+def test_unionid_of_a_binding_removed_at_that_moment_lets_nobody_in(qq, shop, account, at_savepoint):
     """Its owner may have removed it because the QQ is a thief's."""
     shop.QQ_UNIONID = True
     OAuthQQUser.objects.create(user=account, openid="A" * 32, unionid=qq.unionid("小明"))
-    begun = []
-
-    def remove(run, sql, *arguments):
-        if sql.startswith("SAVEPOINT") and not begun:
-            begun.append(sql)
-            OAuthQQUser.objects.all().delete()
-        return run(sql, *arguments)
-
-    with connection.execute_wrapper(remove):
+    with at_savepoint(OAuthQQUser.objects.all().delete):
         assert App(qq).send().json().keys() == {"access_token"}
-    assert (len(begun), OAuthQQUser.objects.count()) == (1, 0)
+    assert OAuthQQUser.objects.count() == 0
 
 
 @requirement("15.10", "10.4")

@@ -112,6 +112,14 @@ def test_bound_qq_is_refused_and_only_whose_it_is_is_said(user, other, binding):
 
 
 @requirement("15.9")
+def test_invalid_login_token_is_nobodys(user, binding):
+    code = user.arrive()
+    for token in ("JWT a.b.c", "JWT", "Basic YTpi"):
+        answer = user.get("/oauth/qq/users/", {"code": code}, headers={"authorization": token})
+        assert error_of(answer) == (400, "already_bound")
+
+
+@requirement("15.9")
 def test_qq_bound_meanwhile_is_refused(user, other):
     first, second = user.get_bind_token(), other.get_bind_token()
     assert user.link(first).status_code == 201
