@@ -402,7 +402,8 @@ def test_warning_and_uncaught_error_are_lines_of_the_log(start):
     code = "import django, warnings; django.setup(); warnings.warn('a\\nb'); raise ValueError('of 13812345678')"
     process = start("-c", code, env={"LOG_FORMAT": "json"})
     warning, error = map(json.loads, process.err.splitlines())
-    assert (warning["logger"], warning["message"]) == ("py.warnings", "<string>:1: UserWarning: a\\nb\\n")
+    # Since Python 3.13 the line of code that warns follows, also of a program given with -c.
+    assert (warning["logger"], warning["message"][:32]) == ("py.warnings", "<string>:1: UserWarning: a\\nb\\n")
     assert (error["level"], error["message"]) == ("CRITICAL", "Uncaught ValueError")
     assert error["traceback"].endswith("ValueError: of 138****5678")
     assert (process.out, process.returncode) == ("", 1)
