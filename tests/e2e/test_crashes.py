@@ -32,7 +32,7 @@ PAGES = ("/", "/oauth_callback.html", "/oauth/qq/authorization/?next=/cart")
 QQ_TIMEOUT, THREADS = 2, 16  # seconds; gunicorn's threads
 CACHE_UNAVAILABLE, DATABASE_UNAVAILABLE = (503, "cache_unavailable"), (503, "database_unavailable")
 DATABASE_DOWN = {"message": "服务暂时不可用，请稍后再试。", "code": "database_unavailable"}
-BIND_TOKEN, NO_SMS_CODE = {"access_token", "next"}, {"sms_code", "message", "code"}
+BIND_TOKEN, NO_SMS_CODE = {"access_token", "fields", "next"}, {"sms_code", "message", "code"}
 
 
 class Site:
