@@ -16,6 +16,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+from .server import QQ
 from .state import APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET, MINI_APP_ID, MINI_APP_SECRET
 
 HOST = "127.0.0.1"
@@ -142,6 +143,7 @@ def make_environ(shop_url: str, qq_url: str) -> dict[str, str]:
         "QQ_MINI_API_URL": qq_url,
         "QQ_MINI_APP_ID": MINI_APP_ID,
         "QQ_MINI_APP_SECRET": MINI_APP_SECRET,
+        "QQ_PROFILE": "True",
         "QQ_REDIRECT_URI": f"{shop_url}/oauth/qq/callback/",
         "QQ_CALLBACK_PAGE": f"{shop_url}/oauth_callback.html",
         "QQ_MAX_CONCURRENCY": str(THREADS * 3 // 4),  # the other threads serve the pages while QQ hangs
@@ -185,6 +187,9 @@ def main() -> None:
         gunicorn += ["--graceful-timeout=1", "--log-level=warning"]
         demo.start("The shop", *gunicorn, environ=environ)
         demo.wait_for(f"{qq_url}/_standin/requests")
+        if not demo.is_over():
+            # The shop takes no avatar of this kind. Those it takes are at QQ's own servers, which nobody calls here.
+            QQ(qq_url, CLIENT_ID, CLIENT_SECRET).behave(avatar="qzapp")
         demo.wait_for(f"{shop_url}/login.html")
         if not demo.is_over():
             print(HELP.format(shop=shop_url, qq=qq_url, **logs), flush=True)

@@ -315,7 +315,7 @@ def test_pages_say_what_to_do_if_the_browser_stores_no_login(user, refusal, text
     page.goto(f"{user.place.pages}/reset.html")
     user.fill_in(page, user.receive_sms(page))
     button(page, "保存并登录").click()
-    expect(page.locator("#form-message")).to_contain_text("新密码已保存。")
+    expect(page.locator("#form-message")).to_contain_text(re.compile(rf"新密码已保存。\s*{re.escape(text)}"))
     expect(button(page, "保存并登录")).to_be_enabled()
     page.evaluate("window.hasRoom = true")
     button(page, "保存并登录").click()  # sends nothing: the SMS code is used up
