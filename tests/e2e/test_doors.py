@@ -107,6 +107,7 @@ def test_first_login_asks_for_the_form_and_every_door_then_opens(client, enter):
     first, key = enter(client)
     body = first.json()
     assert body.pop("next", "/cart") == "/cart"
+    assert body.pop("fields", None) == (None if key else ["mobile", "password", "sms_code"])
     assert body.keys() == {"access_token", "nickname", "avatar"}
     form = client.fill_in(body["access_token"])
     if key:
