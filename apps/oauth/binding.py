@@ -15,7 +15,6 @@ from django.http import HttpRequest
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
-from rest_framework.views import APIView
 
 from .audit import Event, Step, hash_openid, record
 from .conf import conf
@@ -44,14 +43,14 @@ class AlreadyBound(Exception):
     """Another transaction has bound the openid first."""
 
 
-def bind(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> Bound:
+def bind(request: Request, flow: Flow, identity: QQIdentity) -> Bound:
     """Bind the openid to the account that the request's form proves.
 
     Raises QQLoginError, the serializer's ValidationError, RateLimited and CacheUnavailable.
     """
     if find_user(identity.openid, get_database()) is None:
         with suppress(AlreadyBound):
-            return Bound(_bind_new(request, view, flow, identity), is_repeat=False)
+            return Bound(_bind_new(request, flow, identity), is_repeat=False)
     user = find_user(identity.openid, get_database())
     if user is None or not flow.store.is_repeated_binding(request.data, user.pk):
         raise QQLoginError("already_bound")
@@ -138,10 +137,9 @@ def insert_binding(openid: str, insert: Callable[[], T], *, is_last: bool = Fals
     return insert_binding(openid, insert, is_last=True)
 
 
-def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity) -> AbstractBaseUser:
+def _bind_new(request: Request, flow: Flow, identity: QQIdentity) -> AbstractBaseUser:
     profile = find_profile(flow)
-    # `attempt` is the id of the login, not of this form; `profile` has nickname and avatar, or "".
-    context = {"request": request, "view": view, "attempt": flow.id, "profile": asdict(profile)}
+    context = make_form_context(request, flow, profile)
     serializer = conf.load(conf.ACCOUNT_SERIALIZER)(data=request.data, context=context)
     with counted_form(request, flow):
         serializer.is_valid(raise_exception=True)
@@ -152,6 +150,15 @@ def _bind_new(request: Request, view: APIView, flow: Flow, identity: QQIdentity)
             return _save(serializer, flow, row, request.data)
 
         return insert_binding(identity.openid, save)
+
+
+def make_form_context(request: Request, flow: Flow, profile: Profile) -> dict[str, Any]:
+    """Return the context of the shop's serializer.
+
+    `attempt` is the id of the login, not of this form; `profile` has nickname and avatar, or "".
+    """
+    view = request.parser_context["view"]  # as DRF sets it
+    return {"request": request, "view": view, "attempt": flow.id, "profile": asdict(profile)}
 
 
 def _save(serializer: BaseSerializer[Any], flow: Flow, row: dict[str, Any], form: Any) -> AbstractBaseUser:

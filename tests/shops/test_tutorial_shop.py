@@ -18,14 +18,14 @@ from redis import Redis
 
 import standin
 from standin import QQ
-from tests.e2e import test_browser
+from tests.e2e import browsers
 from tests.oauth.contrib.test_payloads import install
 from tests.shops.test_other_shop import SHOPS, WSGI
 from tests.tools import processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers]
 
-chromium = test_browser.chromium
+chromium = browsers.chromium
 
 PASSWORD, CODE = "correct horse", "024680"
 ZHANG3, LI4 = "13812345678", "13900000000"  # the first has no QQ; the other was bound before the app came
@@ -70,7 +70,7 @@ def shop(tmp_path_factory):
     (pages / "js/host.js").write_text(f"var host = '{api}';\n")
     with (
         processes.redis(var) as redis_url,
-        test_browser.static_server(pages) as origin,
+        browsers.static_server(pages) as origin,
         standin.running(callbacks=[processes.callback_of(listener)]) as qq,
     ):
         redis, database = redis_url.rpartition("/")[0], var / "db.sqlite3"

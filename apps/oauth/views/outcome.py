@@ -15,14 +15,14 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from ..audit import Event, Step, hash_openid
-from ..binding import bind_by_unionid, find_binding, refuse_staff_and_disabled
+from ..binding import bind_by_unionid, find_binding, make_form_context, refuse_staff_and_disabled
 from ..conf import conf
 from ..errors import QQLoginError
 from ..flow.flow import Flow
 from ..flow.purpose import Purpose
 from ..linking import make_already_bound
 from ..profiles import request_profile
-from ..qq import QQIdentity
+from ..qq import Profile, QQIdentity
 from ..signals import qq_bound, qq_logged_in
 from ..user_lookup import find_user
 
@@ -61,7 +61,8 @@ def offer_form(request: Request, step: Step, flow: Flow, identity: QQIdentity) -
 def get_form_fields(request: Request, flow: Flow) -> list[str]:
     """Return what the page's form has to send beside the bind token, in the order of the shop's serializer."""
     path = conf.CONFIRM_SERIALIZER if flow.purpose == Purpose.LINK else conf.ACCOUNT_SERIALIZER
-    fields = getattr(conf.load(path)(context={"request": request}), "fields", {})
+    context = make_form_context(request, flow, Profile())
+    fields = getattr(conf.load(path)(context=context), "fields", {})
     return [name for name, field in fields.items() if not field.read_only]
 
 

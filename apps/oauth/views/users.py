@@ -52,7 +52,7 @@ class QQTokenView(QQView):
             flow, identity = open_bind_token(request, token, form.get("key"), Purpose.LOGIN)
             step.add(flow=flow.id, openid=hash_openid(identity.openid), mobile=mask_mobile(form.get("mobile")))
             step.add(form=conf.ACCOUNT_SERIALIZER.rpartition(".")[2])  # one with a password, or by an SMS code alone
-            bound = bind(request, self, flow, identity)
+            bound = bind(request, flow, identity)
             step.add(user_id=bound.user.pk, reason="repeated" if bound.is_repeat else None)
             signals = () if bound.is_repeat else (qq_bound,)
             return log_in(request, bound.user, flow, *signals, id=bound.user.pk)
