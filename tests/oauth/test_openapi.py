@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+from django.apps import apps
 from drf_spectacular.generators import SchemaGenerator
 
 from tests.conftest import PAGE
@@ -112,3 +113,9 @@ def test_app_by_another_name_is_described_and_runs_without_drf_spectacular(
     done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == printed
+
+
+def test_app_starts_without_drf_spectacular(settings):
+    settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if not name.startswith("drf_spectacular")]
+    assert not apps.is_installed("drf_spectacular")
+    assert apps.get_app_config("oauth").models_module is not None

@@ -372,6 +372,22 @@ def test_table_that_refuses_a_binding_or_a_login_is_wrong(plugged_in, account, b
         assert (kind, hint, bool(re.fullmatch(expected[0], problem))) == ("wrong", expected[1], True), problem
 
 
+TRIGGERS = {
+    "mysql": "CREATE TRIGGER low BEFORE INSERT ON tb_oauth_qq FOR EACH ROW SET NEW.openid = LOWER(NEW.openid)",
+    "sqlite": "CREATE TRIGGER low AFTER INSERT ON tb_oauth_qq BEGIN"
+    " UPDATE tb_oauth_qq SET openid = lower(openid) WHERE id = new.id; END",
+}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_table_that_changes_an_openid_is_wrong(plugged_in, account):
+    auto = "AUTO_INCREMENT" if connection.vendor == "mysql" else "AUTOINCREMENT"
+    with table_replaced(f"CREATE TABLE tb_oauth_qq ({SOUND.format(auto=auto)})", TRIGGERS[connection.vendor]):
+        ((kind, problem, hint),) = findings()
+    assert problem == "tb_oauth_qq.openid does not keep a new openid as it is: no login finds it."
+    assert (kind, hint) == ("wrong", "Remove the trigger that changes it.")
+
+
 def test_database_error_is_shown_by_class_and_number(plugged_in):
     def refuse(*args):
         raise OperationalError(2003, "Can't connect with password 'feedface'")
