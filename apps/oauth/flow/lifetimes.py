@@ -6,6 +6,7 @@ COOKIELESS_SEALED_CODE = 30  # without the cookie only address and User-Agent ti
 BIND_TOKEN = 10 * 60  # enough to receive an SMS and fill in the form
 RETURNED_COOKIE = SEALED_CODE + BIND_TOKEN  # the flow cookie, once the browser is back from QQ
 REPEATED_FORM = 60  # a page may send the same form again if the answer was lost
+REPEATED_APP_CALL = SEALED_CODE  # an app may send its call again if the answer was lost
 REPEATED_RETURN = 60  # a browser may open callback/ again: it restores its tabs, or navigates twice
 
 CLOCK_TOLERANCE = 60  # two servers' clocks may differ by this much

@@ -61,10 +61,10 @@ class FlowStore:
     def is_state_redeemed(self) -> bool:
         return self._get("state") is not None
 
-    def is_redeemed_by(self, query_hash: str) -> bool:
-        """Return whether the state was redeemed with this query."""
+    def is_redeemed_by(self, query_hash: str, within: float = float("inf")) -> bool:
+        """Return whether the state was redeemed with this query, at most `within` seconds ago."""
         saved = self._get("state")
-        return saved is not None and saved["query"] == query_hash
+        return saved is not None and saved["query"] == query_hash and time.time() - saved["time"] <= within
 
     def get_sealed_code(self, query_hash: str) -> str | None:
         """Return the sealed code that callback/ handed out for this query within the last minute, else None."""

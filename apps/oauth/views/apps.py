@@ -15,6 +15,7 @@ from ..clients import make_code_client, make_mini_client, make_token_client
 from ..conf import conf
 from ..errors import QQLoginError
 from ..flow.flow import Flow
+from ..flow.lifetimes import REPEATED_APP_CALL
 from ..flow.purpose import Purpose
 from ..flow.signing import hash_text
 from ..form_fields import PatternField
@@ -77,9 +78,9 @@ class DoorView(QQView):
         proof, client = form.get("code") or form["access_token"], self.get_client(form)
         # QQ's tokens last for months, and each new key asks QQ again.
         get_rate_limit("qq_login").hit(request, f"proof {proof}")
-        # A key is for one login. The same call may be repeated, as its answer may be lost.
-        proof_hash = hash_text(f"{self.name} {flow.purpose} {proof}")
-        if not flow.store.redeem_state(proof_hash) and not flow.store.is_redeemed_by(proof_hash):
+        # A key is for one login. The same call may be repeated for a while, as its answer may be lost.
+        proof_hash, store = hash_text(f"{self.name} {flow.purpose} {proof}"), flow.store
+        if not store.redeem_state(proof_hash) and not store.is_redeemed_by(proof_hash, within=REPEATED_APP_CALL):
             raise QQLoginError("key_used")
         identity = resolve_identity(step, flow, client, proof, is_reusable="access_token" in form)
         if form.get("openid", identity.openid).upper() != identity.openid.upper():

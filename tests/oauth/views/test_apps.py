@@ -122,6 +122,16 @@ def test_key_is_for_one_login(app):
     assert error_of(app.send(proof, purpose="bind")) == (400, "key_used")
 
 
+@requirement("15.2")
+def test_call_may_be_repeated_for_two_minutes(app, clock):
+    proof = app.prove()
+    assert app.send(proof).status_code == 200
+    clock.shift(120)
+    assert app.send(proof).status_code == 200
+    clock.shift(1)
+    assert error_of(app.send(proof)) == (400, "key_used")
+
+
 @requirement("15.3")
 @pytest.mark.parametrize("headers", BROWSER_HEADERS)
 def test_call_of_a_page_is_refused_before_it_is_counted(app, qq, set_rates, headers):
