@@ -189,10 +189,10 @@ def describe_bindings() -> Operations:
     link = Operation(
         id="addBinding",
         summary="Add a QQ to the account",
-        description="The bind token is of a login with `purpose=bind`. The user confirms, by the password for example.",
+        description="The bind token is of a login with `purpose=bind`. The user confirms in one way that the form has.",
         form=conf.load(conf.CONFIRM_SERIALIZER),
         form_schema=TOKEN_FORM,
-        not_in_example=("key",),
+        not_in_example=("key", "sms_code"),
         responses={
             201: OpenApiResponse(BINDING, "Added."),
             200: OpenApiResponse(BINDING, "It was there before."),
@@ -207,6 +207,7 @@ def describe_binding() -> Operations:
         id="removeBinding",
         summary="Remove a QQ from the account",
         form=conf.load(conf.CONFIRM_SERIALIZER),
+        not_in_example=("sms_code",),
         responses={
             204: OpenApiResponse(description="Removed."),
             **errors("last_login_method", "not_authenticated 401", "not_found 404", *FORM),
