@@ -18,18 +18,18 @@ class AddOwnColumn(migrations.AddField):
     """AddField that can run again after it died, and refuses where the shop has a column of this name."""
 
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
-        if not self.is_done(app_label, schema_editor, to_state):
-            with self.altering(schema_editor, "convert", "still lacks"):
+        with self.altering(schema_editor, "convert", "still lacks"):
+            if not self.is_done(app_label, schema_editor, to_state):
                 super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
-        if schema_editor.collect_sql or self.find_column(schema_editor):
-            with self.altering(schema_editor, "restore", "still has"):
+        with self.altering(schema_editor, "restore", "still has"):
+            if schema_editor.collect_sql or self.find_column(schema_editor):
                 super().database_backwards(app_label, schema_editor, from_state, to_state)
 
     @contextmanager
     def altering(self, schema_editor, work, verb):
-        """Run ALTER TABLE as 0003 does: it waits for seconds only, and takes what an old table holds."""
+        """Run ALTER TABLE as 0003 does: one process at a time, which waits for seconds only."""
         if schema_editor.collect_sql:
             yield
             return
