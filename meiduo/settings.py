@@ -341,7 +341,7 @@ if API_SCHEMA:
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "TITLE": "meiduo shop",
-    "VERSION": "1",  # of the API; not of the shop's software, which is nobody's business
+    "VERSION": "1",  # of the API; the version of the software is not published
     "DESCRIPTION": "The shop's calls, and those of the QQ login under `/oauth/qq/`. A body is JSON of at most 16 KiB. "
     "A method that an address does not have is 405, a bug 500.",
 }

@@ -17,8 +17,8 @@ PASSWORD_MISSING = _("请输入密码。")
 class MobileAccountSerializer(AccountSerializer):
     """For QQ_ACCOUNT_SERIALIZER: find or create the account of a mobile number by its SMS code alone.
 
-    A new account has no usable password. Who has got a number that was somebody else's before can bind their QQ to the
-    old account: the risk of any login by SMS.
+    A new account has no usable password. Networks give old numbers to new people, who can then bind their QQ to the old
+    account, as with any login by SMS.
     """
 
     password = None  # not a field of this form

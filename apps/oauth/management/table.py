@@ -9,6 +9,7 @@ from django.core.checks import CheckMessage, Error
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, router, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+from ..database import name_error
 from ..migrations._refusals import give_default
 from ..migrations._rows import Rows, find_users
 from ..migrations._table import Table, read_table
@@ -90,9 +91,8 @@ def try_binding(connection: Any) -> Iterator[CheckMessage]:
             kept = {*table.filter(openid__in=openids).values_list("openid", flat=True)}
             transaction.set_rollback(True, connection.alias)
     except DatabaseError as exc:
-        number = f" {exc.args[0]}" if exc.args and isinstance(exc.args[0], int) else ""
         hint = f"See which column, key, trigger or missing right of {TABLE} this number names, and remove it."
-        yield Error(f"{TABLE} refuses a new binding: {type(exc).__name__}{number}.", hint)
+        yield Error(f"{TABLE} refuses a new binding: {name_error(exc)}.", hint)
     else:
         if kept != openids:
             problem = f"{TABLE}.openid does not keep a new openid as it is: no login finds it."

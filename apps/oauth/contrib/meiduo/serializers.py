@@ -149,8 +149,7 @@ class AccountSerializer(serializers.Serializer[Any]):
 class MobileAccountSerializer(AccountSerializer):
     """Find or create the account by mobile and SMS code alone. A new account has no usable password.
 
-    Who has got a number that was somebody else's before can bind their QQ to the old account: the risk of any login by
-    SMS.
+    Networks give old numbers to new people, who can then bind their QQ to the old account, as with any login by SMS.
     """
 
     password = None  # type: ignore[assignment]  # not a field of this form
