@@ -70,7 +70,7 @@ BEFORE = replace(
     OURS,
     name="before",
     title="the build before",
-    revision="5a8a60d8e123",
+    revision="16925fa19d91",
     database="build_before",  # BEFORE is a word of SQL
 )
 OURS_128 = replace(

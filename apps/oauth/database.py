@@ -7,7 +7,7 @@ In an outage the call is answered 503 `database_unavailable`, one line is logged
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connections
 
@@ -72,6 +72,25 @@ def repeat_after_deadlock(transaction: Callable[[], T]) -> T:
         if exc.args[:1] != (DEADLOCK,):
             raise
     return transaction()
+
+
+def read_as_health_check(connection: Any, read: Callable[[], T]) -> T:
+    """Run a function that only reads. It takes the place of Django's health check of a kept connection.
+
+    Django sends a ping before a request's first query: one of a login's five round trips, and 3 % of its CPU. Here the
+    query itself shows whether the connection is alive. If it is not, the query runs again on a new one.
+    """
+    is_unchecked = connection.connection is not None and not connection.health_check_done
+    if not is_unchecked or connection.in_atomic_block:
+        return read()
+    connection.health_check_done = True  # undocumented; without it Django only sends its ping again
+    try:
+        return read()
+    except Error:
+        if connection.is_usable():
+            raise
+        connection.close()
+    return read()
 
 
 class database_guard:

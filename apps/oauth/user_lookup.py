@@ -15,6 +15,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connections
 from django.db.models import F, Prefetch, QuerySet
 
+from .database import read_as_health_check
 from .models import OAuthQQUser
 
 
@@ -23,10 +24,13 @@ def find_user(openid: str, database: str | None = None) -> AbstractBaseUser | No
     model = get_user_model()
     database = database or model._base_manager.db
     lookup, connection = _compile_lookup(database), connections[database]
-    with connection.cursor() as cursor:
-        cursor.execute(lookup.sql, (openid,))
-        rows = cursor.fetchall()
-    for *values, bound_openid in rows:
+
+    def read() -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(lookup.sql, (openid,))
+            return cursor.fetchall()
+
+    for *values, bound_openid in read_as_health_check(connection, read):
         # Compared again, because MySQL ignores case in a column that we did not create. It ignores spaces at the end in
         # the unique key too, so no other user can bind such an openid.
         if bound_openid.rstrip(" ") == openid:
