@@ -324,7 +324,9 @@ def workers(bench: Bench) -> Figures:
     with ExitStack() as stack:
         servers = [
             stack.enter_context(
-                bench.serve(replace(OURS, name=name, environ={"WEB_CONCURRENCY": str(count)}), cores=set(CORES))
+                bench.serve(
+                    replace(OURS, name=name, environ=OURS.environ | {"WEB_CONCURRENCY": str(count)}), cores=set(CORES)
+                )
             )
             for name, count in counts.items()
         ]
