@@ -7,7 +7,7 @@
         old = group.master()
         old.kill()                   # kill -9; the Sentinels promote a replica after `down_after` ms and a little more
         group.wait_for_master(other_than=old)
-        old.start()                  # comes back empty. After kill() at once start(): an empty one that says it is master
+        old.start()                  # comes back empty. At once after kill(): before the Sentinels notice
         old.pause(); old.resume()    # hangs: connections stay open and nothing is answered (SIGSTOP)
         group.sentinels[0].kill()
 
