@@ -104,9 +104,15 @@ class SentinelGroup:
     def replicas(self):
         return [server for server in self.servers if server is not self.master()]
 
-    def fail_over(self):
-        """Make a replica the master, while the old one still runs. Return the new master."""
+    def fail_over(self, *, pause_writes=0):
+        """Make a replica the master, while the old one still runs. Return the new master.
+
+        `pause_writes`: milliseconds for which the old one lets writes wait, so that none is lost.
+        """
         old = self.master()
+        if pause_writes:
+            with old.client() as client:
+                client.client_pause(pause_writes, all=False)
         with self.sentinels[0].client() as client:
             client.execute_command("SENTINEL", "FAILOVER", SERVICE)
         return self.wait_for_master(other_than=old)
