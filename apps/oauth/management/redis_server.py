@@ -17,12 +17,13 @@ def find_wrong_server(client: Any, name: str) -> Iterator[CheckMessage]:
         return
     with suppress(*CACHE_ERRORS):  # not allowed to read it, or out of reach
         info = client.info()
-        if info["redis_mode"] == "sentinel":
+        mode = info.get("redis_mode")
+        if mode == "sentinel":
             yield Error(f"{name} is a Sentinel, which stores nothing.", f"Let the client ask it for the master: {READ}")
-        elif info["redis_mode"] == "cluster":
+        elif mode == "cluster":
             hint = f"Use a client for Redis Cluster: {READ}"
             yield Error(f"{name} is a node of a Redis Cluster, used as a single server: it refuses most keys.", hint)
-        elif info["role"] != "master":
+        elif info.get("role") == "slave":
             problem = f"{name} is a replica of {info['master_host']}:{info['master_port']}."
             yield Error(problem, f"Connect to the master; if it changes, by Sentinel: {READ}")
 
@@ -43,17 +44,17 @@ def find_risks(client: Any) -> Iterator[CheckMessage]:
 def find_risks_of_server(client: Any) -> Iterator[CheckMessage]:
     with suppress(*CACHE_ERRORS):  # not allowed to read it
         config = client.config_get("*")
-        if (policy := config["maxmemory-policy"]) != "noeviction":
+        if (policy := config.get("maxmemory-policy", "noeviction")) != "noeviction":
             yield Warning(f"Redis evicts entries when full: {policy}.", "Set maxmemory-policy noeviction.")
-        if not client.info("replication")["connected_slaves"]:
+        if not client.info("replication").get("connected_slaves"):
             return
-        if config["min-replicas-to-write"] == "0":
+        if config.get("min-replicas-to-write") == "0":
             yield Warning(
                 "A Redis master that lost its replicas still takes writes, which a fail-over then forgets: used states "
                 "and codes would work again.",
                 "Set min-replicas-to-write 1 and min-replicas-max-lag 10 on all of them.",
             )
-        if not config["save"] and config["appendonly"] == "no":
+        if (config.get("save"), config.get("appendonly")) == ("", "no"):
             yield Warning(
                 "Redis saves nothing on disk. If it is restarted at once after a crash, it is empty, still the master, "
                 "and its replicas empty themselves too.",
