@@ -16,14 +16,18 @@ from tests.tools.redis_servers import redis_cluster
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture
-def cluster(tmp_path, shop):
-    with redis_cluster(tmp_path) as cluster:
-        shop.CACHES = {"default": environment.cache(cluster.url)}
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    with redis_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.fixture
+def cluster(servers, shop):
+    shop.CACHES = {"default": environment.cache(servers.url)}
+    return servers
+
+
 def test_whole_login_and_limits_work(cluster, browser, phone, qq, set_rates):
     address = browser.sign_in()
     code = browser.come_back(address)["code"]

@@ -128,8 +128,9 @@ def check_cors(origin: str, headers: Mapping[str, str]) -> Iterator[CheckMessage
 
 def explain(exc: BaseException | None, hint: str) -> tuple[str, str]:
     """Return the class of a client's error, not its text, which may hold a password; and the hint that fits."""
-    name = type(exc).__name__
-    while exc is not None:
+    name, seen = type(exc).__name__, set()
+    while exc is not None and exc not in seen:  # two errors of django-redis are each other's cause
+        seen.add(exc)
         if isinstance(exc, ssl.SSLCertVerificationError):
             return f"the certificate is not accepted: {exc.verify_message}", CERTIFICATE
         exc = exc.__cause__ or exc.__context__  # of the client's own class
