@@ -117,11 +117,11 @@ class MasterClient(Redis):
 
     def _send(self, args, options):
         connection = self.connection
-        is_current = (connection.host, connection.port) == self.master.get_address()
-        if not is_current or (args[0] == "GETDEL" and has_ended(connection)):
+        if (connection.host, connection.port) != self.master.get_address():
             connection.disconnect()
-        if not connection.is_connected:
-            connection.connect()  # otherwise redis-py connects to the address of the last time
+            connection.connect()  # here redis-py takes the address anew; where it reconnects by itself, it does not
+        elif args[0] == "GETDEL" and has_ended(connection):
+            connection.disconnect()
         return super().execute_command(*args, **options)
 
     def _repeat(self, error, args, options):
@@ -156,7 +156,7 @@ def is_interruption(error):
 def has_ended(connection):
     """Return whether the server has closed an idle connection. A GETDEL on it would seem to be interrupted."""
     try:
-        return connection.is_connected and connection.can_read()
+        return connection.can_read()
     except ConnectionError:
         return True
 

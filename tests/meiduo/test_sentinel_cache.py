@@ -20,7 +20,10 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture
 def group(tmp_path, shop):
-    with sentinel_group(tmp_path, down_after=500, password="p@ss/word", options=["min-replicas-to-write 1"]) as group:
+    # The Sentinels must not take a busy machine's master for dead: where one dies, the test tells them.
+    with sentinel_group(
+        tmp_path, down_after=30_000, password="p@ss/word", options=["min-replicas-to-write 1"]
+    ) as group:
         shop.CACHES = {"default": environment.cache(group.url)}
         yield group
 
@@ -35,7 +38,9 @@ def test_flow_survives_a_killed_master_and_nothing_is_used_twice(group, browser,
     address = browser.sign_in()
     old = group.master()
     old.kill()
-    code = browser.come_back(address)["code"]  # the call waits for the next master
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(group.fail_over)
+        code = browser.come_back(address)["code"]  # the call waits for the next master
     old.start()  # empty, and it calls itself the master
     form = {"mobile": MOBILE, "password": PASSWORD, "access_token": browser.redeem_code(code).json()["access_token"]}
     user_id = browser.bind({**form, "sms_code": phone.receive_code()}).json()["user_id"]
@@ -90,11 +95,10 @@ def test_hanging_master_delays_calls_of_all_threads_and_each_lock_is_its_owners(
     with ThreadPoolExecutor(4) as threads:
         taken = [threads.submit(take, number) for number in range(4)]
         wait_until(lambda: ready.n_waiting == 4, "all threads have a connection")
-        old = group.master()
-        old.pause()
+        group.master().pause()
         ready.wait()
+        group.fail_over()
         assert [each.result() for each in taken] == [(True, number) for number in range(4)]
-    assert group.master() is not old
 
 
 def test_outage_that_does_not_end_fails_calls_and_then_at_once(group, browser, monkeypatch):
