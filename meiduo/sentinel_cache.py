@@ -1,6 +1,6 @@
-"""A Redis cache behind Sentinels: every call goes to the master, and a fail-over of a few seconds only delays it.
+"""A Redis cache behind Sentinels: every call goes to the master, and a failover of a few seconds only delays it.
 
-After a planned fail-over the old master takes writes for ten more seconds, and then loses them. A killed one that comes
+After a planned failover the old master takes writes for ten more seconds, and then loses them. A killed one that comes
 back empty calls itself a master too. So only the Sentinels decide which server is the master.
 """
 
@@ -53,7 +53,7 @@ class Master(Sentinel):
     def discover_master(self, service_name):
         """Return the address for a new connection, to redis-py.
 
-        Its own method reads SENTINEL MASTERS, where the Sentinel that leads a fail-over names the old master for one
+        Its own method reads SENTINEL MASTERS, where the Sentinel that leads a failover names the old master for one
         more second.
         """
         return self.get_address()
@@ -65,7 +65,7 @@ class Master(Sentinel):
                 self._ask_all()
 
     def _ask_all(self):
-        """Believe the majority: one Sentinel may have missed a fail-over."""
+        """Believe the majority: one Sentinel may have missed a failover."""
         self.asked_at = time.monotonic()
         answers = [(sentinel, self._ask(sentinel)) for sentinel in self.sentinels]
         # Those that answer come first: the first one is asked from now on.
@@ -96,7 +96,7 @@ class Master(Sentinel):
 
 
 class MasterClient(Redis):
-    """One kept connection to the master. A command that a fail-over interrupts is sent again, where that is safe."""
+    """One kept connection to the master. A command that a failover interrupts is sent again, where that is safe."""
 
     def __init__(self, master, options):
         pool = SentinelConnectionPool(master.service, master, **options)

@@ -1,4 +1,4 @@
-"""The shop's cache behind Sentinels: it goes where they say, and a fail-over only delays calls."""
+"""The shop's cache behind Sentinels: it goes where they say, and a failover only delays calls."""
 
 import socket
 import threading
