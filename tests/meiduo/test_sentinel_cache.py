@@ -101,6 +101,14 @@ def test_hanging_master_delays_calls_of_all_threads_and_each_lock_is_its_owners(
         assert [each.result() for each in taken] == [(True, number) for number in range(4)]
 
 
+def test_value_that_is_not_there_is_no_outage_while_the_master_changes(group):
+    cache.set("key", 1)
+    group.master().kill()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(group.fail_over)
+        assert cache.get_and_delete("none") is None
+
+
 def test_outage_that_does_not_end_fails_calls_and_then_at_once(group, browser, monkeypatch):
     monkeypatch.setattr(sentinel_cache, "PATIENCE", 0.2)
     cache.set("key", 1)
