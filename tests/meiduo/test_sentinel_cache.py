@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
 from meiduo import environment, sentinel_cache
 from tests.conftest import MOBILE, PASSWORD, error_of, token_requests
 from tests.tools.processes import HOST, free_port, wait_until
-from tests.tools.redis_servers import SERVICE, Server, sentinel_group
+from tests.tools.redis_servers import Server, sentinel_group
 from tests.tools.requirements import requirement
 
 pytestmark = pytest.mark.servers
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.servers
 @pytest.fixture
 def group(tmp_path, shop):
     # The Sentinels must not take a busy machine's master for dead: where one dies, the test tells them.
-    with sentinel_group(
-        tmp_path, down_after=30_000, password="p@ss/word", options=["min-replicas-to-write 1"]
-    ) as group:
+    with sentinel_group(tmp_path, down_after=30_000, options=["min-replicas-to-write 1"]) as group:
         shop.CACHES = {"default": environment.cache(group.url)}
         yield group
 
@@ -128,7 +126,7 @@ def test_sentinels_that_are_down_do_not_matter_until_an_address_is_needed(group,
     group.sentinels[1].start()  # it remembers
     shop.CACHES = {"default": {**shop.CACHES["default"], "LOCATION": [*shop.CACHES["default"]["LOCATION"][:2]]}}
     assert cache.get("key") == 1
-    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{free_port()}/{SERVICE}")}
+    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{free_port()}/shop")}
     with pytest.raises(ConnectionError):
         cache.get("key")
 
@@ -209,9 +207,9 @@ def forgetful(tmp_path, shop):
     server = Server(tmp_path, ['save ""'])
     server.start()
     proxy = Forgetful(server.port)
-    sentinel = Server(tmp_path, [f"sentinel monitor {SERVICE} {HOST} {proxy.port} 1"], arguments=["--sentinel"])
+    sentinel = Server(tmp_path, [f"sentinel monitor shop {HOST} {proxy.port} 1"], arguments=["--sentinel"])
     sentinel.start()
-    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{sentinel.port}/{SERVICE}")}
+    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{sentinel.port}/shop")}
     yield proxy
     sentinel.stop()
     server.stop()

@@ -1,6 +1,7 @@
 """What qq_doctor says about the Redis behind a cache: not the master, or one that forgets."""
 
 from functools import cache
+from urllib.parse import quote
 
 import pytest
 from django_redis import get_redis_connection
@@ -13,7 +14,7 @@ from meiduo import cluster_cache, environment
 from tests.conftest import MOBILE, PASSWORD
 from tests.oauth.test_qq_doctor import findings, put_in_order
 from tests.tools.processes import HOST
-from tests.tools.redis_servers import SERVICE, redis_cluster, sentinel_group
+from tests.tools.redis_servers import redis_cluster, sentinel_group
 
 pytestmark = pytest.mark.servers
 DJANGO, PACKAGE = "django.core.cache.backends.redis.RedisCache", "django_redis.cache.RedisCache"
@@ -38,7 +39,8 @@ def cluster(tmp_path_factory):
 
 
 def at(server, backend=DJANGO):
-    return {"BACKEND": backend, "LOCATION": f"redis://{HOST}:{server.port}/0"}
+    password = quote(server.password or "", safe="")
+    return {"BACKEND": backend, "LOCATION": f"redis://:{password}@{HOST}:{server.port}/0"}
 
 
 @pytest.mark.parametrize("backend", [DJANGO, PACKAGE])
@@ -111,10 +113,12 @@ def as_documented(kind, group, cluster):
         "CLIENT_CLASS": "django_redis.client.SentinelClient",
         "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
         "SENTINELS": [(HOST, sentinel.port) for sentinel in group.sentinels],
+        "SENTINEL_KWARGS": {"password": group.password, "socket_timeout": 1, "socket_connect_timeout": 1},
+        "PASSWORD": group.password,
         "SOCKET_TIMEOUT": 1,
         "SOCKET_CONNECT_TIMEOUT": 1,
     }
-    return {"BACKEND": PACKAGE, "LOCATION": [f"redis://{SERVICE}/0"], "OPTIONS": options}
+    return {"BACKEND": PACKAGE, "LOCATION": [f"redis://{group.service}/0"], "OPTIONS": options}
 
 
 @pytest.mark.parametrize("kind", ["sentinel", "cluster"])
