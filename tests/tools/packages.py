@@ -72,10 +72,10 @@ def unpack(program: str, install: Sequence[str]) -> None:
     package = {"promtool": "prometheus"}.get(program, program)
     with tempfile.TemporaryDirectory() as folder:
         run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=Path(folder))
-        for package in Path(folder).glob("*.deb"):
-            needed = output_of("dpkg-deb", "--field", str(package), "Depends")
+        for file in map(str, Path(folder).glob("*.deb")):
+            needed = output_of("dpkg-deb", "--field", file, "Depends")
             run(*install, "--no-upgrade", *re.findall(r"\blib(?!js-)[\w.+-]+", needed))
-            run("dpkg-deb", "--extract", str(package), folder)
+            run("dpkg-deb", "--extract", file, folder)
             for found in Path(folder).glob(f"usr/*bin/{program}"):
                 shutil.copy(found, sysconfig.get_path("scripts"))
 
