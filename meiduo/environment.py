@@ -84,7 +84,9 @@ def database(url):
 
 
 def listener(text):
-    """Return the address and the port to listen on, as in 127.0.0.1:9100 or [::1]:9100."""
+    """Return the address and the port to listen on, as in 127.0.0.1:9100 or [::1]:9100; None if there is no text."""
+    if not text:
+        return None
     host, _, port = text.rpartition(":")
     try:
         if host != host.strip("[]") or ":" not in host:

@@ -27,7 +27,7 @@ def refuse(sentence):
 env = Env()
 workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
 threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three quarters of them wait for QQ
-metrics_address = env.listener("METRICS", None)  # for Prometheus; see metrics.py
+metrics_address = env.listener("METRICS", "")  # for Prometheus; see metrics.py
 metrics_is_public = env.bool("METRICS_PUBLIC", False)
 metrics = None
 try:
