@@ -16,8 +16,12 @@ import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+KINDS = ("counter", "histogram", "gauge_livesum")  # of the figures in contrib/prometheus.py, by their files' names
+FILE_SIZE = 128 * 1024  # bytes: a figure with its labels takes about 200
 
 
 class Metrics:
@@ -25,21 +29,28 @@ class Metrics:
         """Open the port; raises OSError."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.listener = socket.create_server((host, port), family=family)
-        self.folder = tempfile.mkdtemp(prefix="meiduo-metrics-")  # only its owner can read it
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = self.folder
+        self.folder = Path(tempfile.mkdtemp(prefix="meiduo-metrics-"))  # only its owner can read it
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.folder)
 
     # In the master
 
-    def assign_number(self, worker, others):
-        """Give a new worker the lowest number that none of the others has."""
-        taken = {other.metrics_number for other in others}
-        worker.metrics_number = next(number for number in itertools.count() if number not in taken)
+    def assign_number(self, server, worker):
+        """Give a new worker the lowest number that no other one has, and None if the disk is full."""
+        taken = {other.metrics_number for other in server.WORKERS.values()}
+        number = next(number for number in itertools.count() if number not in taken)
+        try:
+            for kind in KINDS:
+                reserve(self.folder / f"{kind}_{number}.db")
+            worker.metrics_number = number
+        except OSError as exc:
+            server.log.error("A worker runs without figures: %s", exc.strerror)
+            worker.metrics_number = None
 
     def forget_gauges(self, worker):
         """Remove the gauges of a worker that has ended, however it ended."""
         from prometheus_client.multiprocess import mark_process_dead
 
-        mark_process_dead(worker.metrics_number, self.folder)
+        mark_process_dead(worker.metrics_number, str(self.folder))
 
     def close(self):
         self.listener.close()
@@ -95,6 +106,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         """Do not log each scrape."""
+
+
+def reserve(path):
+    """Create a file of zeros, which prometheus-client takes for a new one.
+
+    It creates its own without the space on the disk; if that is full, the kernel kills the worker at a write (SIGBUS).
+    """
+    if not path.exists():
+        try:
+            path.write_bytes(bytes(FILE_SIZE))
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def is_private(host):

@@ -103,16 +103,16 @@ def open_metrics():
 
 def pre_fork(server, worker):
     if metrics:
-        metrics.assign_number(worker, server.WORKERS.values())
+        metrics.assign_number(server, worker)
 
 
 def post_fork(server, worker):
-    if metrics:
+    if metrics and worker.metrics_number is not None:
         metrics.use_number(worker)
 
 
 def post_worker_init(worker):
-    if metrics:
+    if metrics and worker.metrics_number is not None:
         metrics.serve()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -58,13 +59,15 @@ class Site:
     def wait_for(self, expected, name, **labels):
         processes.wait_until(lambda: self.read(name, **labels) == expected, f"{name} {labels} is {expected}")
 
-    def workers(self):
-        pid = self.shop.process.pid
-        with open(f"/proc/{pid}/task/{pid}/children") as children:
-            return {int(child) for child in children.read().split()}
-
     def files(self):
         return sorted(path.name for path in self.folder.glob("meiduo-metrics-*/*"))
+
+
+def find_workers(shop):
+    """Return the process ids of a shop's workers."""
+    pid = shop.process.pid
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        return {int(child) for child in children.read().split()}
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +90,16 @@ def test_counters_never_fall_and_gauges_of_the_dead_go(site):
         assert site.read("qq_login_slots") == WORKERS
         before = site.scrape()
 
-        for left, worker in enumerate(site.workers()):
+        for left, worker in enumerate(find_workers(site.shop)):
             os.kill(worker, signal.SIGKILL)
             site.wait_for(WORKERS - 1 - left, "qq_login_slots_in_use")
         site.wait_for(WORKERS, "qq_login_slots")
 
-    old = site.workers()
+    old = find_workers(site.shop)
     site.shop.process.send_signal(signal.SIGHUP)
-    processes.wait_until(lambda: len(site.workers()) == WORKERS and not site.workers() & old, "new workers run")
+    processes.wait_until(
+        lambda: len(find_workers(site.shop)) == WORKERS and not find_workers(site.shop) & old, "new workers run"
+    )
     site.wait_for(WORKERS, "qq_login_slots")
 
     for name in ("qq_login_events_total", "qq_login_qq_seconds_count"):
@@ -117,6 +122,23 @@ def test_figures_are_on_their_own_port_alone_and_name_no_software(site):
     assert {name.partition("_")[0] for name in site.scrape()} == {"qq"}
     (files,) = site.folder.glob("meiduo-metrics-*")
     assert files.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.servers
+def test_shop_runs_without_figures_if_their_files_cannot_be_written(tmp_path):
+    environ = {
+        "DATABASE_URL": "",
+        "CACHE_URL": "",
+        "TMPDIR": str(tmp_path),
+        "METRICS": f"{HOST}:{processes.free_port()}",
+    }
+    with shop_and_qq(tmp_path, GUNICORN_CMD_ARGS="--config=python:meiduo.server", **environ) as (shop, qq):
+        (files,) = tmp_path.glob("meiduo-metrics-*")
+        shutil.rmtree(files)
+        os.kill(find_workers(shop).pop(), signal.SIGKILL)
+        assert "access_token" in RemoteUser([shop], qq).get_login()
+    (log,) = tmp_path.glob("shop-*.log")
+    assert "ERROR gunicorn.error: A worker runs without figures: No such file or directory" in log.read_text()
 
 
 # The dashboard and the alerts -----------------------------------------------------------------------------------------
