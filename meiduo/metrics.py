@@ -4,7 +4,7 @@ prometheus-client keeps the figures in files, which outlive a worker: counters d
 default a file belongs to a process id, so that each worker leaves two behind, and after weeks of reloads a scrape would
 read thousands. Here a file belongs to a number that the next worker takes over, and counts on in.
 
-Any worker answers on the port, for all of them. The master opens it and does no more.
+Any worker answers on the port, for all of them. The master opens it, hands out the numbers, and does no more.
 """
 
 import itertools
@@ -14,6 +14,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
@@ -47,10 +48,13 @@ class Metrics:
             worker.metrics_number = None
 
     def forget_gauges(self, worker):
-        """Remove the gauges of a worker that has ended, however it ended."""
-        from prometheus_client.multiprocess import mark_process_dead
+        """Remove the gauges of a worker that has ended, however it ended.
 
-        mark_process_dead(worker.metrics_number, str(self.folder))
+        Not by prometheus-client's mark_process_dead(): no fault of an import may end the master.
+        """
+        with suppress(OSError):
+            for path in self.folder.glob(f"gauge_live*_{worker.metrics_number}.db"):
+                path.unlink()
 
     def close(self):
         self.listener.close()
@@ -67,7 +71,9 @@ class Metrics:
     def serve(self):
         """Record figures and answer on the port from now on."""
         from apps.oauth.contrib import prometheus
+        from apps.users.events import Event
 
+        prometheus.EVENTS.labels(Event.SMS_CEILING, "alarm", "")  # like ALARMS there
         prometheus.start_sampling()
         threading.Thread(target=Server(self.listener).serve_forever, name="metrics", daemon=True).start()
 

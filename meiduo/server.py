@@ -98,7 +98,7 @@ def open_metrics():
     try:
         metrics = Metrics(*metrics_address)
     except OSError as exc:
-        refuse(f"The address of METRICS cannot be opened: {exc.strerror}.")
+        refuse(f"METRICS cannot be opened: {exc.strerror}.")
 
 
 def pre_fork(server, worker):

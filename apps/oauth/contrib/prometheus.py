@@ -53,15 +53,11 @@ CIRCUITS = Gauge(
 ASKING = (Event.LOGIN, Event.BIND_TOKEN)  # these end a step that may have asked QQ; its other events have qq_ms too
 REASONS = {"no_cookie", "repeated", "unionid", "OtherOpenid", *ERRORS, *DRF_CODES.values()}
 NUMBERS = {*range(100000, 100050), *REJECTED, *MISCONFIGURED, INVALID_CODE}
-# Prometheus sees no increase when a series begins at 1. Each of these is worth an alert the first time.
-ALARMS = {
-    Event.QQ: ("QQMisconfigured", "QQCertificateError", "QQForeignToken", "QQForeignAppToken", "OtherOpenid"),
-    "sms_ceiling": ("",),
-}
+# They begin at 0, because Prometheus sees no increase where a series begins at 1.
+ALARMS = ("QQMisconfigured", "QQCertificateError", "QQForeignToken", "QQForeignAppToken", "OtherOpenid")
 
-for event, reasons in ALARMS.items():
-    for reason in reasons:
-        EVENTS.labels(event, "alarm", reason)
+for alarm in ALARMS:
+    EVENTS.labels(Event.QQ, "alarm", alarm)
 
 _sampling_process: int | None = None
 

@@ -98,7 +98,7 @@ def test_limits_are_counted_by_name(figures, browser, set_rates):
     assert figures.changes("qq_login_limits_total") == {"qq_login": 2}
 
 
-def test_slots_and_circuits_are_sampled(shop, qq):
+def test_slots_and_circuits_are_sampled(shop, qq, browser):
     def circuit():
         prometheus.sample()
         return {key[2] for key in read() if key[:2] == ("qq_login_circuits", "connect")}
@@ -109,9 +109,9 @@ def test_slots_and_circuits_are_sampled(shop, qq):
         prometheus.sample()
         assert (read()["qq_login_slots",], read()["qq_login_slots_in_use",]) == (3, 2)
     assert circuit() == {"closed"}
+    qq.behave(token={"fault": "502"})
     for _ in range(FAILURE_THRESHOLD):
-        with client.exchange() as exchange:
-            exchange._attempt.succeeded = False
+        browser.redeem_code(browser.arrive())
     assert circuit() == {"open"}
     assert ("qq_login_slots_in_use",) not in read()
 
