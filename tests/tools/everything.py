@@ -66,8 +66,6 @@ KEPT = (
 )
 NO_TESTS = 5  # pytest's exit code
 TIMEOUT = 30 * 60  # seconds a step may take; a few minutes are usual
-
-
 Job = Callable[[], None]
 
 
@@ -116,7 +114,9 @@ class Run:
         with self.lock:
             self.steps.append((is_good, f"{name} ({time.monotonic() - start:.0f} s)"))
             if output:
-                print(f"\n== {name}", output.read_text("utf-8", "replace"), sep="\n", end="", flush=True)
+                print(f"\n== {name}", flush=True)
+                sys.stdout.buffer.write(output.read_bytes())
+                sys.stdout.flush()
         return is_good
 
     def check(self, name: str, *command: str | Path) -> None:
