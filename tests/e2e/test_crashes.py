@@ -535,7 +535,7 @@ def probe(site):
 
 
 @requirement("15.16")
-@pytest.mark.parametrize("server, outage", [(server, outage) for server in OUTAGES for outage in OUTAGES[server]])
+@pytest.mark.parametrize(("server", "outage"), [(server, outage) for server in OUTAGES for outage in OUTAGES[server]])
 def test_shop_is_ready_only_while_database_and_cache_can_serve(site, probe, server, outage):
     (log,) = site.var.glob("shop-*.log")
     before = len(log.read_text())

@@ -183,9 +183,9 @@ def test_login_through_haproxy_leaves_no_secret_in_its_log(shop, behind_haproxy)
     user.visitor.get(f"{behind_haproxy.url}/mobiles/%0a{mobile}/{mobile[:4]}%3{mobile[4]}{mobile[5:]}/count/")
 
     log = behind_haproxy.log
-    processes.wait_until(lambda: '/mobiles/#0A***/***/count/" 404 ' in log.read_text(), "haproxy has written its log")
+    processes.wait_until(lambda: '"GET /mobiles/?***/***/count/" 404 ' in log.read_text(), "haproxy has written its log")
     written = log.read_text()
-    assert '"GET /sms_codes/***" 200 ' in written
+    assert '"GET /sms_codes/***/" 200 ' in written
     assert '"GET /oauth/qq/users/" 200 ' in written
     for secret in (code, bind_token, mobile, "state=", "code=", "text=", answer.json()["token"]):
         assert secret not in written
@@ -208,14 +208,17 @@ def test_haproxy_redirects_http_to_https(behind_haproxy):
 
 @pytest.mark.parametrize("size", [16_000, 17_000, 70_000, 5_000_000])
 def test_body_that_is_too_long_for_haproxy_costs_the_next_user_nothing(behind_haproxy, size):
-    paths = ("oauth/qq/users", "authorizations", "nowhere")
     with closing(HTTPSConnection(urlsplit(behind_haproxy.url).netloc, timeout=30)) as next_user:
-        for path in paths * 2:
-            answer = Visitor().post(f"{behind_haproxy.url}/{path}/", {"mobile": "1" * (size - len('{"mobile": ""}'))})
+        for path in ("oauth/qq/users", "authorizations", "nowhere") * 2:
+            try:
+                form = {"mobile": "1" * (size - len('{"mobile": ""}'))}
+                answer = Visitor().post(f"{behind_haproxy.url}/{path}/", form)
+                assert (answer.status == 413) == (size > 16_384)
+            except OSError:  # haproxy answers and closes the connection, which the client may see first
+                assert size > 64 * 1024
             next_user.request("POST", "/oauth/qq/authorization/", "{}")
             with next_user.getresponse() as following:
                 assert (following.status, json.load(following)["code"]) == (405, "invalid")
-            assert (answer.status == 413) == (size > 16_384)
 
 
 # The systemd unit -----------------------------------------------------------------------------------------------------
