@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import pytest
 from redis import Redis
 
+from tests.e2e import proxies
 from tests.e2e.stops import ANSWERING, BINDING_WRITTEN, COMMITTED, SETTINGS, USER_WRITTEN, Stop
 from tests.tools import processes, remote_users
 from tests.tools.remote_users import (
@@ -557,3 +558,14 @@ def test_flood_of_probes_costs_one_connection_at_most(site, probe):
     before = count_connections()
     assert set(at_once(*[probe] * 100)) == {READY}
     assert count_connections() - before <= 2  # one is this test's own
+
+
+@pytest.mark.skipif(not processes.find("haproxy"), reason="no haproxy")
+def test_shop_that_is_not_ready_still_answers_through_haproxy(site, probe, tmp_path):
+    log = tmp_path / "haproxy.log"
+    with proxies.certificate(tmp_path), proxies.haproxy(tmp_path, tmp_path, site.shop.url[7:]) as (_, https):
+        with site.cache_stopped():
+            processes.wait_until(lambda: "Server shops/shop1 is DOWN" in log.read_text(), "haproxy has noticed")
+            answer = processes.Visitor().get(f"{https}/oauth/qq/users/?code=none")
+            assert status_and_code(answer) == CACHE_UNAVAILABLE
+            assert processes.Visitor().get(f"{https}/login.html").status == 200

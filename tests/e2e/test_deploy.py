@@ -183,7 +183,9 @@ def test_login_through_haproxy_leaves_no_secret_in_its_log(shop, behind_haproxy)
     user.visitor.get(f"{behind_haproxy.url}/mobiles/%0a{mobile}/{mobile[:4]}%3{mobile[4]}{mobile[5:]}/count/")
 
     log = behind_haproxy.log
-    processes.wait_until(lambda: '"GET /mobiles/?***/***/count/" 404 ' in log.read_text(), "haproxy has written its log")
+    processes.wait_until(
+        lambda: '"GET /mobiles/?***/***/count/" 404 ' in log.read_text(), "haproxy has written its log"
+    )
     written = log.read_text()
     assert '"GET /sms_codes/***/" 200 ' in written
     assert '"GET /oauth/qq/users/" 200 ' in written
