@@ -251,6 +251,7 @@ REFUSED_IN_PRODUCTION = {  # setting, and its error: its values
     ("CACHE_URL", "CACHE_URL must begin with redis://"): ["dummycache://"],
     ("CACHE_URL", "With CACHE_URL=locmemcache:// each process"): ["locmemcache://"],
     ("CAPTCHA_LOG", "CAPTCHA_LOG writes the answers"): ["captcha.log"],
+    ("OTEL_TRACES_EXPORTER", "OTEL_TRACES_EXPORTER must be none, or an exporter that is installed"): ["otlp"],
 }
 REFUSED = [  # environment, and its error
     *(({name: value}, f"{name} cannot be read: ") for name in UNREADABLE for value in UNREADABLE[name]),
