@@ -94,12 +94,13 @@ class WithoutTraceback(logging.Filter):
 class LineFormatter(logging.Formatter):
     """Format a record that WithoutSecrets has cleaned. Its fields are cleaned here."""
 
+    host = socket.gethostname()
     converter = time.gmtime
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
     def get_fields(self, record):
-        """Return the fields that the record was logged with, and the id of its request: numbers and clean text."""
+        """Return the record's fields, as numbers and clean text, with the id of its request and this machine's name."""
         fields = {}
         for name, value in vars(record).items():
             if name in NO_FIELDS or value is None:
@@ -112,7 +113,7 @@ class LineFormatter(logging.Formatter):
             from apps.oauth.audit import get_request_id  # not above: gunicorn's main process has no settings
 
             fields["request_id"] = get_request_id(request.META)
-        return fields
+        return fields | {"host": self.host}
 
 
 class TextFormatter(LineFormatter):
@@ -132,7 +133,6 @@ class JSONFormatter(LineFormatter):
     """Format a record as one JSON object on one line."""
 
     encode = json.JSONEncoder().encode
-    host = socket.gethostname()
 
     def format(self, record):
         line = {
@@ -141,7 +141,6 @@ class JSONFormatter(LineFormatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self.get_fields(record),
-            "host": self.host,
         }
         if record.exc_text:
             line["traceback"] = record.exc_text
