@@ -47,7 +47,8 @@ KEPT = frozenset(
         "db.operation.name",
     }
 )
-STATEMENTS = frozenset({"db.statement", "db.query.text"})
+STATEMENTS = {"db.statement": "db.system", "db.query.text": "db.system.name"}  # and what says which language it is in
+SQL = frozenset({"mysql", "mariadb", "postgresql", "sqlite", "oracle", "oracle.db"})  # others list keys and values
 QUOTE = re.compile(r"""['"]""")
 NUMBER = re.compile(r"\b[0-9]\w*")
 
@@ -90,9 +91,9 @@ class RedactingExporter(SpanExporter):
     def select(self, attributes: Mapping[str, AttributeValue] | None) -> dict[str, AttributeValue]:
         given = attributes or {}
         selected = {name: value for name, value in given.items() if name in self.kept}
-        # A statement of Redis is a list of keys and values; the span's name has the command.
-        if "redis" not in (given.get("db.system"), given.get("db.system.name")):
-            selected |= {name: cut_statement(str(value)) for name, value in given.items() if name in STATEMENTS}
+        for name, system in STATEMENTS.items():
+            if name in given and given.get(system) in SQL:
+                selected[name] = cut_statement(str(given[name]))
         return selected
 
 
