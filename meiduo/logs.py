@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 import sys
+import threading
 import time
 from logging.config import dictConfig
 
@@ -153,13 +154,15 @@ def make_formatter():
 
 
 def configure(config):
-    """Configure logging, and log what Python itself would write to stderr: warnings, and the error that ends a process.
+    """Configure logging, and log what Python itself would write to stderr: warnings and uncaught errors.
 
     Django calls it, as the setting LOGGING_CONFIG.
     """
     dictConfig(config)
     logging.captureWarnings(True)
     sys.excepthook = log_uncaught_exception
+    if threading.excepthook is threading.__excepthook__:  # nobody, such as pytest, waits for the errors of threads
+        threading.excepthook = log_exception_of_thread
 
 
 def log_uncaught_exception(kind, exc, traceback):
@@ -167,6 +170,11 @@ def log_uncaught_exception(kind, exc, traceback):
         sys.__excepthook__(kind, exc, traceback)
     else:
         logging.getLogger(__name__).critical("Uncaught %s", kind.__name__, exc_info=(kind, exc, traceback))
+
+
+def log_exception_of_thread(args):
+    if not issubclass(args.exc_type, SystemExit):
+        log_uncaught_exception(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 class ErrorReport(ExceptionReporter):
