@@ -41,6 +41,7 @@ def missing() -> dict[str, list[str]]:
         "memcached": (runs("memcached", "-V"), []),  # [] = see unpack()
         "nginx": (runs("nginx", "-v"), []),
         "haproxy": (runs("haproxy", "-v"), []),
+        "promtool": (runs("promtool", "--version"), []),
         "Chromium": (find("chromium"), ["chromium"]),
         "a Chinese font": (has_chinese_font(), ["fonts-noto-cjk"]),
         "mysqlclient": (runs(sys.executable, "-cimport MySQLdb"), compiler),
@@ -65,13 +66,17 @@ def install_debian_packages(wanted: dict[str, list[str]]) -> None:
 
 
 def unpack(program: str, install: Sequence[str]) -> None:
-    """Copy a Debian program next to our Python. Its package starts a service, so only its libraries are installed."""
+    """Copy a Debian program next to our Python. Its package starts a service, so only its libraries are installed.
+
+    Those of prometheus's pages, libjs-…, are not.
+    """
+    package = {"promtool": "prometheus"}.get(program, program)
     with tempfile.TemporaryDirectory() as folder:
-        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", program, cwd=Path(folder))
-        for package in Path(folder).glob("*.deb"):
-            needed = output_of("dpkg-deb", "--field", str(package), "Depends")
-            run(*install, "--no-upgrade", *re.findall(r"\blib[\w.+-]+", needed))
-            run("dpkg-deb", "--extract", str(package), folder)
+        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=Path(folder))
+        for file in map(str, Path(folder).glob("*.deb")):
+            needed = output_of("dpkg-deb", "--field", file, "Depends")
+            run(*install, "--no-upgrade", *re.findall(r"\blib(?!js-)[\w.+-]+", needed))
+            run("dpkg-deb", "--extract", file, folder)
             for found in Path(folder).glob(f"usr/*bin/{program}"):
                 shutil.copy(found, sysconfig.get_path("scripts"))
 
