@@ -8,6 +8,7 @@ import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
@@ -563,9 +564,11 @@ def test_flood_of_probes_costs_one_connection_at_most(site, probe):
 @pytest.mark.skipif(not processes.find("haproxy"), reason="no haproxy")
 def test_shop_that_is_not_ready_still_answers_through_haproxy(site, probe, tmp_path):
     log = tmp_path / "haproxy.log"
-    with proxies.certificate(tmp_path), proxies.haproxy(tmp_path, tmp_path, site.shop.url[7:]) as (_, https):
-        with site.cache_stopped():
-            processes.wait_until(lambda: "Server shops/shop1 is DOWN" in log.read_text(), "haproxy has noticed")
-            answer = processes.Visitor().get(f"{https}/oauth/qq/users/?code=none")
-            assert status_and_code(answer) == CACHE_UNAVAILABLE
-            assert processes.Visitor().get(f"{https}/login.html").status == 200
+    with ExitStack() as stack:
+        stack.enter_context(proxies.certificate(tmp_path))
+        _, https = stack.enter_context(proxies.haproxy(tmp_path, tmp_path, urlsplit(site.shop.url).netloc))
+        stack.enter_context(site.cache_stopped())
+        processes.wait_until(lambda: "Server shops/shop1 is DOWN" in log.read_text(), "haproxy has noticed")
+        answer = processes.Visitor().get(f"{https}/oauth/qq/users/?code=none")
+        assert status_and_code(answer) == CACHE_UNAVAILABLE
+        assert processes.Visitor().get(f"{https}/login.html").status == 200

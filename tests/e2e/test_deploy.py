@@ -223,6 +223,31 @@ def test_body_that_is_too_long_for_haproxy_costs_the_next_user_nothing(behind_ha
                 assert (following.status, json.load(following)["code"]) == (405, "invalid")
 
 
+def test_haproxy_repeats_only_gets_of_the_login(folder, tmp_path):
+    received = []
+
+    def close_on_every_request():
+        while True:
+            client, _ = listener.accept()
+            with client:
+                path = client.recv(65536).split()[1].decode()
+                if path in ("/readyz", "/healthz"):
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                else:
+                    received.append(path)
+
+    listener = processes.listen()
+    threading.Thread(target=close_on_every_request, daemon=True).start()
+    with proxies.haproxy(tmp_path, folder, urlsplit(processes.address_of(listener)).netloc) as (_, https):
+        answers = [Visitor().get(f"{https}/oauth/qq/users/?code=a"), Visitor().get(f"{https}/usernames/a/count/")]
+        answers.append(Visitor().post(f"{https}/oauth/qq/users/", {}))
+    for answer in answers:
+        assert (answer.status, answer.json()["code"], answer.headers["Retry-After"]) == (502, "server_unavailable", "2")
+    repeats = len(received) - 2
+    assert received == ["/oauth/qq/users/?code=a"] * repeats + ["/usernames/a/count/", "/oauth/qq/users/"]
+    assert repeats > 1
+
+
 # The systemd unit -----------------------------------------------------------------------------------------------------
 
 
