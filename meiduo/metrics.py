@@ -75,7 +75,7 @@ class Metrics:
 
         prometheus.EVENTS.labels(Event.SMS_CEILING, "alarm", "")  # like ALARMS there
         prometheus.start_sampling()
-        threading.Thread(target=Server(self.listener).serve_forever, name="metrics", daemon=True).start()
+        threading.Thread(target=Server(self.listener).serve_forever, args=(None,), daemon=True).start()
 
 
 class Server(ThreadingHTTPServer):
