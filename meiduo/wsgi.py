@@ -7,6 +7,11 @@ from django.core.checks import run_checks
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "meiduo.settings")
+if settings.TRACES_EXPORTER != "none":
+    from meiduo import tracing
+
+    tracing.start(settings.TRACES_EXPORTER)  # adds its middleware, which the next line loads
+
 application = get_wsgi_application()
 # Here, and not for the commands of manage.py. No connection is open yet.
 settings.DATABASES["default"]["OPTIONS"] |= settings.OPTIONS_OF_CALLS
