@@ -40,6 +40,7 @@ def missing() -> dict[str, list[str]]:
         "Redis": (find_redis(), ["redis-tools"]),
         "memcached": (runs("memcached", "-V"), []),  # [] = see unpack()
         "nginx": (runs("nginx", "-v"), []),
+        "haproxy": (runs("haproxy", "-v"), []),
         "promtool": (runs("promtool", "--version"), []),
         "Chromium": (find("chromium"), ["chromium"]),
         "a Chinese font": (has_chinese_font(), ["fonts-noto-cjk"]),
