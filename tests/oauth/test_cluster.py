@@ -133,7 +133,7 @@ OUTSIDE = ("Error", "The database is a server that is not in its replication gro
                 GROUP_NOTE,
                 (
                     "Warning",
-                    "A server of the group that lost the majority lets writes wait forever, and may carry them out later.",
+                    "A server of the group without the majority lets writes wait forever, and may commit them later.",
                 ),
             ],
         ),
