@@ -1,7 +1,10 @@
 """Two processes of one shop, each at its own node of a database cluster, and what users do at both at once."""
 
 import hashlib
+import os
 import secrets
+import subprocess
+import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -164,3 +167,17 @@ def remove_both_qqs_at_once(pair):
     answers = each_at_once(user.unlink, [row[0] for row in ids], (0, 1))
     assert user.count_bindings(pair.nodes[1]) == 1
     assert sorted(answer.status for answer in answers) == [204, 400]
+
+
+def examine(node):
+    """Run the doctor at a node; return what it prints. What it finds beside the cluster does not matter."""
+    environ = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": SETTINGS,
+        "DATABASE_URL": node.url,
+        "QQ_API_URL": "http://127.0.0.1:9",
+        "QQ_CLIENT_ID": "101000001",
+        "QQ_CLIENT_SECRET": secrets.token_hex(16),
+    }
+    command = [sys.executable, "-m", "django", "qq_doctor"]
+    return subprocess.run(command, cwd=processes.ROOT, env=environ, capture_output=True, encoding="utf-8").stdout
