@@ -3,13 +3,15 @@
 import pytest
 
 from tests.cluster import nodes
-from tests.tools.galera import galera
+from tests.tools.galera import galera, missing
 
 pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
+    if lacking := missing():
+        pytest.skip(f"no {', '.join(lacking)}")
     folder = tmp_path_factory.mktemp("g")
     with galera(folder / "galera", 2) as cluster, nodes.pair(folder, cluster.nodes) as pair:
         yield pair

@@ -19,7 +19,9 @@ from tests.tools.processes import AS_ROOT, HOST, find, find_galera, free_port, w
 
 
 def missing() -> list[str]:
-    """Return what this machine lacks for a cluster."""
+    """Return what this machine lacks for a cluster. Only the installed MariaDB can be a node."""
+    if processes.named_server("DATABASE_SERVER"):
+        return ["installed MariaDB, as DATABASE_SERVER is set"]
     programs = ("mariadbd", "mariadb-install-db", "rsync", "wsrep_sst_rsync")
     lacking = [program for program in programs if not find(program)]
     return lacking if find_galera() else [*lacking, "galera-4"]
