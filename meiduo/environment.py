@@ -2,6 +2,7 @@
 
 import os
 import re
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 
 import dj_database_url
@@ -20,7 +21,7 @@ class Env(environs.Env):
 
     def __init__(self):
         super().__init__(eager=False)
-        for parse in (names, app_ids, origins, database):
+        for parse in (names, app_ids, origins, database, listener):
             self.add_parser(parse.__name__, parse)
 
     def _get_value(self, env_key, default):  # the hook by which environs' own FileAwareEnv reads files
@@ -80,6 +81,19 @@ def database(url):
     except ValueError:
         pass
     raise environs.ValidationError("Write it as mysql://user:password@host:3306/name, or leave it unset.")
+
+
+def listener(text):
+    """Return the address and the port to listen on, as in 127.0.0.1:9100 or [::1]:9100; None if there is no text."""
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    try:
+        if host != host.strip("[]") or ":" not in host:
+            return str(ip_address(host.strip("[]"))), between(1, 65535)(int(port))
+    except ValueError:
+        pass
+    raise environs.ValidationError("Write it as 127.0.0.1:9100, an IP address of this machine and a port.")
 
 
 def use_tls(url, options):

@@ -15,6 +15,7 @@ from gunicorn.glogging import Logger
 from meiduo.environment import Env, between
 from meiduo.log_stream import BoundedHandler
 from meiduo.logs import WithoutSecrets, make_formatter
+from meiduo.metrics import Metrics, is_private
 
 
 def refuse(sentence):
@@ -26,6 +27,9 @@ def refuse(sentence):
 env = Env()
 workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
 threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three quarters of them wait for QQ
+metrics_address = env.listener("METRICS", "")  # for Prometheus; see metrics.py
+metrics_is_public = env.bool("METRICS_PUBLIC", False)
+metrics = None
 try:
     env.seal()
 except ImproperlyConfigured as exc:
@@ -80,3 +84,43 @@ def on_starting(server):
             "CACHE_URL is not set, so each worker would remember used codes for itself. "
             "Set a Redis that all of them share, or use one worker: WEB_CONCURRENCY=1"
         )
+    if metrics_address:
+        open_metrics()
+
+
+def open_metrics():
+    global metrics
+    if not metrics_is_public and not is_private(metrics_address[0]):
+        refuse(
+            "METRICS is an address that strangers may reach. Name one of this machine or its private network, as in "
+            "METRICS=127.0.0.1:9100; or set METRICS_PUBLIC=True if a firewall keeps strangers away."
+        )
+    try:
+        metrics = Metrics(*metrics_address)
+    except OSError as exc:
+        refuse(f"METRICS cannot be opened: {exc.strerror}.")
+
+
+def pre_fork(server, worker):
+    if metrics:
+        metrics.assign_number(server, worker)
+
+
+def post_fork(server, worker):
+    if metrics and worker.metrics_number is not None:
+        metrics.use_number(worker)
+
+
+def post_worker_init(worker):
+    if metrics and worker.metrics_number is not None:
+        metrics.serve()
+
+
+def child_exit(server, worker):
+    if metrics:
+        metrics.forget_gauges(worker)
+
+
+def on_exit(server):
+    if metrics:
+        metrics.close()

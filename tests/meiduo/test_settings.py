@@ -330,6 +330,8 @@ def test_https_is_forced_where_the_shop_is_https(read_settings):
     assert {*https, "SECURE_PROXY_SSL_HEADER"}.isdisjoint(plain)
 
 
+ONE_WORKER = {"WEB_CONCURRENCY": "1"}
+PUBLIC = ("0.0.0.0:9100", "[::]:9100", "8.8.8.8:9100", "[::ffff:8.8.8.8]:9100")
 GUNICORN = ["-m", "gunicorn", "--config=python:meiduo.server"]
 CONFIGURED = {
     "worker_class": "gthread",
@@ -367,6 +369,13 @@ def test_gunicorn_is_configured(start, env, changed):
             "The shop does not start. SMS_API_URL sends the SMS codes ",
         ),
         (True, PRODUCTION | {"SMS_BACKEND": "nowhere.send_sms", "WEB_CONCURRENCY": "1"}, 3, "users.E001"),
+        (True, {"METRICS": "9100"}, 1, "The shop does not start. METRICS cannot be read: Write it as 127.0.0.1:9100"),
+        (True, {"METRICS": "localhost:9100"}, 1, "METRICS cannot be read: Write it as 127.0.0.1:9100"),
+        *(
+            (True, ONE_WORKER | {"METRICS": each}, 1, "METRICS is an address that strangers may reach.")
+            for each in PUBLIC
+        ),
+        (True, ONE_WORKER | {"METRICS": "10.255.255.254:9100"}, 1, "METRICS cannot be opened: "),
         (True, {"WEB_CONCURRENCY": "2", "LOG_FORMAT": "json"}, 1, '"message": "The shop does not start. CACHE_URL is '),
         (False, PRODUCTION | {"JWT_SIGNING_KEY": ""}, 3, "JWT_SIGNING_KEY is not set."),
     ],
