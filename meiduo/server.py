@@ -7,11 +7,13 @@ Django could not tell from those with a hyphen.
 import logging
 import os
 import runpy
+import signal
 import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 
+from meiduo import draining
 from meiduo.environment import Env, between
 from meiduo.log_stream import BoundedHandler
 from meiduo.logs import WithoutSecrets, make_formatter
@@ -27,6 +29,8 @@ def refuse(sentence):
 env = Env()
 workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
 threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three quarters of them wait for QQ
+# For proxies to learn from /readyz to send no more calls. deploy/meiduo.service waits for 60 and gunicorn's 30.
+drain_seconds = env.int("DRAIN_SECONDS", 5, validate=between(0, 60))
 metrics_address = env.listener("METRICS", "")  # for Prometheus; see metrics.py
 metrics_is_public = env.bool("METRICS_PUBLIC", False)
 metrics = None
@@ -124,3 +128,28 @@ def child_exit(server, worker):
 def on_exit(server):
     if metrics:
         metrics.close()
+
+
+def when_ready(server):
+    """On SIGTERM, fail /readyz and serve on for DRAIN_SECONDS, then stop. A second SIGTERM stops at once.
+
+    While gunicorn stops, the kernel still accepts calls on its port, and resets them at the end.
+    """
+    stop = signal.getsignal(signal.SIGTERM)  # gunicorn's
+
+    def drain(number, frame):
+        if drain_seconds and not draining.has_begun():
+            draining.begin()
+            server.log.info("Draining: /readyz fails, and this server stops in %d seconds.", drain_seconds)
+            signal.setitimer(signal.ITIMER_REAL, drain_seconds)
+        else:
+            stop(signal.SIGTERM, frame)
+
+    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGALRM, drain)  # from the timer
+
+
+def pre_request(worker, request):
+    """End kept connections while draining: where nobody asks /readyz, their owners connect to another server."""
+    if draining.has_begun():
+        request.force_close()

@@ -7,6 +7,7 @@ Without any variable set, the shop runs for a developer: SQLite, local memory, a
 import os
 import re
 import secrets
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from meiduo.environment import Env, between, one_of
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # The environment ------------------------------------------------------------------------------------------------------
-# All variables are read here; server.py reads THREADS too, and WEB_CONCURRENCY and METRICS; logs.py LOG_FORMAT.
+# All variables are read here; server.py reads those for gunicorn too, and METRICS; logs.py LOG_FORMAT.
 
 env = Env()
 DEBUG = env.bool("DEBUG", False)
@@ -32,6 +33,9 @@ DATABASE = env.database("DATABASE_URL", "sqlite://")
 CACHE_URL = env.str("CACHE_URL", "locmemcache://")
 ADMIN_PATH = env.str("ADMIN_PATH", "").strip("/")  # where the admin is mounted, as in "back-office"; unset: nowhere
 API_SCHEMA = env.bool("API_SCHEMA", True)  # serve the OpenAPI document and its page
+TRACES_EXPORTER = env.str(
+    "OTEL_TRACES_EXPORTER", "none"
+)  # as in otlp_proto_http; OpenTelemetry reads its other variables
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 SECRET_KEY_FALLBACKS = env.names("SECRET_KEY_FALLBACKS", "")
@@ -179,6 +183,14 @@ if PRODUCTION:
 else:
     SECRET_KEY = SECRET_KEY or get_kept_key("secret_key")
     JWT_SIGNING_KEY = JWT_SIGNING_KEY or get_kept_key("jwt_signing_key")
+
+# Traces ---------------------------------------------------------------------------------------------------------------
+
+if TRACES_EXPORTER != "none" and not entry_points(group="opentelemetry_traces_exporter", name=TRACES_EXPORTER):
+    raise ImproperlyConfigured(
+        "OTEL_TRACES_EXPORTER must be none, or an exporter that is installed, such as otlp_proto_http. "
+        "Install it: pip install -r meiduo/requirements-tracing.txt"
+    )
 
 # Database and cache ---------------------------------------------------------------------------------------------------
 

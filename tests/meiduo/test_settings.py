@@ -251,6 +251,7 @@ REFUSED_IN_PRODUCTION = {  # setting, and its error: its values
     ("CACHE_URL", "CACHE_URL must begin with redis://"): ["dummycache://"],
     ("CACHE_URL", "With CACHE_URL=locmemcache:// each process"): ["locmemcache://"],
     ("CAPTCHA_LOG", "CAPTCHA_LOG writes the answers"): ["captcha.log"],
+    ("OTEL_TRACES_EXPORTER", "OTEL_TRACES_EXPORTER must be none, or an exporter that is installed"): ["otlp"],
 }
 REFUSED = [  # environment, and its error
     *(({name: value}, f"{name} cannot be read: ") for name in UNREADABLE for value in UNREADABLE[name]),
@@ -407,14 +408,19 @@ def test_logs_show_no_query_and_no_mobile_number(start):
     assert not re.search("CANARY|13812345678", written)
 
 
-def test_warning_and_uncaught_error_are_lines_of_the_log(start):
-    code = "import django, warnings; django.setup(); warnings.warn('a\\nb'); raise ValueError('of 13812345678')"
+def test_warning_and_uncaught_errors_are_lines_of_the_log(start):
+    code = (
+        "import django, sys, threading, warnings; django.setup(); warnings.warn('a\\nb')\n"
+        "def fail(): raise ValueError('of 13812345678')\n"
+        "for function in (fail, sys.exit): (thread := threading.Thread(target=function)).start(); thread.join()\n"
+        "fail()"
+    )
     process = start("-c", code, env={"LOG_FORMAT": "json"})
-    warning, error = map(json.loads, process.err.splitlines())
+    warning, *errors = map(json.loads, process.err.splitlines())
     # Since Python 3.13 the line of code that warns follows, also of a program given with -c.
     assert (warning["logger"], warning["message"][:32]) == ("py.warnings", "<string>:1: UserWarning: a\\nb\\n")
-    assert (error["level"], error["message"]) == ("CRITICAL", "Uncaught ValueError")
-    assert error["traceback"].endswith("ValueError: of 138****5678")
+    assert [(error["level"], error["message"]) for error in errors] == [("CRITICAL", "Uncaught ValueError")] * 2
+    assert all(error["traceback"].endswith("ValueError: of 138****5678") for error in errors)
     assert (process.out, process.returncode) == ("", 1)
 
 
