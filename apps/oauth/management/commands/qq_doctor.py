@@ -28,6 +28,7 @@ from ...flow.lifetimes import CLOCK_ALARM
 from ...models import OAuthQQUser
 from ...origins import format_origin, get_mode, is_loopback, is_url
 from ...qq import QQCertificateError, QQMisconfigured, QQRejected, QQUnavailable
+from ..cluster import check_cluster
 from ..redis_server import find_risks, find_wrong_server
 from ..table import check_table
 
@@ -39,7 +40,11 @@ UTC_NOW = {"mysql": "SELECT UTC_TIMESTAMP(6)", "postgresql": "SELECT CURRENT_TIM
 ID, SECRET = "QQ_CLIENT_ID", "QQ_CLIENT_SECRET"
 REFUSED = {100001: ID, 100008: ID, 100002: SECRET, 100009: SECRET, 100010: "QQ_REDIRECT_URI"}  # by QQ's error number
 USE_TLS = 'Add "ssl": {"ca": "/path/of/ca.pem"} and "ssl_mode": "VERIFY_IDENTITY" to its OPTIONS.'
+NO_QUORUM = (
+    "A node of Galera without its quorum answers so: SHOW STATUS LIKE 'wsrep_cluster_status' says Primary or not."
+)
 DATABASE_HINTS = {  # by MySQL's error number
+    **dict.fromkeys((1047, 1205), NO_QUORUM),  # without and with wsrep_sync_wait
     1045: "Check its user and password. A server that demands TLS may refuse plain text with this number too.",
     2026: "TLS failed: the certificate is not by ssl's ca or not for this host, or the server offers no TLS.",
     3159: f"The server demands TLS. {USE_TLS}",
@@ -175,6 +180,8 @@ def run_redis_script() -> Iterator[CheckMessage]:
 def query_database() -> Iterator[CheckMessage]:
     connection = connections[router.db_for_write(OAuthQQUser)]
     try:
+        if connection.vendor == "mysql":
+            yield from check_cluster(connection)  # first, as it says why no table can be read
         yield from check_table(connection)
         if connection.vendor in UTC_NOW:  # SQLite has this machine's clock
             yield from check_clock(connection)
