@@ -1,6 +1,7 @@
 # make run       the shop and a stand-in for QQ on this machine; PORT (8000) and QQ_PORT (8001) choose the ports
 # make serve     the shop under gunicorn as in production, configured by the environment; run the migrations first.
-#                PORT (8000) on this machine only, or BIND=0.0.0.0:80; WEB_CONCURRENCY workers of THREADS threads
+#                PORT (8000) on this machine only, or BIND=0.0.0.0:80; WEB_CONCURRENCY workers of THREADS threads.
+#                MALLOC_MMAP_THRESHOLD_ gives the memory of a password hash back; without it, a worker keeps 350 MB
 # make test      all tests and checks; ARGS="-k callback" is passed to pytest
 # make test-versions  the tests on each version of the README's table, for hours; ARGS="MySQL 3.10" chooses rows
 # make mutation  changes apps/oauth in small ways and checks that a test fails each time; see tests/tools/mutation.py
@@ -15,7 +16,7 @@ run: .venv/installed
 
 serve: .venv/serving
 	@: $${QQ_CLIENT_ID:?is not set. docs/deployment.md lists what production needs; make run needs nothing}
-	@exec .venv/bin/gunicorn -c python:meiduo.server --bind "$${BIND:-127.0.0.1:$${PORT:-8000}}" meiduo.wsgi
+	@exec env MALLOC_MMAP_THRESHOLD_=1048576 .venv/bin/gunicorn -c python:meiduo.server --bind "$${BIND:-127.0.0.1:$${PORT:-8000}}" meiduo.wsgi
 
 test: .venv/bin/pip
 	@exec .venv/bin/python tests/tools/everything.py $(ARGS)

@@ -281,12 +281,14 @@ class Bench:
         environ = self.environ(contestant, 1, "one", name)
         command = [contestant.python(), "-m", "django", "migrate", "--run-syncdb", "--verbosity=0", "--skip-checks"]
         subprocess.run(command, cwd=self.get_source(contestant), env=environ, stdin=subprocess.DEVNULL, check=True)
-        fill = FILLED[contestant.database].format(users=PERSONS, bindings=bindings, password=self.hash_password())
+        fill = FILLED[contestant.database].format(
+            users=PERSONS, bindings=bindings, password=self.hash_password(contestant)
+        )
         measure.sql(self.get_database_url(name), fill)
 
-    def hash_password(self) -> str:
+    def hash_password(self, contestant: Contestant) -> str:
         program = f"from django.contrib.auth.hashers import make_password as make; print(make({PASSWORD!r}))"
-        return self.run_program(program).strip()
+        return self.run_program(program, contestant).strip()
 
     def run_program(self, program: str, contestant: Contestant = OURS) -> str:
         """Run a short program with a shop's settings on the server's core; return its output."""

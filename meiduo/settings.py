@@ -310,6 +310,11 @@ SMS_LOG = str(VAR_DIR / "sms.log")
 
 AUTH_USER_MODEL = "users.User"
 AUTHENTICATION_BACKENDS = ["apps.users.backends.MobileBackend"]
+PASSWORD_HASHERS = [
+    "apps.users.hashers.Argon2Hasher",
+    # Reads older hashes. Once none is left, remove it: until then it also runs at each wrong password.
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
