@@ -17,6 +17,11 @@ HTML = "max-age=0, public"
 FOREVER = "max-age=31536000, public, immutable"
 
 
+@pytest.fixture(autouse=True)
+def as_in_production(shop):
+    del shop.WHITENOISE_AUTOREFRESH  # then DEBUG decides
+
+
 def read(response):
     return b"".join(response).decode()
 
