@@ -249,7 +249,7 @@ MIDDLEWARE = [
     "meiduo.middleware.add_safe_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "meiduo.pages.PagesMiddleware",
     "meiduo.middleware.use_request_language",
     "meiduo.middleware.refuse_unsupported_bodies",
     "django.middleware.common.CommonMiddleware",

@@ -471,13 +471,6 @@ def test_warning_and_uncaught_errors_are_lines_of_the_log(start):
     assert (process.out, process.returncode) == ("", 1)
 
 
-def test_pages_are_revalidated_by_browsers(client, db):
-    response = client.get("/")
-    assert b"".join(response.streaming_content) == (ROOT / "web" / "index.html").read_bytes()
-    expected = {"Cache-Control": "max-age=0, public", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff"}
-    assert {name: response[name] for name in expected} == expected
-
-
 @requirement("9.14")
 def test_admin_is_mounted_only_at_its_path(start):
     code = (
