@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from processes import ROOT, call, find, find_redis
+from processes import ROOT, call, find, find_galera, find_redis
 
 REQUIREMENTS = "tests/requirements.txt"
+SCRIPTS = {"wsrep_sst_rsync": ("mariadb-server", "wsrep_sst_*")}  # {script: its package, it and those it calls}
 
 
 def install() -> None:
@@ -40,6 +41,11 @@ def missing() -> dict[str, list[str]]:
         "Redis": (find_redis(), ["redis-tools"]),
         "memcached": (runs("memcached", "-V"), []),  # [] = see unpack()
         "nginx": (runs("nginx", "-v"), []),
+        "Galera": (
+            all(map(find, ("rsync", "ss", "ps"))) and find_galera(),
+            ["galera-4", "rsync", "iproute2", "procps"],
+        ),
+        "wsrep_sst_rsync": (find("wsrep_sst_rsync"), []),
         "Chromium": (find("chromium"), ["chromium"]),
         "a Chinese font": (has_chinese_font(), ["fonts-noto-cjk"]),
         "mysqlclient": (runs(sys.executable, "-cimport MySQLdb"), compiler),
@@ -65,13 +71,15 @@ def install_debian_packages(wanted: dict[str, list[str]]) -> None:
 
 def unpack(program: str, install: Sequence[str]) -> None:
     """Copy a Debian program next to our Python. Its package starts a service, so only its libraries are installed."""
+    name, programs = SCRIPTS.get(program, (program, program))
     with tempfile.TemporaryDirectory() as folder:
-        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", program, cwd=Path(folder))
+        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", name, cwd=Path(folder))
         for package in Path(folder).glob("*.deb"):
-            needed = output_of("dpkg-deb", "--field", str(package), "Depends")
-            run(*install, "--no-upgrade", *re.findall(r"\blib[\w.+-]+", needed))
+            if program not in SCRIPTS:
+                needed = output_of("dpkg-deb", "--field", str(package), "Depends")
+                run(*install, "--no-upgrade", *re.findall(r"\blib[\w.+-]+", needed))
             run("dpkg-deb", "--extract", str(package), folder)
-            for found in Path(folder).glob(f"usr/*bin/{program}"):
+            for found in Path(folder).glob(f"usr/*bin/{programs}"):
                 shutil.copy(found, sysconfig.get_path("scripts"))
 
 

@@ -213,6 +213,12 @@ def find_redis():
     return find("redis-server", "redis-check-rdb")
 
 
+def find_galera():
+    """Return the path of the library that makes MariaDB a node of a cluster."""
+    paths = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib/libgalera_smm.so")
+    return next(filter(os.path.exists, paths), None)
+
+
 def named_server(variable):
     """Return the command in this environment variable, which runs a server instead of the installed one, or [].
 
