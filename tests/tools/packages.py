@@ -46,6 +46,7 @@ def missing() -> dict[str, list[str]]:
             ["galera-4", "rsync", "iproute2", "procps"],
         ),
         "wsrep_sst_rsync": (find("wsrep_sst_rsync"), []),
+        "haproxy": (runs("haproxy", "-v"), []),
         "Chromium": (find("chromium"), ["chromium"]),
         "a Chinese font": (has_chinese_font(), ["fonts-noto-cjk"]),
         "mysqlclient": (runs(sys.executable, "-cimport MySQLdb"), compiler),

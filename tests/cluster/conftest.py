@@ -1,0 +1,73 @@
+"""The fixtures of the cluster's tests: `cluster` is started once, and repaired after each test."""
+
+import os
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cluster import checks, topology
+from tests.cluster.load import Load
+from tests.tools import galera, processes
+
+AROUND = 1  # seconds around a fault in which the cache may forget: its replicas get each write a moment later
+
+
+@pytest.fixture(scope="session")
+def running_cluster(tmp_path_factory):
+    lacking = [*galera.missing(), *(["haproxy"] if not processes.find("haproxy") else [])]
+    if lacking:
+        pytest.skip(f"no {', '.join(lacking)}")
+    with topology.cluster(tmp_path_factory.mktemp("c")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(running_cluster):
+    running_cluster.qq.reset()
+    return running_cluster
+
+
+@pytest.fixture
+def under_load(cluster, request):
+    """A context manager: users log in while the block runs. At its end everything is repaired and checked."""
+
+    @contextmanager
+    def under_load(name, **options):
+        load = Load(cluster, float(os.environ.get("RATE", "20")), **options)
+        load.start()
+        try:
+            yield load
+        finally:
+            cluster.heal()
+            load.end()
+        report(cluster, load, name)
+
+    return under_load
+
+
+def report(cluster, load, name):
+    """Print one line; fail unless it is a good one."""
+    cluster.bound |= {user.person: user.logged_in_as for user in load.users if user.logged_in_as and not user.user_id}
+    lost, doubled = checks.find_lost(cluster, load), checks.find_doubled(cluster)
+    accepted = [(kind, distance(at, load.faults)) for kind, at in checks.find_accepted_again(cluster, load)]
+    late = [(kind, seconds) for kind, seconds in accepted if abs(seconds) > AROUND]
+    figures = {
+        "users": len(load.users),
+        "pressed the QQ button again": f"{load.share:.1%} ({load.refused_at_start} refused at the start, "
+        f"{dict(load.new_starts)})",
+        "documented 5xx": dict(load.documented),
+        "undocumented": dict(load.undocumented),
+        "not finished": load.given_up,
+        "lost": lost,
+        "doubled": doubled,
+        "accepted again": f"{len(accepted) - len(late)} around the fault, {late} beyond",
+        "wrong refusals": load.wrong_refusals,
+    }
+    print(f"\n{name}: " + "; ".join(f"{what} {value or 0}" for what, value in figures.items()), flush=True)
+    assert (load.undocumented, load.given_up, lost, doubled, late) == ({}, [], set(), {}, [])
+
+
+def distance(at, faults):
+    """Return the seconds from the nearest fault."""
+    return round(min((at - fault for fault in faults), key=abs), 1)
