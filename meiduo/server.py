@@ -75,7 +75,7 @@ def on_starting(server):
         settings = runpy.run_module("meiduo.settings")
     except ImproperlyConfigured as exc:
         refuse(exc)
-    if server.cfg.workers > 1 and "locmem" in settings["CACHE_URL"]:
+    if server.cfg.workers > 1 and "LOCATION" not in settings["CACHE"]:
         refuse(
             "CACHE_URL is not set, so each worker would remember used codes for itself. "
             "Set a Redis that all of them share, or use one worker: WEB_CONCURRENCY=1"

@@ -29,7 +29,7 @@ NUM_PROXIES = env.int("NUM_PROXIES", 0, validate=between(0))
 THREADS = env.int("THREADS", None, validate=between(1))
 LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=one_of("text", "json"))
 DATABASE = env.database("DATABASE_URL", "sqlite://")
-CACHE_URL = env.str("CACHE_URL", "locmemcache://")
+CACHE = env.cache("CACHE_URL", "locmemcache://")
 ADMIN_PATH = env.str("ADMIN_PATH", "").strip("/")  # where the admin is mounted, as in "back-office"; unset: nowhere
 API_SCHEMA = env.bool("API_SCHEMA", True)  # serve the OpenAPI document and its page
 
@@ -211,27 +211,12 @@ else:
 DATABASES = {"default": DATABASE | {"OPTIONS": options}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-if CACHE_URL.startswith(("redis://", "rediss://", "unix://")):
-    cache = {
-        "BACKEND": "meiduo.cache.RedisCache",
-        "LOCATION": CACHE_URL,
-        # A Redis that hangs must not hold the shop's workers.
-        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
-    }
-elif not CACHE_URL.startswith("locmem"):
-    raise ImproperlyConfigured("CACHE_URL must begin with redis://, rediss:// or unix://, or be left unset.")
-elif PRODUCTION:
+if PRODUCTION and "LOCATION" not in CACHE:
     raise ImproperlyConfigured(
-        f"With CACHE_URL={CACHE_URL} each process would remember used codes for itself. "
+        "With CACHE_URL=locmemcache:// each process would remember used codes for itself. "
         "Set a Redis that all of them share: CACHE_URL=redis://127.0.0.1:6379/0"
     )
-else:
-    cache = {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        # With the default of 300, used states and codes are evicted while they still matter.
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
-CACHES = {"default": cache}
+CACHES = {"default": CACHE}
 
 # Django ---------------------------------------------------------------------------------------------------------------
 

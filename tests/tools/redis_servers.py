@@ -7,7 +7,7 @@
         old = group.master()
         old.kill()                   # kill -9; the Sentinels promote a replica after `down_after` ms and a little more
         group.wait_for_master(other_than=old)
-        old.start()                  # comes back empty. After kill() at once start(): an empty one that says it is master
+        old.start()                  # comes back empty. At once after kill(): before the Sentinels notice
         old.pause(); old.resume()    # hangs: connections stay open and nothing is answered (SIGSTOP)
         group.sentinels[0].kill()
 
@@ -26,6 +26,7 @@ import signal
 import subprocess
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from redis import Redis
 from redis.crc import key_slot
@@ -89,9 +90,11 @@ class Server:
 class SentinelGroup:
     def __init__(self, servers, sentinels, password):
         self.servers, self.sentinels = servers, sentinels
-        credentials = f":{password}@" if password else ""
         hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in sentinels)
-        self.url = f"redis+sentinel://{credentials}{hosts}/{SERVICE}/0"
+        self.url = f"redis+sentinel://{hosts}/{SERVICE}/0"
+        if password:
+            secret = quote(password, safe="")
+            self.url = f"redis+sentinel://:{secret}@{hosts}/{SERVICE}/0?sentinel_password={secret}"
 
     def master(self):
         """Return the server that the first living Sentinel names."""
@@ -129,8 +132,8 @@ class SentinelGroup:
 def sentinel_group(folder, *, replicas=2, down_after=1000, failover_timeout=6000, password=None, options=()):
     """Run a master, its replicas and three Sentinels.
 
-    `down_after`, `failover_timeout`: milliseconds, as in Sentinel's configuration. `password`: of the servers.
-    `options`: further lines of the servers' configuration, as "min-replicas-to-write 1".
+    `down_after`, `failover_timeout`: milliseconds, as in Sentinel's configuration. `password`: of the servers and
+    the Sentinels. `options`: further lines of the servers' configuration, as "min-replicas-to-write 1".
     """
     lines = ['save ""', "appendonly no", "repl-diskless-sync-delay 0", *options]
     if password:
@@ -141,18 +144,21 @@ def sentinel_group(folder, *, replicas=2, down_after=1000, failover_timeout=6000
     ]
     # Each knows the others from the start. To find them takes Sentinels several seconds.
     ids = {free_port(): secrets.token_hex(20) for _ in range(3)}
-    sentinels = []
+    sentinels, passwords = [], []
+    if password:
+        passwords = [f"sentinel auth-pass {SERVICE} {password}", f"requirepass {password}"]
+        passwords += [f"sentinel sentinel-pass {password}"]
     for port, own_id in ids.items():
         watch = [
             f"sentinel myid {own_id}",
             f"sentinel monitor {SERVICE} {HOST} {master.port} 2",
             f"sentinel down-after-milliseconds {SERVICE} {down_after}",
             f"sentinel failover-timeout {SERVICE} {failover_timeout}",
-            *([f"sentinel auth-pass {SERVICE} {password}"] if password else []),
+            *passwords,
             *(f"sentinel known-replica {SERVICE} {HOST} {follower.port}" for follower in followers),
             *(f"sentinel known-sentinel {SERVICE} {HOST} {other} {ids[other]}" for other in ids if other != port),
         ]
-        sentinels.append(Server(folder, watch, arguments=["--sentinel"], port=port))
+        sentinels.append(Server(folder, watch, arguments=["--sentinel"], port=port, password=password))
     group = SentinelGroup([master, *followers], sentinels, password)
     with _running([*group.servers, *sentinels]):
         wait_until(lambda: all(_is_in_step(follower) for follower in followers), "the replicas have a copy")
