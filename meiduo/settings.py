@@ -190,7 +190,8 @@ if DATABASE["ENGINE"].endswith("mysql"):
         "charset": "utf8mb4",
         "connect_timeout": 1,
         # Without it MySQL cuts a value that is too long instead of refusing it.
-        "init_command": "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
+        # For MariaDB only, MySQL reads a comment: at a node of Galera, a read waits for what the others have written.
+        "init_command": "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES') /*M! , wsrep_sync_wait = 1 */",
     } | DATABASE.get("OPTIONS", {})
     # Seconds, for calls only: a migration may take hours. If the database does not answer, checking a kept connection
     # and opening a new one (connect_timeout) take 5 s at most. A wait for a lock ends before read_timeout.

@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import F, Prefetch, QuerySet
 from django.db.models.query import RawQuerySet
+from django.utils import timezone
 
 from .models import OAuthQQUser
 
@@ -44,9 +45,16 @@ def find_user_by_unionid(unionid: str, database: str, *, lock: bool = False) -> 
 
 
 def lock_user(pk: Any, database: str) -> AbstractBaseUser | None:
-    """Lock the user's row until the transaction ends, and return it as it is now; None if it is gone."""
-    user: AbstractBaseUser | None
-    user = QuerySet(get_user_model(), using=database).select_for_update().filter(pk=pk).first()
+    """Lock the user's row until the transaction ends, and return it as it is now; None if it is gone.
+
+    A lock holds at one node of a cluster only. So the row is also written: of two transactions at two nodes that write
+    the same row, the cluster refuses one.
+    """
+    model = get_user_model()
+    users = QuerySet(model, using=database).filter(pk=pk)
+    if getattr(model, "last_login", None) is not None:  # a user model may do without
+        users.update(last_login=timezone.now())
+    user: AbstractBaseUser | None = users.select_for_update().first()
     return user
 
 

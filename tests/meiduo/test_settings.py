@@ -150,7 +150,7 @@ def test_mysql_and_redis_are_read_from_their_urls(read_settings):
         {"DATABASE_URL": f"{mysql}?conn_max_age=0"},
     )
     server = {"NAME": "meiduo", "USER": "shop", "PASSWORD": "s@fe", "HOST": "db.test", "PORT": 3307}
-    strict = "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
+    strict = "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES') /*M! , wsrep_sync_wait = 1 */"
     assert found["DATABASES"]["default"] == server | {
         "ENGINE": "django.db.backends.mysql",
         **{"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True, "DISABLE_SERVER_SIDE_CURSORS": False},
@@ -177,7 +177,7 @@ def test_calls_have_time_outs_at_the_database_and_commands_only_while_they_conne
     env = {"DATABASE_URL": f"mysql://shop@db.test/meiduo{query}"}
     command, call = (start("-c", code + show, env=env) for code in ("", "import meiduo.wsgi; "))
     connect, read, write, lock = seconds
-    strict = "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
+    strict = "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES') /*M! , wsrep_sync_wait = 1 */"
     options = {"charset": "utf8mb4", "connect_timeout": connect, "init_command": strict}
     assert eval(command.out) == options
     options["init_command"] += f", innodb_lock_wait_timeout = {lock}, lock_wait_timeout = {lock}"

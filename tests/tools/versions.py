@@ -20,7 +20,6 @@ from debian import NotAvailable
 from everything import Run, on_signal, stop
 from processes import ROOT
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meiduo-qq-login"
 # The tests that meet database or cache.
 WITH_SERVERS = (
     *("tests/oauth", "tests/users", "tests/e2e", "tests/shops"),
@@ -153,7 +152,7 @@ def unpack(name: str, version: str) -> tuple[Path, str]:
         raise NotAvailable(f"{name} {version} is not installed")
     suite, names, program = DEBIAN[f"{name} {version}"]
     print(f"\n== Unpacking {name} {version} from Debian {suite}", flush=True)
-    return debian.unpack(CACHE / f"{name}-{version}", suite, *names), program
+    return debian.unpack(debian.CACHE / f"{name}-{version}", suite, *names), program
 
 
 def read_packages(python: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ from ...flow.lifetimes import CLOCK_ALARM
 from ...models import OAuthQQUser
 from ...origins import format_origin, get_mode, is_loopback, is_url
 from ...qq import QQCertificateError, QQMisconfigured, QQRejected, QQUnavailable
+from ..cluster import check_cluster
 from ..table import check_table
 
 CERTIFICATE = (
@@ -167,6 +168,8 @@ def run_redis_script() -> Iterator[CheckMessage]:
 def query_database() -> Iterator[CheckMessage]:
     connection = connections[router.db_for_write(OAuthQQUser)]
     try:
+        if connection.vendor == "mysql":
+            yield from check_cluster(connection)  # first, as it says why no table can be read
         yield from check_table(connection)
         if connection.vendor in UTC_NOW:  # SQLite has this machine's clock
             yield from check_clock(connection)
