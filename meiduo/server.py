@@ -7,11 +7,13 @@ Django could not tell from those with a hyphen.
 import logging
 import os
 import runpy
+import signal
 import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 
+from meiduo import draining
 from meiduo.environment import Env, between
 from meiduo.log_stream import BoundedHandler
 from meiduo.logs import WithoutSecrets, make_formatter
@@ -26,6 +28,8 @@ def refuse(sentence):
 env = Env()
 workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
 threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three quarters of them wait for QQ
+# For the proxies to learn from /readyz that they should send no more calls. At most the time that systemd waits.
+drain_seconds = env.int("DRAIN_SECONDS", 5, validate=between(0, 60))
 try:
     env.seal()
 except ImproperlyConfigured as exc:
@@ -80,3 +84,28 @@ def on_starting(server):
             "CACHE_URL is not set, so each worker would remember used codes for itself. "
             "Set a Redis that all of them share, or use one worker: WEB_CONCURRENCY=1"
         )
+
+
+def when_ready(server):
+    """On SIGTERM, fail /readyz and serve on for DRAIN_SECONDS, then stop. A second SIGTERM stops at once.
+
+    While gunicorn stops, the kernel still accepts calls on its port, and resets them at the end.
+    """
+    stop = signal.getsignal(signal.SIGTERM)  # gunicorn's
+
+    def drain(number, frame):
+        if drain_seconds and not draining.has_begun():
+            draining.begin()
+            server.log.info("Draining: /readyz fails, and this server stops in %d seconds.", drain_seconds)
+            signal.setitimer(signal.ITIMER_REAL, drain_seconds)
+        else:
+            stop(signal.SIGTERM, frame)
+
+    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGALRM, drain)  # from the timer
+
+
+def pre_request(worker, request):
+    """End kept connections while draining: where nobody asks /readyz, their owners connect to another server."""
+    if draining.has_begun():
+        request.force_close()

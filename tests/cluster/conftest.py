@@ -39,8 +39,10 @@ def under_load(cluster, request):
         try:
             yield load
         finally:
-            cluster.heal()
-            load.end()
+            try:
+                cluster.heal()
+            finally:
+                load.end()
         report(cluster, load, name)
 
     return under_load

@@ -187,9 +187,10 @@ class Galera:
 def galera(folder: Path, count: int = 3, *options: str):
     """Run a cluster with an empty database `meiduo`; the block gets a Galera. `options`: more of each server."""
     folder.mkdir(exist_ok=True)
-    with processes.database(folder) as url:  # creates the system tables, the database and its account
-        parts = urlsplit(url)
     cluster = Galera(options=options)
+    with processes.database(folder) as url:  # creates the system tables, the database and its account
+        Node("draft", folder, url, cluster).query("SELECT 1")  # it accepts connections before it has done that
+        parts = urlsplit(url)
     for number in range(1, count + 1):
         name = f"node{number}"
         (folder / name).mkdir()
