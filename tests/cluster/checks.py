@@ -7,7 +7,7 @@ from tests.cluster.users import User, code_of
 from tests.tools.processes import Visitor
 from tests.tools.remote_users import find_inconsistencies, new_mobile, query_database, read_page
 
-BEFORE, AFTER = 10, 15  # seconds around the first fault: values used then are sent again
+BEFORE, AFTER = 10, 15  # seconds around the faults: values used then are sent again
 SAMPLE = 30
 ROWS = ("SELECT openid, user_id FROM tb_oauth_qq ORDER BY 1", "SELECT id, mobile FROM tb_users ORDER BY 1")
 
@@ -33,7 +33,7 @@ def find_doubled(cluster):
 
 def find_accepted_again(cluster, load):
     """Send used values again. Return (kind, time of the first use) of those accepted, and of codes QQ got twice."""
-    first, last = load.faults[0] - BEFORE, load.faults[0] + AFTER
+    first, last = load.faults[0][0] - BEFORE, load.faults[-1][1] + AFTER
     uses = [use for user in load.users for use in user.uses if first < use.at < last]
     tries = [(cluster, use, use.cookies) for use in uses] + [(cluster, use, ()) for use in some(uses)]
     again = a_few_at_once(lambda each: is_accepted(*each), tries)

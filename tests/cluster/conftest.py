@@ -50,9 +50,8 @@ def under_load(cluster, request):
 
 def report(cluster, load, name):
     """Print one line; fail unless it is a good one."""
-    cluster.bound |= {user.person: user.logged_in_as for user in load.users if user.logged_in_as and not user.user_id}
     lost, doubled = checks.find_lost(cluster, load), checks.find_doubled(cluster)
-    accepted = [(kind, distance(at, load.faults)) for kind, at in checks.find_accepted_again(cluster, load)]
+    accepted = [(kind, load.seconds_from_fault(at)) for kind, at in checks.find_accepted_again(cluster, load)]
     late = [(kind, seconds) for kind, seconds in accepted if abs(seconds) > AROUND]
     figures = {
         "users": len(load.users),
@@ -65,11 +64,7 @@ def report(cluster, load, name):
         "doubled": doubled,
         "accepted again": f"{len(accepted) - len(late)} around the fault, {late} beyond",
         "wrong refusals": load.wrong_refusals,
+        "faults": [f"{end - began:.1f} s" for began, end in load.faults],
     }
     print(f"\n{name}: " + "; ".join(f"{what} {value or 0}" for what, value in figures.items()), flush=True)
     assert (load.undocumented, load.given_up, lost, doubled, late) == ({}, [], set(), {}, [])
-
-
-def distance(at, faults):
-    """Return the seconds from the nearest fault."""
-    return round(min((at - fault for fault in faults), key=abs), 1)

@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event, Thread
 
 from tests.cluster.users import User
@@ -22,9 +23,14 @@ class Load:
         """Let the users go on for so long."""
         time.sleep(seconds)
 
+    @contextmanager
     def fault(self):
-        """Note that something is about to be broken."""
-        self.faults.append(time.time())
+        """Note that something breaks, or is repaired, while the block runs."""
+        began = time.time()
+        try:
+            yield
+        finally:
+            self.faults.append((began, time.time()))
 
     def start(self):
         self.thread.start()
@@ -44,10 +50,15 @@ class Load:
             call.result()  # raises the error of a bug in the tests
 
     def _make_user(self):
-        known = list(self.cluster.bound.items())
+        known = list(self.cluster.bound.copy().items())
         if known and len(self.users) % 2:
             return User(self.cluster, *random.choice(known))
         return User(self.cluster, new_person(), both=self.both)
+
+    def seconds_from_fault(self, at):
+        """Return how long before (negative) or after the nearest fault this was; 0 during one."""
+        distances = [min(0, at - began) or max(0, at - ended) for began, ended in self.faults]
+        return round(min(distances, key=abs), 1)
 
     # What has become of them
 

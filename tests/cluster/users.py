@@ -54,6 +54,7 @@ class User:
         try:
             while self.logged_in_as is None:
                 self.try_to_log_in()
+            self.cluster.bound.setdefault(self.person, self.logged_in_as)
         except GivenUp as why:
             self.given_up = f"{why}, after {time.time() - self.began:.0f} s"
 

@@ -16,7 +16,7 @@ class Wires:
     """
 
     def __init__(self, targets):
-        self.targets, self.ports = targets, {}
+        self.targets, self.ports, self.servers = targets, {}, []
         self.loop, self.passing = asyncio.new_event_loop(), asyncio.Event()
         self.passing.set()
 
@@ -29,7 +29,16 @@ class Wires:
     async def listen(self):
         for target in self.targets:
             server = await asyncio.start_server(self._make_connector(target), HOST, 0)
+            self.servers.append(server)
             self.ports[target] = server.sockets[0].getsockname()[1]
+
+    async def end(self):
+        for server in self.servers:
+            server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _make_connector(self, target):
         async def connect(reader, writer):
@@ -72,7 +81,5 @@ def wires(targets):
     finally:
         made.loop.call_soon_threadsafe(made.loop.stop)
         thread.join()
-        for task in asyncio.all_tasks(made.loop):
-            task.cancel()
-        made.loop.run_until_complete(made.loop.shutdown_asyncgens())
+        made.loop.run_until_complete(made.end())
         made.loop.close()
