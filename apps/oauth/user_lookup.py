@@ -50,10 +50,9 @@ def lock_user(pk: Any, database: str) -> AbstractBaseUser | None:
     A lock holds at one node of a cluster only. So the row is also written: of two transactions at two nodes that write
     the same row, the cluster refuses one.
     """
-    model = get_user_model()
-    users = QuerySet(model, using=database).filter(pk=pk)
-    if getattr(model, "last_login", None) is not None:  # a user model may do without
-        users.update(last_login=timezone.now())
+    users = QuerySet(get_user_model(), using=database).filter(pk=pk)
+    fields = {field.name for field in users.model._meta.concrete_fields}
+    users.update(**{name: timezone.now() for name in fields & {"last_login"}})  # a user model may do without it
     user: AbstractBaseUser | None = users.select_for_update().first()
     return user
 

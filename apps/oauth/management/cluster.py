@@ -62,7 +62,7 @@ def check_group(connection: Any, variables: dict[str, str]) -> Iterator[CheckMes
         )
         yield Warning("The replication group has several primaries.", hint)
     if variables["group_replication_unreachable_majority_timeout"] == "0":
-        problem = "A server of the group that lost the majority lets writes wait forever, and may carry them out later."
+        problem = "A server of the group without the majority lets writes wait forever, and may commit them later."
         yield Warning(problem, "Set group_replication_unreachable_majority_timeout to 10, say.")
 
 
