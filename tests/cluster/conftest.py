@@ -1,7 +1,6 @@
 """The fixtures of the cluster's tests: `cluster` is started once, and repaired after each test."""
 
 import os
-import time
 from contextlib import contextmanager
 
 import pytest

@@ -1,11 +1,11 @@
 """Runs haproxy in front of the app servers, as deploy/haproxy.cfg has it, and in front of the database's nodes."""
 
 import csv
-import re
 import socket
 from contextlib import contextmanager
 
-from tests.tools.processes import HOST, ROOT, find, listening
+from tests.e2e.proxies import adapt
+from tests.tools.processes import HOST, find, listening
 
 SETTINGS = """
 global
@@ -62,19 +62,16 @@ def make_packet(number, payload):
 
 
 def make_shop(port, servers):
-    """Return deploy/haproxy.cfg for these {name: port} of app servers, without TLS."""
-    text = (ROOT / "deploy/haproxy.cfg").read_text()
-    listed = "\n".join(f"    server {name} {HOST}:{own}" for name, own in servers.items())
-    for ours, here in {
+    """Return deploy/haproxy.cfg for these two app servers, {name: port}, without TLS."""
+    replacements = {
         r"bind :80\n": f"bind {HOST}:{port}\n",
         r" +bind :443 .*\n": "",
         r" +http-request redirect prefix .*\n": "",
         r"X-Forwarded-Proto https": "X-Forwarded-Proto http",
-        r"(    server shop\d .*\n)+": f"{listed}\n",
-    }.items():
-        text, count = re.subn(ours, here, text)
-        assert count, ours
-    return text
+    }
+    for number, (name, own) in enumerate(servers.items(), 1):
+        replacements[rf"server shop{number} .*"] = f"server {name} {HOST}:{own}"
+    return adapt("haproxy.cfg", replacements)
 
 
 class Haproxy:

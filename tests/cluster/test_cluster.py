@@ -80,9 +80,9 @@ def test_lost_quorum(cluster, under_load):
 
 
 def test_form_sent_to_two_servers_at_once(cluster, under_load):
-    with under_load("Each form is sent to both app servers, and so to two nodes, at once", both=True) as load:
-        with load.fault():
-            load.wait(30)
+    name = "Each form is sent to both app servers, and so to two nodes, at once"
+    with under_load(name, both=True) as load, load.fault():
+        load.wait(30)
     assert load.wrong_refusals == 0
 
 

@@ -72,7 +72,8 @@ class Cluster:
         self.nodes = self.database.nodes
         # With one replica, a master that took its place would have none, and take no writes until the other is back.
         options = ["min-replicas-to-write 1", "min-replicas-max-lag 10"]
-        self.cache = enter(sentinel_group(folder / "cache", replicas=2, options=options))
+        # A busy machine answers late. With less than two seconds, Sentinels give up a master that they have just named.
+        self.cache = enter(sentinel_group(folder / "cache", replicas=2, down_after=2000, options=options))
         self.wires = enter(wires([server.port for server in (*self.cache.sentinels, *self.cache.servers)]))
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
@@ -123,7 +124,7 @@ class Cluster:
         for app in self.apps:
             app.wait()
         wait_until(self.cache_is_whole, "Redis has a master and two replicas")
-        wait_until(lambda: set(self.haproxy.states().values()) == {"UP"}, "haproxy sees all servers")
+        wait_until(lambda: set(self.haproxy.states().values()) <= {"UP", "no check"}, "haproxy sees all servers")
 
     def cache_is_whole(self):
         master = self.cache.master()

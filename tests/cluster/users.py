@@ -14,9 +14,10 @@ from tests.tools.remote_users import PASSWORD, at_once, new_mobile, read_page
 PATIENCE = 45  # seconds; a login that takes longer is given up
 PAUSE = 1  # seconds until somebody presses a button again, if no answer says how long
 THINKING = 1  # seconds at most, at QQ's page and at the form
-# What docs/http-api.md has for the status 503. Everything else of 500 or more is a fault.
-DOCUMENTED = {"qq_busy", "qq_unavailable", "qq_misconfigured", "cache_unavailable", "database_unavailable"}
-REPEATED = {"no answer", "cache_unavailable", "database_unavailable", "qq_busy", "throttled"}
+# What docs/http-api.md has for 502, 503 and 504. Every other answer of 500 or more is a fault.
+UNAVAILABLE = {"cache_unavailable", "database_unavailable", "server_unavailable"}
+DOCUMENTED = {"qq_busy", "qq_unavailable", "qq_misconfigured", *UNAVAILABLE}
+REPEATED = {"no answer", "qq_busy", "throttled", *UNAVAILABLE}
 
 
 class StartAgain(Exception):
@@ -38,7 +39,7 @@ class Use(NamedTuple):
 
 
 class User:
-    """`user_id`: None if this QQ is not bound yet; then the user fills in the form. `both`: and sends it to both apps."""
+    """`user_id`: None if this QQ is not bound yet: then the user fills in the form. `both`: to both apps."""
 
     def __init__(self, cluster, person, user_id=None, *, both=False):
         self.cluster, self.person, self.user_id, self.both = cluster, person, user_id, both
@@ -73,7 +74,7 @@ class User:
         """Press the QQ button until it leads to QQ, and sign in there; return the callback's address."""
         while True:
             answer = self.get("login", "/oauth/qq/login/?next=/cart")
-            target = answer.headers["Location"] if answer else ""
+            target = answer.headers["Location"] if answer and answer.status == 302 else ""
             if target.startswith(self.cluster.qq.url):
                 self.think()
                 return self.cluster.qq.sign_in(target, self.person)
@@ -85,8 +86,9 @@ class User:
     def come_back(self, address):
         """Follow QQ's redirect; return the parameters of the page. Without an answer, reload."""
         cookies = tuple(self.visitor.cookies)
-        while (answer := self.get("callback", address.removeprefix(self.cluster.url))) is None:
-            self.pause()
+        path = address.removeprefix(self.cluster.url)
+        while (answer := self.get("callback", path)) is None or answer.status != 302:
+            self.pause(answer)
         page = read_page(answer.headers["Location"])
         if "error" in page:
             self.documented[f"callback {page['error']}"] += 1
@@ -160,7 +162,7 @@ class User:
             return None
         if answer.status < 500:
             return answer
-        if answer.status == 503 and code_of(answer) in DOCUMENTED:
+        if 502 <= answer.status <= 504 and code_of(answer) in DOCUMENTED and "Retry-After" in answer.headers:
             self.documented[f"{name} {code_of(answer)}"] += 1
             return answer
         self.undocumented.append(f"{name}: {answer.status} {answer.body[:80]!r}")

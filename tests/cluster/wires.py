@@ -71,7 +71,7 @@ class Wires:
 
 @contextmanager
 def wires(targets):
-    """Run the proxies in a thread while the block runs. The ports of all proxies have as many digits as their targets'."""
+    """Run the proxies in a thread while the block runs."""
     made = Wires(targets)
     made.loop.run_until_complete(made.listen())
     thread = threading.Thread(target=made.loop.run_forever, daemon=True)
