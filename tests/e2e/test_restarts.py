@@ -130,7 +130,5 @@ def test_rolling_restart_under_load_costs_no_call(certificate, tmp_path, behind_
             wait_for_calls(results)
             servers[1].end()
             wait_for_calls(results)
-        print(
-            results, *[x for x in log.read_text().splitlines() if "HTTP" not in x and '" 200 ' not in x][-40:], sep="\n"
-        )
+        print(results, *[x for x in log.read_text().splitlines() if "HTTP" not in x and '" 200 ' not in x][-40:], sep="\n")
     assert results.keys() == {200}
