@@ -86,6 +86,7 @@ def shop(
         "PYTHONUTF8": "1",
         "VAR_DIR": str(var),
         "CAPTCHA_LOG": str(var / "captcha.log"),
+        "DRAIN_SECONDS": "0",
         "NUM_PROXIES": "1",  # so that each Visitor has an address of its own
         "QQ_REDIRECT_URI": callback_of(listener),
         "QQ_CALLBACK_PAGE": f"{url}/oauth_callback.html",
