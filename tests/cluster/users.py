@@ -8,7 +8,7 @@ from http.client import HTTPException
 from typing import NamedTuple
 from uuid import uuid4
 
-from tests.tools.processes import Visitor
+from tests.tools.processes import HOST, Visitor
 from tests.tools.remote_users import PASSWORD, at_once, new_mobile, read_page
 
 PATIENCE = 45  # seconds; a login that takes longer is given up
@@ -129,8 +129,11 @@ class User:
 
     def send(self, form):
         """Send the form. Return the answer; of two, a good one."""
-        urls = [app.url for app in self.cluster.apps] if self.both else [self.cluster.url]
-        posts = [partial(self.visitor.post, f"{url}/oauth/qq/users/", form) for url in urls]
+        urls, headers = [self.cluster.url], {}
+        if self.both:  # past haproxy, with its header
+            urls = [app.url for app in self.cluster.apps]
+            headers = {"X_Forwarded_For": f"{self.visitor.address}, {HOST}"}
+        posts = [partial(self.visitor.post, f"{url}/oauth/qq/users/", form, **headers) for url in urls]
         answers = at_once(*(partial(self.call, "form", post) for post in posts))
         errors = list(map(code_of, answers))
         self.wrong_refusals += errors.count("already_bound")

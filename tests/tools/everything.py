@@ -133,14 +133,14 @@ def main(arguments: Sequence[str]) -> int:
 
         absent = " and no ".join(name for name in ("MariaDB", "mysqlclient", "Redis") if name in packages.missing())
         on_sqlite = EVERYTHING if absent else ON_SQLITE_TOO
-        run.pytest_on("SQLite and local memory", "not browser and not servers", on_sqlite)
+        run.pytest_on("SQLite and local memory", "not browser and not servers and not cluster", on_sqlite)
         if absent:
             run.not_run.append(f"all tests on MariaDB and Redis, and those marked servers: no {absent}")
             run.not_run.append("the check that every branch of apps/oauth is tested: some run only on MariaDB")
         else:
             with processes.database(folder) as database_url, processes.redis(folder) as cache_url:
                 servers = {"DATABASE_URL": database_url, "CACHE_URL": cache_url}
-                run.pytest_on("MariaDB and Redis", "not browser", EVERYTHING, **servers)
+                run.pytest_on("MariaDB and Redis", "not browser and not cluster", EVERYTHING, **servers)
         if processes.find("chromium"):
             run.pytest("Chromium", "browser", "tests/e2e", "tests/shops")
         else:
