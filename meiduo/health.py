@@ -88,7 +88,8 @@ def is_ready():
         return False
     for dependency in dependencies:
         dependency.start()
-    return all([dependency.is_ready() for dependency in dependencies])  # a list, so that each failure is logged
+    found = [dependency.is_ready() for dependency in dependencies]  # of each, so that each failure is logged
+    return all(found)
 
 
 def answer_probes(application):

@@ -28,7 +28,7 @@ def refuse(sentence):
 env = Env()
 workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
 threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three quarters of them wait for QQ
-# For the proxies to learn from /readyz that they should send no more calls. At most the time that systemd waits.
+# For proxies to learn from /readyz to send no more calls. deploy/meiduo.service waits for 60 and gunicorn's 30.
 drain_seconds = env.int("DRAIN_SECONDS", 5, validate=between(0, 60))
 try:
     env.seal()

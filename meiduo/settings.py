@@ -18,7 +18,7 @@ from meiduo.environment import Env, between, one_of
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # The environment ------------------------------------------------------------------------------------------------------
-# All variables are read here; server.py reads THREADS too, and WEB_CONCURRENCY, and logs.py LOG_FORMAT.
+# All variables are read here; server.py reads THREADS too, WEB_CONCURRENCY and DRAIN_SECONDS, and logs.py LOG_FORMAT.
 
 env = Env()
 DEBUG = env.bool("DEBUG", False)

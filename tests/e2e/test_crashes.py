@@ -8,10 +8,12 @@ import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
 
+from tests.e2e import proxies
 from tests.e2e.stops import ANSWERING, BINDING_WRITTEN, COMMITTED, SETTINGS, USER_WRITTEN, Stop
 from tests.tools import processes, remote_users
 from tests.tools.remote_users import (
@@ -535,7 +537,7 @@ def probe(site):
 
 
 @requirement("15.16")
-@pytest.mark.parametrize("server, outage", [(server, outage) for server in OUTAGES for outage in OUTAGES[server]])
+@pytest.mark.parametrize(("server", "outage"), [(server, outage) for server in OUTAGES for outage in OUTAGES[server]])
 def test_shop_is_ready_only_while_database_and_cache_can_serve(site, probe, server, outage):
     (log,) = site.var.glob("shop-*.log")
     before = len(log.read_text())
@@ -557,3 +559,16 @@ def test_flood_of_probes_costs_one_connection_at_most(site, probe):
     before = count_connections()
     assert set(at_once(*[probe] * 100)) == {READY}
     assert count_connections() - before <= 2  # one is this test's own
+
+
+@pytest.mark.skipif(not processes.find("haproxy"), reason="no haproxy")
+def test_shop_that_is_not_ready_still_answers_through_haproxy(site, probe, tmp_path):
+    log = tmp_path / "haproxy.log"
+    with ExitStack() as stack:
+        stack.enter_context(proxies.certificate(tmp_path))
+        _, https = stack.enter_context(proxies.haproxy(tmp_path, tmp_path, urlsplit(site.shop.url).netloc))
+        stack.enter_context(site.cache_stopped())
+        processes.wait_until(lambda: "Server shops/shop1 is DOWN" in log.read_text(), "haproxy has noticed")
+        answer = processes.Visitor().get(f"{https}/oauth/qq/users/?code=none")
+        assert status_and_code(answer) == CACHE_UNAVAILABLE
+        assert processes.Visitor().get(f"{https}/login.html").status == 200

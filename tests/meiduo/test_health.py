@@ -36,14 +36,14 @@ HEADERS = {"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Op
 
 
 @requirement("15.16")
-@pytest.mark.parametrize("path, body", [("/healthz", '{"status": "alive"}'), ("/readyz", '{"status": "ready"}')])
+@pytest.mark.parametrize(("path", "body"), [("/healthz", '{"status": "alive"}'), ("/readyz", '{"status": "ready"}')])
 def test_probe_needs_no_host_and_no_tls_and_reveals_nothing(served, path, body):
     assert call(served, "GET", path) == (200, HEADERS, body)
     assert call(served, "HEAD", path) == (200, HEADERS, "")
 
 
 @pytest.mark.parametrize(
-    "method, path", [("POST", "/readyz"), ("GET", "/readyz/"), ("GET", "/healthz/x"), ("GET", "/")]
+    ("method", "path"), [("POST", "/readyz"), ("GET", "/readyz/"), ("GET", "/healthz/x"), ("GET", "/")]
 )
 def test_every_other_call_is_djangos(served, method, path):
     assert call(served, method, path)[0] == 400  # an address is no host of ALLOWED_HOSTS
