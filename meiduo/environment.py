@@ -160,7 +160,7 @@ def cluster_cache(url):
 
 
 def split_servers(url):
-    """Return [(host, port), …], the options of their connections, the path and the query. The list is empty if malformed."""
+    """Return [(host, port), …], the options of connections, the path and the query. Malformed: the list is empty."""
     try:
         parts = urlsplit(url.replace("+", "-", 1))
     except ValueError:

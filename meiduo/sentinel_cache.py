@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import cache
 
 from django.core.cache.backends import redis
@@ -76,10 +77,10 @@ class Master(Sentinel):
             raise MasterNotFoundError("No Sentinel names a master.")
 
     def _ask(self, sentinel):
-        try:
-            return sentinel.sentinel_get_master_addr_by_name(self.service)
-        except RedisError:
-            return None
+        """Return what one Sentinel says, or None: it is down, or does not know the service."""
+        with suppress(RedisError):
+            if named := sentinel.sentinel_get_master_addr_by_name(self.service):
+                return named[0].decode(), named[1]
 
     def wait(self, seconds):
         """Wait during an outage, then ask again. Return False if it lasts too long: then calls fail at once.
@@ -116,10 +117,11 @@ class MasterClient(Redis):
 
     def _send(self, args, options):
         connection = self.connection
-        if (connection.host, connection.port) != self.master.get_address() or has_ended(connection):
+        if (connection.host, connection.port) != self.master.get_address():
             connection.disconnect()
-        if not connection.is_connected:
-            connection.connect()  # otherwise redis-py connects to the address of the last time
+            connection.connect()  # here redis-py takes the address anew; where it reconnects by itself, it does not
+        elif args[0] == "GETDEL" and has_ended(connection):
+            connection.disconnect()
         return super().execute_command(*args, **options)
 
     def _repeat(self, error, args, options):
@@ -152,9 +154,9 @@ def is_interruption(error):
 
 
 def has_ended(connection):
-    """Return whether the server has closed the connection. Otherwise a GETDEL on it would seem to be interrupted."""
+    """Return whether the server has closed an idle connection. A GETDEL on it would seem to be interrupted."""
     try:
-        return connection.is_connected and connection.can_read()
+        return connection.can_read()
     except ConnectionError:
         return True
 

@@ -32,7 +32,7 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from tests.tools.processes import HOST, end, find_redis, free_port, named_server, wait_until
+from tests.tools.processes import HOST, find_redis, free_port, named_server, wait_until
 
 SERVICE = "shop"
 SLOTS = 16384
@@ -81,10 +81,8 @@ class Server:
         os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self):
-        if self.process and self.process.poll() is None:
-            self.resume()
-            self.process.terminate()
-            end(self.process)
+        if self.process:
+            self.kill()  # it has nothing to save
 
 
 class SentinelGroup:
@@ -104,9 +102,15 @@ class SentinelGroup:
     def replicas(self):
         return [server for server in self.servers if server is not self.master()]
 
-    def fail_over(self):
-        """Make a replica the master, while the old one still runs. Return the new master."""
+    def fail_over(self, *, pause_writes=0):
+        """Make a replica the master, while the old one still runs. Return the new master.
+
+        `pause_writes`: milliseconds for which the old one lets writes wait, so that none is lost.
+        """
         old = self.master()
+        if pause_writes:
+            with old.client() as client:
+                client.client_pause(pause_writes, all=False)
         with self.sentinels[0].client() as client:
             client.execute_command("SENTINEL", "FAILOVER", SERVICE)
         return self.wait_for_master(other_than=old)
