@@ -148,11 +148,7 @@ class Node:
             connection.close()
 
     def connect(self, **options: object) -> MySQLdb.Connection:
-        parts = urlsplit(self.url)
-        account = {"user": parts.username, "passwd": parts.password, "db": parts.path[1:]}
-        timeouts = {"connect_timeout": 2, "read_timeout": 30}
-        options = {"autocommit": True, "charset": "utf8mb4"} | timeouts | options
-        return MySQLdb.connect(host=HOST, port=parts.port, **account, **options)
+        return connect(self.url, **options)
 
 
 @dataclass
@@ -187,10 +183,10 @@ class Galera:
 def galera(folder: Path, count: int = 3, *options: str):
     """Run a cluster with an empty database `meiduo`; the block gets a Galera. `options`: more of each server."""
     folder.mkdir(exist_ok=True)
-    cluster = Galera(options=options)
     with processes.database(folder) as url:  # creates the system tables, the database and its account
-        Node("draft", folder, url, cluster).query("SELECT 1")  # it accepts connections before it has done that
+        connect(url).close()  # it listens before the account is there
         parts = urlsplit(url)
+    cluster = Galera(options=options)
     for number in range(1, count + 1):
         name = f"node{number}"
         (folder / name).mkdir()
@@ -208,6 +204,13 @@ def galera(folder: Path, count: int = 3, *options: str):
         yield cluster
 
 
+def connect(url: str, **options: object) -> MySQLdb.Connection:
+    parts = urlsplit(url)
+    account = {"user": parts.username, "passwd": parts.password, "db": parts.path[1:]}
+    options = {"autocommit": True, "charset": "utf8mb4", "connect_timeout": 10, "read_timeout": 30} | options
+    return MySQLdb.connect(host=HOST, port=parts.port, **account, **options)
+
+
 def copy_scripts(folder: Path) -> None:
     """Put the scripts of the state transfer into the folder, so that they work for root too."""
     source = Path(find("wsrep_sst_rsync")).parent
@@ -220,6 +223,10 @@ def copy_scripts(folder: Path) -> None:
 
 
 def end(node: Node) -> None:
+    """Kill the server, and print the end of its log, which pytest shows with a failed test."""
+    if node.log.exists():
+        lines = node.log.read_text(errors="replace").splitlines()
+        print(f"-- log of {node.name}", *lines[-60:], sep="\n")
     if node.process and node.process.poll() is None:
         node.process.send_signal(signal.SIGCONT)
         node.process.kill()  # a clean end would wait for the others

@@ -108,6 +108,10 @@ class Member:
         rows = self.query(IS_PRIMARY)
         return rows[0][0] if rows else None
 
+    def become_primary(self) -> None:
+        ((server_uuid,),) = self.query("SELECT @@server_uuid")
+        self.query("SELECT group_replication_set_as_primary(%s)", server_uuid)
+
     def query(self, sql: str, *parameters: object) -> tuple:
         """Run a statement in a connection of its own, committed by itself; return the rows."""
         connection = self.connect()
