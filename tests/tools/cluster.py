@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         chosen = run.arguments
         run.arguments = [*chosen, "tests/cluster", f"--ignore={FAULTS}"]
         run.pytest("Clusters of databases", "cluster")
-        run.arguments = [*chosen, FAULTS, "-s"]  # each of these tests prints a line
+        run.arguments = [*chosen, FAULTS]
         for number in range(1, options.rounds + 1):
             run.pytest(f"Faults under load, round {number} of {options.rounds}", "cluster", RATE=options.rate)
         return run.summary()
