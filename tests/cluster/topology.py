@@ -146,6 +146,11 @@ class Cluster:
                 app.launch()
         self.wait()
 
+    def count_conflicts(self):
+        """Return how many transactions the cluster has refused because another node was first."""
+        names = ("wsrep_local_cert_failures", "wsrep_local_bf_aborts")
+        return sum(int(node.status(name)) for node in self.nodes for name in names)
+
     def read_image(self, image):
         """Return the text of an image code, from the shop's log."""
         with (self.var / "captcha.log").open("rb") as log:
