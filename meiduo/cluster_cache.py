@@ -20,8 +20,8 @@ def get_cluster(pid, nodes, options):
 
 
 class ClusterCacheClient(KeptConnectionClient):
-    def __init__(self, servers, *, serializer=None, **options):
-        super().__init__(servers, serializer=serializer, **options)
+    def __init__(self, servers, **options):
+        super().__init__(servers, **options)
         self.options = options
 
     def connect(self):

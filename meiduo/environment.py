@@ -162,19 +162,17 @@ def cluster_cache(url):
 def split_servers(url):
     """Return [(host, port), …], the options of connections, the path and the query. Malformed: the list is empty."""
     try:
-        parts = urlsplit(url.replace("+", "-", 1))
+        parts = urlsplit(url)
     except ValueError:
         return [], {}, "", {}
     credentials, _, hosts = parts.netloc.rpartition("@")
     found = [SERVER.fullmatch(host.strip()) for host in hosts.split(",")]
     servers = [(server["host"].strip("[]"), int(server["port"])) for server in found if server]
     user, _, password = map(unquote, credentials.partition(":"))
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
     options = {"username": user, "password": password, "ssl": parts.scheme.startswith("rediss")}
+    if options["ssl"]:
+        options["ssl_ca_certs"] = query.pop("ssl_ca_certs", None)  # a file with the CA, if it is not a public one
     options = TIMEOUTS | {name: value for name, value in options.items() if value}
     is_valid = len(servers) == len(found) and not parts.fragment
-    return (
-        servers if is_valid else [],
-        options,
-        parts.path.strip("/"),
-        dict(parse_qsl(parts.query, keep_blank_values=True)),
-    )
+    return servers if is_valid else [], options, parts.path.strip("/"), query

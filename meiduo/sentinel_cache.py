@@ -1,6 +1,6 @@
-"""A Redis cache behind Sentinels: every call goes to the master, and a fail-over of a few seconds only delays it.
+"""A Redis cache behind Sentinels: every call goes to the master, and a failover of a few seconds only delays it.
 
-After a planned fail-over the old master takes writes for ten more seconds, and then loses them. A killed one that comes
+After a planned failover the old master takes writes for ten more seconds, and then loses them. A killed one that comes
 back empty calls itself a master too. So only the Sentinels decide which server is the master.
 """
 
@@ -53,7 +53,7 @@ class Master(Sentinel):
     def discover_master(self, service_name):
         """Return the address for a new connection, to redis-py.
 
-        Its own method reads SENTINEL MASTERS, where the Sentinel that leads a fail-over names the old master for one
+        Its own method reads SENTINEL MASTERS, where the Sentinel that leads a failover names the old master for one
         more second.
         """
         return self.get_address()
@@ -65,7 +65,7 @@ class Master(Sentinel):
                 self._ask_all()
 
     def _ask_all(self):
-        """Believe the majority: one Sentinel may have missed a fail-over."""
+        """Believe the majority: one Sentinel may have missed a failover."""
         self.asked_at = time.monotonic()
         answers = [(sentinel, self._ask(sentinel)) for sentinel in self.sentinels]
         # Those that answer come first: the first one is asked from now on.
@@ -96,12 +96,12 @@ class Master(Sentinel):
 
 
 class MasterClient(Redis):
-    """One kept connection to the master. A command that a fail-over interrupts is sent again, where that is safe."""
+    """One kept connection to the master. A command that a failover interrupts is sent again, where that is safe."""
 
     def __init__(self, master, options):
         pool = SentinelConnectionPool(master.service, master, **options)
         super().__init__(connection_pool=pool)
-        self.master, self.connection = master, pool.make_connection()
+        self.master, self.connection, self.is_sent = master, pool.make_connection(), False
 
     def execute_command(self, *args, **options):
         try:
@@ -116,25 +116,28 @@ class MasterClient(Redis):
         return response
 
     def _send(self, args, options):
-        connection = self.connection
+        connection, self.is_sent = self.connection, False
         if (connection.host, connection.port) != self.master.get_address():
             connection.disconnect()
             connection.connect()  # here redis-py takes the address anew; where it reconnects by itself, it does not
         elif args[0] == "GETDEL" and has_ended(connection):
             connection.disconnect()
+            connection.connect()
+        self.is_sent = True
         return super().execute_command(*args, **options)
 
     def _repeat(self, error, args, options):
-        pause = 0
+        pause, may_be_done = 0, self.is_sent
         while self.master.wait(pause):
             try:
                 response = self._send(args, options)
             except RedisError as exc:
                 if not is_interruption(exc):
                     raise
-                error, pause = exc, PAUSE
+                error, pause, may_be_done = exc, PAUSE, may_be_done or self.is_sent
             else:
-                return self._explain(error, args) if response is None else response
+                self.master.outage_began = None
+                return self._explain(error, args) if response is None and may_be_done else response
         raise error
 
     def _explain(self, error, args):
@@ -176,8 +179,8 @@ def get_master(pid, sentinels, service, options):
 
 
 class SentinelCacheClient(KeptConnectionClient):
-    def __init__(self, servers, *, service, sentinel_password=None, serializer=None, **options):
-        super().__init__(servers, serializer=serializer or UniqueSerializer, **options)
+    def __init__(self, servers, *, service, sentinel_password=None, **options):
+        super().__init__(servers, serializer=UniqueSerializer, **options)
         self.service, self.options = service, {**options, "retry": NEVER_RETRY}
         timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), SENTINEL_TIMEOUT)
         own = {"db", "username", "password"}

@@ -1,4 +1,4 @@
-"""The shop's cache behind Sentinels: it goes where they say, and a fail-over only delays calls."""
+"""The shop's cache behind Sentinels: it goes where they say, and a failover only delays calls."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
 from meiduo import environment, sentinel_cache
 from tests.conftest import MOBILE, PASSWORD, error_of, token_requests
 from tests.tools.processes import HOST, free_port, wait_until
-from tests.tools.redis_servers import SERVICE, Server, sentinel_group
+from tests.tools.redis_servers import Server, sentinel_group
 from tests.tools.requirements import requirement
 
 pytestmark = pytest.mark.servers
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.servers
 @pytest.fixture
 def group(tmp_path, shop):
     # The Sentinels must not take a busy machine's master for dead: where one dies, the test tells them.
-    with sentinel_group(
-        tmp_path, down_after=30_000, password="p@ss/word", options=["min-replicas-to-write 1"]
-    ) as group:
+    with sentinel_group(tmp_path, down_after=30_000, options=["min-replicas-to-write 1"]) as group:
         shop.CACHES = {"default": environment.cache(group.url)}
         yield group
 
@@ -101,6 +99,14 @@ def test_hanging_master_delays_calls_of_all_threads_and_each_lock_is_its_owners(
         assert [each.result() for each in taken] == [(True, number) for number in range(4)]
 
 
+def test_value_that_is_not_there_is_no_outage_while_the_master_changes(group):
+    cache.set("key", 1)
+    group.master().kill()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(group.fail_over)
+        assert cache.get_and_delete("none") is None
+
+
 def test_outage_that_does_not_end_fails_calls_and_then_at_once(group, browser, monkeypatch):
     monkeypatch.setattr(sentinel_cache, "PATIENCE", 0.2)
     cache.set("key", 1)
@@ -120,7 +126,7 @@ def test_sentinels_that_are_down_do_not_matter_until_an_address_is_needed(group,
     group.sentinels[1].start()  # it remembers
     shop.CACHES = {"default": {**shop.CACHES["default"], "LOCATION": [*shop.CACHES["default"]["LOCATION"][:2]]}}
     assert cache.get("key") == 1
-    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{free_port()}/{SERVICE}")}
+    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{free_port()}/shop")}
     with pytest.raises(ConnectionError):
         cache.get("key")
 
@@ -201,9 +207,9 @@ def forgetful(tmp_path, shop):
     server = Server(tmp_path, ['save ""'])
     server.start()
     proxy = Forgetful(server.port)
-    sentinel = Server(tmp_path, [f"sentinel monitor {SERVICE} {HOST} {proxy.port} 1"], arguments=["--sentinel"])
+    sentinel = Server(tmp_path, [f"sentinel monitor shop {HOST} {proxy.port} 1"], arguments=["--sentinel"])
     sentinel.start()
-    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{sentinel.port}/{SERVICE}")}
+    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{sentinel.port}/shop")}
     yield proxy
     sentinel.stop()
     server.stop()

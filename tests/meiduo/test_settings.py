@@ -165,6 +165,31 @@ def test_mysql_and_redis_are_read_from_their_urls(read_settings):
     }
 
 
+def test_sentinels_and_nodes_of_a_cluster_are_read_from_the_url(read_settings):
+    sentinel, cluster, tls = read_settings(
+        {"CACHE_URL": "redis+sentinel://shop:s%40fe@a.test:26379,[::1]:26380/master/2?sentinel_password=p%2Fw"},
+        {"CACHE_URL": "redis+cluster://a.test:7001, b.test:7002"},
+        {"CACHE_URL": "rediss+sentinel://a.test:26379/master?ssl_ca_certs=/ca.pem"},
+    )
+    timeouts = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    assert sentinel["CACHES"]["default"] == {
+        "BACKEND": "meiduo.sentinel_cache.SentinelCache",
+        "LOCATION": [("a.test", 26379), ("::1", 26380)],
+        "OPTIONS": {
+            **timeouts,
+            **{"username": "shop", "password": "s@fe"},
+            **{"service": "master", "db": 2, "sentinel_password": "p/w"},
+        },
+    }
+    assert cluster["CACHES"]["default"] == {
+        "BACKEND": "meiduo.cluster_cache.ClusterCache",
+        "LOCATION": [("a.test", 7001), ("b.test", 7002)],
+        "OPTIONS": timeouts,
+    }
+    options = {"ssl": True, "ssl_ca_certs": "/ca.pem", "service": "master", "db": 0}
+    assert tls["CACHES"]["default"]["OPTIONS"] == timeouts | options
+
+
 @pytest.mark.parametrize(
     ("query", "seconds"),
     [
@@ -248,7 +273,29 @@ REFUSED_IN_PRODUCTION = {  # setting, and its error: its values
     ("JWT_SIGNING_KEY_FALLBACKS", "JWT_SIGNING_KEY must not be SECRET_KEY"): [SECRET * 2],
     ("JWT_SIGNING_KEY_FALLBACKS", "JWT_SIGNING_KEY_FALLBACKS is too short"): [f"{JWT_KEY[::-1]},short"],
     ("QQ_CLIENT_SECRET", f"QQ_CLIENT_SECRET {SAMPLE}"): [CLIENT_SECRET, "your_app_key", "x" * 32],
-    ("CACHE_URL", "CACHE_URL must begin with redis://"): ["dummycache://"],
+    ("CACHE_URL", "CACHE_URL cannot be read: Begin it with redis://"): ["dummycache://"],
+    (
+        "CACHE_URL",
+        "CACHE_URL cannot be read: Write it as redis+sentinel://user:password@host:26379,host:26379/service",
+    ): [
+        *(
+            f"redis+sentinel://:s3cret-password@{rest}"
+            for rest in (
+                "a.test:1,b.test:2",
+                "a.test,b.test/shop",
+                "a.test:1,/shop",
+                "a.test:1/shop/one",
+                "a.test:1/shop?other=1",
+                "s@fe@a.test:1/sh/o/p",
+                "[::1/shop",
+                "a.test:1/shop?ssl_ca_certs=/ca.pem",
+                "a.test:1/shop#0",
+            )
+        ),
+    ],
+    ("CACHE_URL", "CACHE_URL cannot be read: Write it as redis+cluster://user:password@host:6379,host:6379"): [
+        *(f"redis+cluster://:s3cret-password@{rest}" for rest in ("a.test", "a.test:1/1", "a.test:1?x=1", "[::1")),
+    ],
     ("CACHE_URL", "With CACHE_URL=locmemcache:// each process"): ["locmemcache://"],
     ("CAPTCHA_LOG", "CAPTCHA_LOG writes the answers"): ["captcha.log"],
 }

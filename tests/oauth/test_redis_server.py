@@ -1,9 +1,17 @@
 """What qq_doctor says about the Redis behind a cache: not the master, or one that forgets."""
 
+from functools import cache
+from urllib.parse import quote
+
 import pytest
+from django_redis import get_redis_connection
+from django_redis.pool import ConnectionFactory
+from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
+from redis.retry import Retry
 
 from meiduo import cluster_cache, environment
+from tests.conftest import MOBILE, PASSWORD
 from tests.oauth.test_qq_doctor import findings, put_in_order
 from tests.tools.processes import HOST
 from tests.tools.redis_servers import redis_cluster, sentinel_group
@@ -31,7 +39,8 @@ def cluster(tmp_path_factory):
 
 
 def at(server, backend=DJANGO):
-    return {"BACKEND": backend, "LOCATION": f"redis://{HOST}:{server.port}/0"}
+    password = quote(server.password or "", safe="")
+    return {"BACKEND": backend, "LOCATION": f"redis://:{password}@{HOST}:{server.port}/0"}
 
 
 @pytest.mark.parametrize("backend", [DJANGO, PACKAGE])
@@ -84,3 +93,46 @@ def test_cluster_is_in_order_unless_its_client_repeats_commands(plugged_in, clus
     ((kind, problem, hint),) = findings()
     assert (kind, hint) == ("warning", "Create it with retry=Retry(NoBackoff(), 0).")
     assert problem.startswith("The client of the Redis Cluster repeats commands by itself")
+
+
+@cache
+def get_cluster(url):
+    return RedisCluster.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1)
+
+
+class ClusterFactory(ConnectionFactory):
+    def connect(self, url):
+        return get_cluster(url)
+
+
+def as_documented(kind, group, cluster):
+    """Return the settings that docs/operations.md has for django-redis."""
+    if kind == "cluster":
+        return at(cluster.nodes[0], PACKAGE) | {"OPTIONS": {"CONNECTION_FACTORY": f"{__name__}.ClusterFactory"}}
+    options = {
+        "CLIENT_CLASS": "django_redis.client.SentinelClient",
+        "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+        "SENTINELS": [(HOST, sentinel.port) for sentinel in group.sentinels],
+        "SENTINEL_KWARGS": {"password": group.password, "socket_timeout": 1, "socket_connect_timeout": 1},
+        "PASSWORD": group.password,
+        "SOCKET_TIMEOUT": 1,
+        "SOCKET_CONNECT_TIMEOUT": 1,
+    }
+    return {"BACKEND": PACKAGE, "LOCATION": [f"redis://{group.service}/0"], "OPTIONS": options}
+
+
+@pytest.mark.parametrize("kind", ["sentinel", "cluster"])
+def test_django_redis_as_documented_does_a_whole_login(plugged_in, group, cluster, browser, kind):
+    own = as_documented(kind, group, cluster)
+    plugged_in.CACHES = {"default": own, "verify_codes": own}
+    assert [found for found, _, _ in findings()] == (["warning"] * 2 if kind == "sentinel" else [])
+    address = browser.sign_in()
+    code = browser.come_back(address)["code"]
+    assert browser.come_back(f"{address}&usercancel=1") == {"error": "state_used", "state": "/cart"}
+    plugged_in.QQ_ACCOUNT_SERIALIZER = "apps.oauth.contrib.meiduo.AccountSerializer"
+    redis = get_redis_connection("verify_codes")
+    redis.set(f"sms_{MOBILE}", "123456", ex=60)
+    form = {"mobile": MOBILE, "password": PASSWORD, "sms_code": "123456"}
+    form["access_token"] = browser.redeem_code(code).json()["access_token"]
+    assert browser.bind(form).status_code == 200
+    assert redis.get(f"sms_{MOBILE}") is None  # a script has deleted it

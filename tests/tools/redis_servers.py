@@ -1,7 +1,7 @@
 """Runs several Redis servers on loopback: a master with replicas and Sentinels, or a Redis Cluster.
 
     with sentinel_group(folder) as group:
-        group.url                    # for CACHE_URL
+        group.url                    # for CACHE_URL; group.service and group.password are in it
         group.master()               # the Server that the Sentinels name as the master
         group.fail_over()            # a planned one, as an operator orders it; returns when the Sentinels agree
         old = group.master()
@@ -34,7 +34,6 @@ from redis.exceptions import RedisError
 
 from tests.tools.processes import HOST, find_redis, free_port, named_server, wait_until
 
-SERVICE = "shop"
 SLOTS = 16384
 
 
@@ -86,13 +85,10 @@ class Server:
 
 
 class SentinelGroup:
-    def __init__(self, servers, sentinels, password):
-        self.servers, self.sentinels = servers, sentinels
-        hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in sentinels)
-        self.url = f"redis+sentinel://{hosts}/{SERVICE}/0"
-        if password:
-            secret = quote(password, safe="")
-            self.url = f"redis+sentinel://:{secret}@{hosts}/{SERVICE}/0?sentinel_password={secret}"
+    def __init__(self, servers, sentinels, service, password):
+        self.servers, self.sentinels, self.service, self.password = servers, sentinels, service, password
+        hosts, secret = ",".join(f"{HOST}:{sentinel.port}" for sentinel in sentinels), quote(password, safe="")
+        self.url = f"redis+sentinel://:{secret}@{hosts}/{service}/0?sentinel_password={secret}"
 
     def master(self):
         """Return the server that the first living Sentinel names."""
@@ -112,7 +108,7 @@ class SentinelGroup:
             with old.client() as client:
                 client.client_pause(pause_writes, all=False)
         with self.sentinels[0].client() as client:
-            client.execute_command("SENTINEL", "FAILOVER", SERVICE)
+            client.execute_command("SENTINEL", "FAILOVER", self.service)
         return self.wait_for_master(other_than=old)
 
     def wait_for_master(self, other_than):
@@ -128,45 +124,47 @@ class SentinelGroup:
 
     def _named_by(self, sentinel):
         with sentinel.client() as client:
-            _, port = client.sentinel_get_master_addr_by_name(SERVICE)
+            _, port = client.sentinel_get_master_addr_by_name(self.service)
         return next(server for server in self.servers if server.port == port)
 
 
 @contextmanager
-def sentinel_group(folder, *, replicas=2, down_after=1000, failover_timeout=6000, password=None, options=()):
+def sentinel_group(folder, *, replicas=2, down_after=1000, failover_timeout=6000, options=()):
     """Run a master, its replicas and three Sentinels.
 
-    `down_after`, `failover_timeout`: milliseconds, as in Sentinel's configuration. `password`: of the servers and
-    the Sentinels. `options`: further lines of the servers' configuration, as "min-replicas-to-write 1".
+    `down_after`, `failover_timeout`: milliseconds, as in Sentinel's configuration. `options`: further lines of the
+    servers' configuration, as "min-replicas-to-write 1".
     """
+    # Ports are used again: the Sentinels of another group must neither join this one nor command its servers.
+    service, password = f"shop-{secrets.token_hex(4)}", f"{secrets.token_hex(8)}@/"
     lines = ['save ""', "appendonly no", "repl-diskless-sync-delay 0", *options]
-    if password:
-        lines += [f"requirepass {password}", f"masterauth {password}"]
+    lines += [f"requirepass {password}", f"masterauth {password}"]
     master = Server(folder, lines, password=password)
     followers = [
         Server(folder, [*lines, f"replicaof {HOST} {master.port}"], password=password) for _ in range(replicas)
     ]
     # Each knows the others from the start. To find them takes Sentinels several seconds.
     ids = {free_port(): secrets.token_hex(20) for _ in range(3)}
-    sentinels, passwords = [], []
-    if password:
-        passwords = [f"sentinel auth-pass {SERVICE} {password}", f"requirepass {password}"]
-        passwords += [f"sentinel sentinel-pass {password}"]
+    sentinels = []
     for port, own_id in ids.items():
         watch = [
             f"sentinel myid {own_id}",
-            f"sentinel monitor {SERVICE} {HOST} {master.port} 2",
-            f"sentinel down-after-milliseconds {SERVICE} {down_after}",
-            f"sentinel failover-timeout {SERVICE} {failover_timeout}",
-            *passwords,
-            *(f"sentinel known-replica {SERVICE} {HOST} {follower.port}" for follower in followers),
-            *(f"sentinel known-sentinel {SERVICE} {HOST} {other} {ids[other]}" for other in ids if other != port),
+            f"sentinel monitor {service} {HOST} {master.port} 2",
+            f"sentinel down-after-milliseconds {service} {down_after}",
+            f"sentinel failover-timeout {service} {failover_timeout}",
+            f"sentinel auth-pass {service} {password}",
+            f"requirepass {password}",
+            f"sentinel sentinel-pass {password}",
+            *(f"sentinel known-replica {service} {HOST} {follower.port}" for follower in followers),
+            *(f"sentinel known-sentinel {service} {HOST} {other} {ids[other]}" for other in ids if other != port),
         ]
         sentinels.append(Server(folder, watch, arguments=["--sentinel"], port=port, password=password))
-    group = SentinelGroup([master, *followers], sentinels, password)
+    group = SentinelGroup([master, *followers], sentinels, service, password)
     with _running([*group.servers, *sentinels]):
         wait_until(lambda: all(_is_in_step(follower) for follower in followers), "the replicas have a copy")
-        wait_until(lambda: all(_sees_all(sentinel, replicas) for sentinel in sentinels), "the Sentinels see all")
+        wait_until(
+            lambda: all(_sees_all(sentinel, service, replicas) for sentinel in sentinels), "the Sentinels see all"
+        )
         yield group
 
 
@@ -222,9 +220,9 @@ def _is_in_step(replica):
         return client.info("replication").get("master_link_status") == "up"
 
 
-def _sees_all(sentinel, replicas):
+def _sees_all(sentinel, service, replicas):
     with sentinel.client() as client:
-        state = client.sentinel_masters()[SERVICE]
+        state = client.sentinel_masters()[service]
     return state["is_master"] and (state["num-slaves"], state["num-other-sentinels"]) == (replicas, 2)
 
 

@@ -1,4 +1,4 @@
-"""Faults of the Redis behind a cache, for `qq_doctor`: what kind of server it is, and what a fail-over would lose."""
+"""Faults of the Redis behind a cache, for `qq_doctor`: what kind of server it is, and what a failover would lose."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -50,7 +50,7 @@ def find_risks_of_server(client: Any) -> Iterator[CheckMessage]:
             return
         if config.get("min-replicas-to-write") == "0":
             yield Warning(
-                "A Redis master that lost its replicas still takes writes, which a fail-over then forgets: used states "
+                "A Redis master that lost its replicas still takes writes, which a failover then forgets: used states "
                 "and codes would work again.",
                 "Set min-replicas-to-write 1 and min-replicas-max-lag 10 on all of them.",
             )
