@@ -36,7 +36,7 @@ def check_database():
         if connection.vendor == "mysql":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT @@global.read_only")
-                if cursor.fetchone()[0]:
+                if cursor.fetchone()[0] not in (0, "OFF"):  # newer MariaDB has several kinds of read-only
                     raise OperationalError(1290)  # as a write would be answered
     except Error:
         connection.close()  # the next check may reach a better server

@@ -27,8 +27,8 @@ def certificate(folder):
 
 
 def adapt(name, replacements):
-    """Return the text of a file of deploy/ with these patterns replaced."""
-    text = (ROOT / "deploy" / name).read_text(encoding="utf-8")
+    """Return the text of a file of deploy/ with these patterns replaced, and without haproxy's user of Debian."""
+    text = re.sub(" +(user|group) haproxy\n", "", (ROOT / "deploy" / name).read_text(encoding="utf-8"))
     for ours, here in replacements.items():
         text, count = re.subn(ours, here, text)
         assert count, ours

@@ -133,7 +133,7 @@ def test_rolling_restart_under_load_costs_no_call(certificate, tmp_path, behind_
     with ExitStack() as stack:
         servers, urls = [], []
         # One more proxy than there are, so that each call can have an address, and with it a limit, of its own.
-        environ = {"NUM_PROXIES": str(2 + behind_nginx), "DRAIN_SECONDS": "2"}
+        environ = {"NUM_PROXIES": str(2 + behind_nginx), "DRAIN_SECONDS": "3"}
         for number in range(2):
             address, url = (f"{HOST}:{processes.free_port()}",) * 2
             if behind_nginx:
