@@ -16,7 +16,8 @@ def find_lost(cluster, load):
     """Return the QQs that are not bound as their user was told: by the run, at any node, or if they log in now."""
     again = [User(cluster, *pair) for pair in some(list(cluster.bound.items()))]
     a_few_at_once(User.run, again)
-    lost = {user.person for user in (*load.users, *again) if user.user_id not in (None, user.logged_in_as)}
+    lost = {user.person for user in load.users if user.user_id and user.logged_in_as not in (None, user.user_id)}
+    lost |= {user.person for user in again if user.logged_in_as != user.user_id}
     for node in cluster.nodes:
         rows = dict(query_database(node.url, ROWS[0]))
         lost |= {person for person, user_id in cluster.bound.items() if rows.get(cluster.qq.openid(person)) != user_id}

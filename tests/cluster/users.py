@@ -168,7 +168,8 @@ class User:
         if 502 <= answer.status <= 504 and code_of(answer) in DOCUMENTED and "Retry-After" in answer.headers:
             self.documented[f"{name} {code_of(answer)}"] += 1
             return answer
-        self.undocumented.append(f"{name}: {answer.status} {answer.body[:80]!r}")
+        after = "" if "Retry-After" in answer.headers else " without Retry-After"
+        self.undocumented.append(f"{name} {answer.status} {code_of(answer)}{after}")
         return None
 
     def pause(self, answer=None):
