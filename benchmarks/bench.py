@@ -256,6 +256,7 @@ class Bench:
             "DATABASE_URL": self.get_database_url(database),
             # Another database of the same Redis, so that the two builds do not read each other's entries.
             "CACHE_URL": f"{self.cache.removesuffix('/0')}/{int(contestant is BEFORE)}",
+            "DRAIN_SECONDS": "0",
             "NUM_PROXIES": "1",
             "VAR_DIR": str(var),
             "CAPTCHA_LOG": str(var / "captcha.log"),

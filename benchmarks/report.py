@@ -122,6 +122,19 @@ def goals(results: Figures) -> str:
     if queries := results.get("queries"):
         for name, bounds in {"login": (1, 1), "bind": (6, 5)}.items():
             row(f"queries, a {name}", *bounds, [count_queries(queries[name])])
+    if page := results.get("page"):
+        for case in page["cases"]:
+            if case["goal"]:
+                row(
+                    f"QQ's redirect → logged in, ours ÷ the build before; {case['title']}",
+                    *case["goal"],
+                    waits(case),
+                    "×",
+                )
+        requests = [len(each["ours"]["requests"]) for case in page["cases"] for each in case["rounds"]]
+        row("requests of the callback page until logged in, all lines", 4, 3, [max(requests)])
+        sizes = [each["ours"]["bytes"] / each["before"]["bytes"] for case in page["cases"] for each in case["rounds"]]
+        row("bytes of the callback page, ours ÷ the build before, all lines", 0.6, 0.6, [max(sizes)], "×")
     return table(["what", "at least", "aim", "measured", "reached"], rows) if rows else "none for these scenarios"
 
 
@@ -348,6 +361,25 @@ def turns(figures: Figures) -> str:
     )
 
 
+def page(figures: Figures) -> str:
+    rows = []
+    for case in figures["cases"]:
+        cells = [case["title"], spread(waits(case), "×")]
+        for name in ("ours", "before"):
+            rounds = [each[name] for each in case["rounds"]]
+            cells.append(spread([1000 * each["seconds"] for each in rounds]))
+            cells.append(number(statistics.median(len(each["requests"]) for each in rounds)))
+            cells.append(number(statistics.median(each["bytes"] for each in rounds)))
+        rows.append(cells)
+    shops = [f"{title}{what}" for title in ("", "before: ") for what in ("ms", "requests", "bytes")]
+    return table(["line, protocol, browser", "to the build before", *shops], rows)
+
+
+def waits(case: Figures) -> list[float]:
+    """Return our time from QQ's redirect to the login, divided by that of the build before, for each round."""
+    return [each["ours"]["seconds"] / each["before"]["seconds"] for each in case["rounds"]]
+
+
 def in_turns(figures: Figures) -> list[float]:
     return [each["ours"] / each["before"] for each in figures["rounds"]]
 
@@ -368,6 +400,7 @@ SECTIONS: dict[str, Callable[[Figures], str]] = {
         queries,
         memory,
         growth,
+        page,
     )
 }
 TITLES = {
@@ -384,4 +417,5 @@ TITLES = {
     "queries": "Queries of a login",
     "memory": "Memory",
     "growth": "Ten million bindings",
+    "page": "The callback page, over slow lines",
 }

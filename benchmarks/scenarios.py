@@ -1,8 +1,10 @@
 """The scenarios, one function each. Each returns the figures for the tables of report.py."""
 
 import json
+import os
 import random
 import secrets
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,9 +18,9 @@ from benchmarks import measure
 from benchmarks.bench import CORES, PASSWORD, PERSONS, SERVER_CORES, Bench, Server, Window, percentile
 from benchmarks.load import parameter_of, post
 from benchmarks.profiled import PARTS
-from benchmarks.servers import BARE, BEFORE, OURS, OURS_128, PEER, TUTORIAL, bare_with_redis
+from benchmarks.servers import BARE, BEFORE, OURS, OURS_128, PEER, TUTORIAL, bare_with_redis, python_of
 from benchmarks.upstream import new_code
-from tests.tools.processes import Shop, Visitor
+from tests.tools.processes import ROOT, Shop, Visitor
 
 Figures = dict[str, Any]
 
@@ -392,6 +394,16 @@ def turns(bench: Bench) -> Figures:
     return {"rounds": rounds}
 
 
+def page(bench: Bench) -> Figures:
+    """From QQ's redirect to the login in Chromium, over slow lines, beside the build before."""
+    results = bench.folder / "page.json"
+    rounds = 1 if bench.quick else 3 * bench.rounds
+    command = [python_of("page"), "-m", "benchmarks.page", f"--rounds={rounds}", f"--results={results}"]
+    # Chromium, two shops and two lines need all cores, and mostly wait.
+    subprocess.run(command, cwd=ROOT, check=True, preexec_fn=lambda: os.sched_setaffinity(0, CORES))
+    return {"cases": json.loads(results.read_text())}
+
+
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     each.__name__: each
     for each in (
@@ -408,5 +420,6 @@ SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
         bind,
         memory,
         growth,
+        page,
     )
 }

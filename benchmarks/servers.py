@@ -24,6 +24,8 @@ REQUIREMENTS = {
         "mysqlclient",
         "gunicorn",
     ],
+    # Chromium, the stand-in, and the shops that it logs in to.
+    "page": ["-r", "meiduo/requirements.txt", "-r", "standin/requirements.txt", "playwright", "pytest", "trustme"],
     "bare": ["uvicorn", "uvloop", "httptools", "aiohttp", "asyncmy", "PyJWT", "redis[hiredis]"],
 }
 REPORTED = {  # packages whose versions are printed with the results

@@ -16,10 +16,12 @@ class KeptConnectionClient(redis.RedisCacheClient):
 
     def get_client(self, key=None, *, write=False):
         if self.pid != os.getpid():  # a forked process must not share its parent's connection
-            # Django has a cache object per thread, so one connection is enough.
-            pool = self._get_connection_pool(write=True)
-            self.kept, self.pid = self._client(connection_pool=pool, single_connection_client=True), os.getpid()
+            self.kept, self.pid = self.connect(), os.getpid()
         return self.kept
+
+    def connect(self):
+        # Django has a cache object per thread, so one connection is enough.
+        return self._client(connection_pool=self._get_connection_pool(write=True), single_connection_client=True)
 
     def get_and_delete(self, key):
         value = self.get_client(key, write=True).getdel(key)
@@ -27,11 +29,14 @@ class KeptConnectionClient(redis.RedisCacheClient):
 
 
 class RedisCache(redis.RedisCache):
+    client_class = KeptConnectionClient
+    # A connection that broke while idle fails at the next command, which is then sent once more on a new one.
+    default_options = {"retry": Retry(NoBackoff(), 1, (ConnectionError,))}
+
     def __init__(self, server, params):
-        # A connection that broke while idle fails at the next command, which is then sent once more on a new one.
-        params["OPTIONS"] = {"retry": Retry(NoBackoff(), 1, (ConnectionError,)), **params.get("OPTIONS", {})}
+        params["OPTIONS"] = {**self.default_options, **params.get("OPTIONS", {})}
         super().__init__(server, params)
-        self._class = KeptConnectionClient
+        self._class = self.client_class
 
     def validate_key(self, key):
         """Accept any key. Django's check, which reads each character, is for memcached."""

@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 import sys
+import threading
 import time
 from logging.config import dictConfig
 
@@ -94,12 +95,13 @@ class WithoutTraceback(logging.Filter):
 class LineFormatter(logging.Formatter):
     """Format a record that WithoutSecrets has cleaned. Its fields are cleaned here."""
 
+    host = socket.gethostname()
     converter = time.gmtime
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
     def get_fields(self, record):
-        """Return the fields that the record was logged with, and the id of its request: numbers and clean text."""
+        """Return the record's fields, as numbers and clean text, with the id of its request and this machine's name."""
         fields = {}
         for name, value in vars(record).items():
             if name in NO_FIELDS or value is None:
@@ -112,7 +114,7 @@ class LineFormatter(logging.Formatter):
             from apps.oauth.audit import get_request_id  # not above: gunicorn's main process has no settings
 
             fields["request_id"] = get_request_id(request.META)
-        return fields
+        return fields | {"host": self.host}
 
 
 class TextFormatter(LineFormatter):
@@ -132,7 +134,6 @@ class JSONFormatter(LineFormatter):
     """Format a record as one JSON object on one line."""
 
     encode = json.JSONEncoder().encode
-    host = socket.gethostname()
 
     def format(self, record):
         line = {
@@ -141,7 +142,6 @@ class JSONFormatter(LineFormatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self.get_fields(record),
-            "host": self.host,
         }
         if record.exc_text:
             line["traceback"] = record.exc_text
@@ -154,13 +154,15 @@ def make_formatter():
 
 
 def configure(config):
-    """Configure logging, and log what Python itself would write to stderr: warnings, and the error that ends a process.
+    """Configure logging, and log what Python itself would write to stderr: warnings and uncaught errors.
 
     Django calls it, as the setting LOGGING_CONFIG.
     """
     dictConfig(config)
     logging.captureWarnings(True)
     sys.excepthook = log_uncaught_exception
+    if threading.excepthook is threading.__excepthook__:  # nobody, such as pytest, waits for the errors of threads
+        threading.excepthook = log_exception_of_thread
 
 
 def log_uncaught_exception(kind, exc, traceback):
@@ -168,6 +170,11 @@ def log_uncaught_exception(kind, exc, traceback):
         sys.__excepthook__(kind, exc, traceback)
     else:
         logging.getLogger(__name__).critical("Uncaught %s", kind.__name__, exc_info=(kind, exc, traceback))
+
+
+def log_exception_of_thread(args):
+    if not issubclass(args.exc_type, SystemExit):
+        log_uncaught_exception(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 class ErrorReport(ExceptionReporter):

@@ -19,13 +19,13 @@ CONTENT_TYPE = re.compile(
     re.VERBOSE | re.ASCII | re.IGNORECASE,
 )
 # The script in the HTML of the pages. Each page has it, and this hash, in its own policy too.
-SCRIPT_HASH = "sha256-1dUJ3zI/plbKrfD0HuekqT+SMfpCLHzqFOc2P6sf5Tw="
+SCRIPT_HASH = "sha256-KBjHinyEkNsZAcsmzr4AlCHs5UANDX/u1VVHDLK2Xq8="
 HTML_POLICY = (
     f"default-src 'none'; script-src 'self' '{SCRIPT_HASH}'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # the admin needs forms and data:
 )
 AVATAR_PAGES = ("/oauth_callback.html", "/account.html")  # show pictures of QQ's
-AVATAR_POLICY = HTML_POLICY.replace("img-src 'self' data:", "img-src 'self' https://*.qlogo.cn")
+AVATAR_POLICY = HTML_POLICY.replace("img-src 'self' data:", "img-src 'self' data: https://*.qlogo.cn")
 OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 

@@ -7,14 +7,17 @@ Django could not tell from those with a hyphen.
 import logging
 import os
 import runpy
+import signal
 import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 
+from meiduo import draining
 from meiduo.environment import Env, between
 from meiduo.log_stream import BoundedHandler
 from meiduo.logs import WithoutSecrets, make_formatter
+from meiduo.metrics import Metrics, is_private
 
 
 def refuse(sentence):
@@ -26,6 +29,11 @@ def refuse(sentence):
 env = Env()
 workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
 threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three quarters of them wait for QQ
+# For proxies to learn from /readyz to send no more calls. deploy/meiduo.service waits for 60 and gunicorn's 30.
+drain_seconds = env.int("DRAIN_SECONDS", 5, validate=between(0, 60))
+metrics_address = env.listener("METRICS", "")  # for Prometheus; see metrics.py
+metrics_is_public = env.bool("METRICS_PUBLIC", False)
+metrics = None
 try:
     env.seal()
 except ImproperlyConfigured as exc:
@@ -75,8 +83,73 @@ def on_starting(server):
         settings = runpy.run_module("meiduo.settings")
     except ImproperlyConfigured as exc:
         refuse(exc)
-    if server.cfg.workers > 1 and "locmem" in settings["CACHE_URL"]:
+    if server.cfg.workers > 1 and "LOCATION" not in settings["CACHE"]:
         refuse(
             "CACHE_URL is not set, so each worker would remember used codes for itself. "
             "Set a Redis that all of them share, or use one worker: WEB_CONCURRENCY=1"
         )
+    if metrics_address:
+        open_metrics()
+
+
+def open_metrics():
+    global metrics
+    if not metrics_is_public and not is_private(metrics_address[0]):
+        refuse(
+            "METRICS is an address that strangers may reach. Name one of this machine or its private network, as in "
+            "METRICS=127.0.0.1:9100; or set METRICS_PUBLIC=True if a firewall keeps strangers away."
+        )
+    try:
+        metrics = Metrics(*metrics_address)
+    except OSError as exc:
+        refuse(f"METRICS cannot be opened: {exc.strerror}.")
+
+
+def pre_fork(server, worker):
+    if metrics:
+        metrics.assign_number(server, worker)
+
+
+def post_fork(server, worker):
+    if metrics and worker.metrics_number is not None:
+        metrics.use_number(worker)
+
+
+def post_worker_init(worker):
+    if metrics and worker.metrics_number is not None:
+        metrics.serve()
+
+
+def child_exit(server, worker):
+    if metrics:
+        metrics.forget_gauges(worker)
+
+
+def on_exit(server):
+    if metrics:
+        metrics.close()
+
+
+def when_ready(server):
+    """On SIGTERM, fail /readyz and serve on for DRAIN_SECONDS, then stop. A second SIGTERM stops at once.
+
+    While gunicorn stops, the kernel still accepts calls on its port, and resets them at the end.
+    """
+    stop = signal.getsignal(signal.SIGTERM)  # gunicorn's
+
+    def drain(number, frame):
+        if drain_seconds and not draining.has_begun():
+            draining.begin()
+            server.log.info("Draining: /readyz fails, and this server stops in %d seconds.", drain_seconds)
+            signal.setitimer(signal.ITIMER_REAL, drain_seconds)
+        else:
+            stop(signal.SIGTERM, frame)
+
+    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGALRM, drain)  # from the timer
+
+
+def pre_request(worker, request):
+    """End kept connections while draining: where nobody asks /readyz, their owners connect to another server."""
+    if draining.has_begun():
+        request.force_close()

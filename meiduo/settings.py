@@ -7,6 +7,7 @@ Without any variable set, the shop runs for a developer: SQLite, local memory, a
 import os
 import re
 import secrets
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from meiduo.environment import Env, between, one_of
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # The environment ------------------------------------------------------------------------------------------------------
-# All variables are read here; server.py reads THREADS too, and WEB_CONCURRENCY, and logs.py LOG_FORMAT.
+# All variables are read here; server.py reads those for gunicorn too, and METRICS; logs.py LOG_FORMAT.
 
 env = Env()
 DEBUG = env.bool("DEBUG", False)
@@ -29,9 +30,12 @@ NUM_PROXIES = env.int("NUM_PROXIES", 0, validate=between(0))
 THREADS = env.int("THREADS", None, validate=between(1))
 LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=one_of("text", "json"))
 DATABASE = env.database("DATABASE_URL", "sqlite://")
-CACHE_URL = env.str("CACHE_URL", "locmemcache://")
+CACHE = env.cache("CACHE_URL", "locmemcache://")
 ADMIN_PATH = env.str("ADMIN_PATH", "").strip("/")  # where the admin is mounted, as in "back-office"; unset: nowhere
 API_SCHEMA = env.bool("API_SCHEMA", True)  # serve the OpenAPI document and its page
+TRACES_EXPORTER = env.str(
+    "OTEL_TRACES_EXPORTER", "none"
+)  # as in otlp_proto_http; OpenTelemetry reads its other variables
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 SECRET_KEY_FALLBACKS = env.names("SECRET_KEY_FALLBACKS", "")
@@ -180,6 +184,14 @@ else:
     SECRET_KEY = SECRET_KEY or get_kept_key("secret_key")
     JWT_SIGNING_KEY = JWT_SIGNING_KEY or get_kept_key("jwt_signing_key")
 
+# Traces ---------------------------------------------------------------------------------------------------------------
+
+if TRACES_EXPORTER != "none" and not entry_points(group="opentelemetry_traces_exporter", name=TRACES_EXPORTER):
+    raise ImproperlyConfigured(
+        "OTEL_TRACES_EXPORTER must be none, or an exporter that is installed, such as otlp_proto_http. "
+        "Install it: pip install -r meiduo/requirements-tracing.txt"
+    )
+
 # Database and cache ---------------------------------------------------------------------------------------------------
 
 if "DATABASE_URL" not in env:
@@ -211,27 +223,12 @@ else:
 DATABASES = {"default": DATABASE | {"OPTIONS": options}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-if CACHE_URL.startswith(("redis://", "rediss://", "unix://")):
-    cache = {
-        "BACKEND": "meiduo.cache.RedisCache",
-        "LOCATION": CACHE_URL,
-        # A Redis that hangs must not hold the shop's workers.
-        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
-    }
-elif not CACHE_URL.startswith("locmem"):
-    raise ImproperlyConfigured("CACHE_URL must begin with redis://, rediss:// or unix://, or be left unset.")
-elif PRODUCTION:
+if PRODUCTION and "LOCATION" not in CACHE:
     raise ImproperlyConfigured(
-        f"With CACHE_URL={CACHE_URL} each process would remember used codes for itself. "
+        "With CACHE_URL=locmemcache:// each process would remember used codes for itself. "
         "Set a Redis that all of them share: CACHE_URL=redis://127.0.0.1:6379/0"
     )
-else:
-    cache = {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        # With the default of 300, used states and codes are evicted while they still matter.
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
-CACHES = {"default": cache}
+CACHES = {"default": CACHE}
 
 # Django ---------------------------------------------------------------------------------------------------------------
 
@@ -252,7 +249,7 @@ MIDDLEWARE = [
     "meiduo.middleware.add_safe_headers",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # before WhiteNoise, so that the pages have it too
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "meiduo.pages.PagesMiddleware",
     "meiduo.middleware.use_request_language",
     "meiduo.middleware.refuse_unsupported_bodies",
     "django.middleware.common.CommonMiddleware",

@@ -171,6 +171,7 @@ def shop(settings, qq_server, tmp_path):
     settings.SMS_LOG, settings.CAPTCHA_LOG = str(tmp_path / "sms.log"), str(tmp_path / "captcha.log")
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a fast one
     settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
+    settings.WHITENOISE_AUTOREFRESH = True  # otherwise each new Client lists all static files
     cache.clear()
     return settings
 

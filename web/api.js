@@ -10,23 +10,23 @@ const TIMEOUT = 30_000; // milliseconds
 
 /**
  * Call the API. Never throws: returns `{ok, status, data, retryAfter, language}`, with status 0 if no answer came.
- * Texts in `data` are in this language.
+ * Texts in `data` are in this language. `early`: the result of takeEarlyCall(), if this very call is under way.
  */
-export async function call(path, { method = "GET", body, token, withCookies = false } = {}) {
-  const language = getLanguage();
+export async function call(path, { method = "GET", body, token, withCookies = false, early } = {}) {
+  const language = early?.language ?? getLanguage();
   const headers = { Accept: "application/json", "Accept-Language": language };
   if (body) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `JWT ${token}`;
   const controller = new AbortController(); // browsers before 2022 have no AbortSignal.timeout
-  const timer = setTimeout(() => controller.abort(), TIMEOUT);
+  const timer = early?.timer ?? setTimeout(() => controller.abort(), TIMEOUT);
   try {
-    const response = await fetch(API + path, {
+    const response = await (early?.response ?? fetch(API + path, {
       method,
       headers,
       body: body && JSON.stringify(body),
       credentials: withCookies ? "include" : "same-origin",
       signal: controller.signal,
-    });
+    }));
     const data = await readJSON(response);
     return {
       ok: response.status === 204 || (response.ok && data !== null),
@@ -40,6 +40,13 @@ export async function call(path, { method = "GET", body, token, withCookies = fa
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Return the call that the script in the HTML has made already, once: `{response, language, timer}`, or null. */
+export function takeEarlyCall() {
+  const early = window.earlyCall ?? null;
+  window.earlyCall = null;
+  return early;
 }
 
 // A proxy may answer with HTML, and so may the page that a public Wi-Fi shows first, even with status 200.

@@ -1,4 +1,4 @@
-import { call, fetchLoginURL } from "./api.js";
+import { call, fetchLoginURL, takeEarlyCall } from "./api.js";
 import { makeEnd, setUpBindForm } from "./bind.js";
 import { faces, getFace, linkingSteps, repeatingText, slowText, steps } from "./faces.js";
 import { fromAPI, setTitle, showText } from "./language.js";
@@ -113,13 +113,14 @@ function forgetFlow() {
 
 async function finishLogin() {
   // Later on, a refused code has expired, or the answer to an earlier call was lost.
-  const isFirst = !recall("hasCalled");
+  const early = takeEarlyCall();
+  const isFirst = Boolean(early) || !recall("hasCalled");
   remember({ hasCalled: true });
   showProgress("waiting");
   // Send the whole query: if QQ redirects directly to this page, the API needs `state` as well as the code.
   const token = isLinking() ? storedToken() : null;
-  const fetchOutcome = () => call(`/oauth/qq/users/?${query}`, { withCookies: true, token });
-  let answer = await fetchOutcome();
+  const fetchOutcome = (options) => call(`/oauth/qq/users/?${query}`, { withCookies: true, token, ...options });
+  let answer = await fetchOutcome({ early });
   for (let repeats = 0; answer.data.code === "qq_busy" && repeats < MAX_REPEATS; repeats++) {
     const wait = answer.retryAfter ?? 1;
     if (wait > MAX_WAIT) break;

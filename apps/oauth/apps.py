@@ -19,7 +19,7 @@ class OAuthConfig(AppConfig):
         refuse_drf_jwt_blacklist()
 
     def ready(self) -> None:
-        from . import checks, owner  # noqa: F401  (registers them)
+        from . import checks, database, owner  # noqa: F401  (registers them)
 
         if apps.is_installed("drf_spectacular"):
             from . import openapi  # noqa: F401  (describes the endpoints)

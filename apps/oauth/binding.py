@@ -18,7 +18,7 @@ from rest_framework.serializers import BaseSerializer
 
 from .audit import Event, Step, hash_openid, record
 from .conf import conf
-from .database import is_outage, repeat_after_deadlock
+from .database import is_outage, repeat_after_conflict
 from .errors import CacheUnavailable, QQLoginError
 from .flow.flow import Flow
 from .models import OAuthQQUser
@@ -79,7 +79,8 @@ def unbind(
     `database`: an alias, by default the one that bindings are written to. `is_audited`: False if the caller records it.
     """
     database = database or get_database()
-    with transaction.atomic(database):
+    # Without a savepoint, whose rollback could hide from the caller's transaction that a cluster has ended it.
+    with transaction.atomic(database, savepoint=False):
         # Locked, so that only one of two simultaneous calls removes and reports a binding.
         removed = list(with_users(bindings.using(database)).select_for_update())
         OAuthQQUser.objects.using(database).filter(pk__in=[binding.pk for binding in removed]).delete()
@@ -124,11 +125,11 @@ def counted_form(request: Request, flow: Flow | None = None) -> Iterator[None]:
 def insert_binding(openid: str, insert: Callable[[], T], *, is_last: bool = False) -> T:
     """Return what a function returns that is one whole transaction and inserts the openid's binding.
 
-    Run it once more if a deadlock has rolled it back, or if the binding it clashed with has been removed meanwhile.
+    Run it once more if a conflict has rolled it back, or if the binding it clashed with has been removed meanwhile.
     `is_last`: not for the second reason. Raises AlreadyBound.
     """
     try:
-        return repeat_after_deadlock(insert)
+        return repeat_after_conflict(insert)
     except IntegrityError:
         if find_binding(openid) is not None:
             raise AlreadyBound from None

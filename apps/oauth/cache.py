@@ -22,6 +22,7 @@ def _import_cache_errors() -> tuple[type[Exception], ...]:
     found: list[type[Exception]] = [ConnectionError, TimeoutError, gaierror]
     for path in (
         "redis.exceptions.RedisError",
+        "redis.exceptions.RedisClusterException",  # it is no RedisError
         "django_redis.exceptions.ConnectionInterrupted",
         "pymemcache.exceptions.MemcacheError",
         "pylibmc.Error",

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from django.apps import apps
 from django.conf import settings
 from django.core.cache import InvalidCacheBackendError, caches
-from django.core.cache.backends import db, dummy, filebased, locmem, redis
+from django.core.cache.backends import db, dummy, filebased, locmem
 from django.core.checks import CheckMessage, Error, Warning, register
 from rest_framework.serializers import BaseSerializer
 from rest_framework.settings import api_settings
@@ -23,6 +23,7 @@ from .conf import conf
 from .origins import get_mode, guess_site, has_domain, is_loopback, is_mounted, is_same_page, is_url
 from .qq import API_URL, MINI_API_URL
 from .ratelimit import RATES, get_rate_limit
+from .redis_checks import has_one_server, has_usable_servers
 
 TAG, CONTRIB = "qq_login", f"{__package__}.contrib.meiduo"
 CACHE, PROXIES = 'CACHES["default"]', 'REST_FRAMEWORK["NUM_PROXIES"]'
@@ -70,17 +71,6 @@ def is_payload_function(path: str) -> bool:
         return next(iter(signature(loaded).bind("user", "request").arguments)) != "token"
     except (TypeError, ValueError):
         return False
-
-
-def has_one_server(cache: Any) -> bool:
-    """Return whether the cache reads only from the server it writes to.
-
-    False for a Redis client with replicas; servers that share the keys (shards) are fine.
-    """
-    client = cache if isinstance(cache, redis.RedisCache) else getattr(cache, "client", None)
-    servers = getattr(client, "_servers" if client is cache else "_server", None)
-    is_sharded = any(kind.__name__ == "ShardClient" for kind in type(client).__mro__)
-    return not isinstance(servers, (list, tuple)) or len(servers) < 2 or is_sharded
 
 
 def is_rate(scope: str, _: Any) -> bool:
@@ -173,6 +163,10 @@ RULES = [
     Rule(CACHE, "W003", lambda cache: not isinstance(cache, UNSAFE_CACHES) or cache._max_entries >= 10**5,
          "evicts entries when it holds {._max_entries}: logins fail, limits restart, used SMS codes may work again.",
          f"{USE_REDIS} While developing: MAX_ENTRIES = 100000."),
+    Rule(CACHE, "E028", has_usable_servers,
+         "has options for Sentinel or Redis Cluster that do not work together, or writes to a replica.",
+         'For Sentinel: LOCATION = ["redis://NAME/0"], and in OPTIONS CONNECTION_FACTORY = '
+         '"django_redis.pool.SentinelConnectionFactory" and SENTINELS. For a cluster: a factory of your own.'),
     Rule(CACHE, "W009", has_one_server, "reads from replicas: these may lag behind, and logins fail.",
          'Name in LOCATION only the server that is written to; with Sentinel, as ["redis://…?is_master=1"].'),
     *(Rule(f'REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]["{scope}"]', "E013", partial(is_rate, scope),

@@ -5,18 +5,25 @@ In an outage the call is answered 503 `database_unavailable`, one line is logged
 """
 
 import logging
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connections
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 
 from .errors import DatabaseUnavailable
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB: the transaction is rolled back and may be tried again
+DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB; in Galera also a conflict with another node, even at COMMIT
+
+# The transaction is rolled back and may be tried again, after so many seconds. The last two are of MySQL's Group
+# Replication, at COMMIT: the rows of the transaction that won arrive a moment later.
+CONFLICTS = {DEADLOCK: 0.0, 1180: 0.1, 3101: 0.1}
 
 # Error numbers of MySQL and MariaDB, from their references; 2000 to 2999 are the client library's. The class is not
 # enough: mysqlclient raises OperationalError for an unknown column too.
@@ -64,13 +71,18 @@ def report_outage(exc: BaseException) -> DatabaseUnavailable:
     return DatabaseUnavailable()
 
 
-def repeat_after_deadlock(transaction: Callable[[], T]) -> T:
-    """Run a function that is one whole transaction; once more if a deadlock, or a cluster, has rolled it back."""
+def repeat_after_conflict(transaction: Callable[[], T]) -> T:
+    """Run a function that is one whole transaction; once more if a deadlock, or a cluster, has rolled it back.
+
+    Nothing inside may catch such an error: the server would commit only what comes after it.
+    """
     try:
         return transaction()
     except OperationalError as exc:
-        if exc.args[:1] != (DEADLOCK,):
+        seconds = CONFLICTS.get(exc.args[0]) if exc.args else None
+        if seconds is None:
             raise
+    time.sleep(seconds)
     return transaction()
 
 
@@ -91,6 +103,27 @@ def read_as_health_check(connection: Any, read: Callable[[], T]) -> T:
             raise
         connection.close()
     return read()
+
+
+def repeat_read(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Run a statement; once more if it is a read outside a transaction that was rolled back.
+
+    Galera does so to plain reads while another node changes a table. It repeats writes itself (wsrep_retry_autocommit).
+    """
+    try:
+        return execute(sql, params, many, context)
+    except OperationalError as exc:
+        is_rolled_back = exc.args[:1] == (DEADLOCK,)
+        if not (is_rolled_back and sql.startswith("SELECT") and context["connection"].get_autocommit()):
+            raise
+    return execute(sql, params, many, context)
+
+
+@receiver(connection_created)
+def repeat_reads(connection: Any, **kwargs: Any) -> None:
+    """Do so for all reads of the process, because an account page or a token is read by the shop's own code."""
+    if repeat_read not in connection.execute_wrappers:  # they outlive a connection
+        connection.execute_wrappers.insert(0, repeat_read)  # at the end, connection.execute_wrapper() would remove it
 
 
 class database_guard:

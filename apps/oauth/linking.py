@@ -19,7 +19,7 @@ from .binding import (
     unbind,
 )
 from .conf import conf
-from .database import repeat_after_deadlock
+from .database import repeat_after_conflict
 from .errors import QQLoginError
 from .flow.flow import Flow
 from .language import translate
@@ -98,14 +98,14 @@ def unlink(request: Request, binding: OAuthQQUser, reason: str) -> bool:
 
     def remove() -> bool:
         with transaction.atomic(get_database()):
-            # Locked: of two calls at once, the second sees what the first has left.
+            # Locked: of two calls at once, the second sees what the first has left, or is refused and repeated.
             user = lock_account(request.user)
             others = get_bindings(user).exclude(pk=binding.pk)
             if not (user.has_usable_password() or others.exists()):
                 raise QQLoginError("last_login_method")
             return bool(unbind(get_bindings(user).filter(pk=binding.pk), reason, request=request, is_audited=False))
 
-    return repeat_after_deadlock(remove)
+    return repeat_after_conflict(remove)
 
 
 def lock_account(user: Any) -> Any:

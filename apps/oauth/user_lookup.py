@@ -14,6 +14,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connections
 from django.db.models import F, Prefetch, QuerySet
+from django.utils import timezone
 
 from .database import read_as_health_check
 from .models import OAuthQQUser
@@ -57,9 +58,15 @@ def find_user_by_unionid(unionid: str, database: str, *, lock: bool = False) -> 
 
 
 def lock_user(pk: Any, database: str) -> AbstractBaseUser | None:
-    """Lock the user's row until the transaction ends, and return it as it is now; None if it is gone."""
-    user: AbstractBaseUser | None
-    user = QuerySet(get_user_model(), using=database).select_for_update().filter(pk=pk).first()
+    """Lock the user's row until the transaction ends, and return it as it is now; None if it is gone.
+
+    A lock holds at one node of a cluster only. So the row is also written: of two transactions at two nodes that write
+    the same row, the cluster refuses one.
+    """
+    users = QuerySet(get_user_model(), using=database).filter(pk=pk)
+    fields = {field.name for field in users.model._meta.concrete_fields}
+    users.update(**{name: timezone.now() for name in fields & {"last_login"}})  # a user model may do without it
+    user: AbstractBaseUser | None = users.select_for_update().first()
     return user
 
 

@@ -4,11 +4,13 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
 from apps.oauth.account_lock import password_attempt, unlock
+from apps.oauth.database import repeat_after_conflict
 from apps.oauth.redaction import mask_mobile
 
 from . import sms
@@ -81,7 +83,9 @@ class AccountSerializer(serializers.Serializer):
         """
         mobile, password, account = (self.validated_data[name] for name in ("mobile", "password", "account"))
         if account is not None:
-            locked = User.objects.select_for_update().filter(pk=account.pk).first()
+            accounts = User.objects.filter(pk=account.pk)
+            accounts.update(last_login=timezone.now())  # a cluster refuses a second write to a row, not a second lock
+            locked = accounts.select_for_update().first()
             if self.has_changed(locked, account):
                 raise self.make_password_error()
             return locked
@@ -137,11 +141,16 @@ class RegistrationSerializer(serializers.Serializer):
         """Return the new User. Raises ValidationError if username, number or SMS code has been taken meanwhile."""
         fields = {name: self.validated_data[name] for name in ("username", "password", "mobile")}
         proof = self.validated_data["proof"]
-        try:
-            with proof.refunded_by_outage(), transaction.atomic():
+
+        def create():
+            with transaction.atomic():
                 user = User.objects.create_user(**fields)
                 proof.redeem()
                 return user
+
+        try:
+            with proof.refunded_by_outage():
+                return repeat_after_conflict(create)
         except IntegrityError:
             self.require_free(fields)
             raise
@@ -192,11 +201,16 @@ class PasswordResetSerializer(serializers.Serializer):
 
     def save(self):
         account, proof = self.validated_data["account"], self.validated_data["proof"]
-        account.set_password(self.validated_data["password"])
-        with proof.refunded_by_outage(), transaction.atomic():
-            account.save(update_fields=["password"])
-            proof.redeem()
-            password_was_reset.send(sender=User, request=self.context["request"], user=account)
+
+        def reset():
+            with transaction.atomic():
+                account.set_password(self.validated_data["password"])  # its mark is gone once it was saved
+                account.save(update_fields=["password"])
+                proof.redeem()
+                password_was_reset.send(sender=User, request=self.context["request"], user=account)
+
+        with proof.refunded_by_outage():
+            repeat_after_conflict(reset)
         unlock(get_account_key(account))  # a stranger's wrong guesses must not keep the owner out
         return account
 
@@ -218,13 +232,18 @@ class PasswordChangeSerializer(serializers.Serializer):
     def save(self):
         """Return the User. Raises AuthenticationFailed if the password was changed meanwhile: the old one is void."""
         user = self.context["request"].user
-        with transaction.atomic():
-            same = User.objects.select_for_update().filter(pk=user.pk, token_generation=user.token_generation).first()
-            if same is None:
-                raise AuthenticationFailed(LOGIN_ENDED)
-            same.set_password(self.validated_data["password"])
-            same.save(update_fields=["password"])
-        return same
+
+        def change():
+            with transaction.atomic():
+                users = User.objects.filter(pk=user.pk, token_generation=user.token_generation)
+                same = users.select_for_update().first()
+                if same is None:
+                    raise AuthenticationFailed(LOGIN_ENDED)
+                same.set_password(self.validated_data["password"])
+                same.save(update_fields=["password"])
+            return same
+
+        return repeat_after_conflict(change)
 
 
 class SMSRequestSerializer(serializers.Serializer):

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import standin
+from meiduo import pages as served
 from standin import QQ
 from tests.tools import processes, remote_users
 from tests.tools.remote_users import PASSWORD
@@ -90,19 +91,31 @@ def static_server(folder):
         yield f"http://{processes.HOST}:{port}"
 
 
-@pytest.fixture(scope="module")
-def split_shop(tmp_path_factory):
-    """A shop whose pages come from a static server on another origin."""
-    listener, var = processes.listen(), tmp_path_factory.mktemp("split")
-    web = copytree(processes.ROOT / "web", var / "web")
-    for page in web.glob("*.html"):
-        text = page.read_text(encoding="utf-8").replace('data-api=""', f'data-api="{processes.address_of(listener)}"')
-        page.write_text(text, encoding="utf-8")
-    with (
-        static_server(web) as pages,
-        open_shop(var, pages=pages, listener=listener, CORS_ALLOWED_ORIGINS=pages) as place,
-    ):
-        yield place
+def split_shop_fixture(name, copy):
+    """Make a shop whose pages come from a static server on another origin, which has what `copy` makes of web/."""
+
+    @pytest.fixture(scope="module", name=name)
+    def running_shop(tmp_path_factory):
+        listener, var = processes.listen(), tmp_path_factory.mktemp(name)
+        copy(processes.ROOT / "web", web := var / "web")
+        for page in web.glob("*.html"):
+            text = page.read_text(encoding="utf-8").replace(
+                'data-api=""', f'data-api="{processes.address_of(listener)}"'
+            )
+            page.write_text(text, encoding="utf-8")
+        with (
+            static_server(web) as pages,
+            open_shop(var, pages=pages, listener=listener, CORS_ALLOWED_ORIGINS=pages) as place,
+        ):
+            yield place
+
+    return running_shop
+
+
+split_shop = split_shop_fixture("split_shop", copytree)
+built_shop = split_shop_fixture(
+    "built_shop", lambda web, folder: served.write(served.build(web), folder)
+)  # as `python -m meiduo.pages` writes it
 
 
 # Users ----------------------------------------------------------------------------------------------------------------
@@ -242,6 +255,16 @@ def forbid_inline_scripts(context):
         route.fulfill(response=response, headers=response.headers | headers)
 
     context.route(re.compile("/oauth_callback.html"), forbid)
+
+
+def serve_plain_pages(context):
+    """Serve the HTML of web/ itself, which asks for each module by its own name."""
+
+    def answer(route):
+        name = urlsplit(route.request.url).path.rpartition("/")[2]
+        route.fulfill(response=route.fetch(), body=(processes.ROOT / "web" / name).read_text(encoding="utf-8"))
+
+    context.route(re.compile(r"\.html"), answer)
 
 
 @pytest.fixture(scope="module")

@@ -63,11 +63,11 @@ def visit_states(user):
     open_page("/account.html", "#go-login")
     yield "account-guest", page
 
-    context.route("**/page.js", lambda route: route.abort())
+    context.route("**/pages.*.js", lambda route: route.abort())
     page.goto(f"{pages}/login.html")
     expect(page.locator("#stuck")).to_be_visible()
     yield "stuck", page
-    context.unroute("**/page.js")
+    context.unroute("**/pages.*.js")
 
     for name, query in {"cancelled": "error=user_cancelled&state=/", "nothing": ""}.items():
         open_page(f"/oauth_callback.html?{query}", "#again")

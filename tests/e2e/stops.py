@@ -5,7 +5,7 @@ import os
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
 from apps.oauth.models import OAuthQQUser
@@ -18,6 +18,7 @@ from tests.tools import processes
 SETTINGS = "tests.e2e.stops_settings"
 # The moments of a bind, in their order. A registration and a password reset have the first one too.
 USER_WRITTEN, BINDING_WRITTEN, COMMITTED, ANSWERING = "user-written", "binding-written", "committed", "answering"
+UNBOUND = "unbound"  # of a call that removes a binding
 
 
 class AccountSerializer(serializers.AccountSerializer):
@@ -46,6 +47,11 @@ def stop_after_reset(**_):
 @receiver(post_save, sender=OAuthQQUser)
 def stop_before_commit(**_):
     stop_at(BINDING_WRITTEN)
+
+
+@receiver(post_delete, sender=OAuthQQUser)
+def stop_after_unbind(**_):
+    stop_at(UNBOUND)
 
 
 @receiver(qq_bound)

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.browser
 
 chromium, meet, user, member = browsers.chromium, browsers.meet, browsers.user, browsers.member
 shop, direct_shop = browsers.shop, browsers.direct_shop
-narrow_shop, split_shop = browsers.narrow_shop, browsers.split_shop
+narrow_shop, split_shop, built_shop = browsers.narrow_shop, browsers.split_shop, browsers.built_shop
 
 
 @requirement("1.6", "1.10", "4.5")
-@pytest.mark.parametrize("place", ["shop", "split_shop", "direct_shop"])
+@pytest.mark.parametrize("place", ["shop", "split_shop", "built_shop", "direct_shop"])
 def test_first_login_binds_and_second_login_skips_the_form(request, meet, place):
     place = request.getfixturevalue(place)
     user = meet(place)

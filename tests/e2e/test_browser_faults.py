@@ -42,11 +42,11 @@ def replaced_by(**answer):
 
 CALLBACK_PAGE = re.compile("/oauth_callback.html")
 FAULTS = {  # of the callback page: a pattern of addresses, what happens to them, and what the console says
-    "the module fails": ("**/callback.js", lambda route: route.abort(), "net::ERR_FAILED"),
+    "the module fails": ("**/pages.*.js", lambda route: route.abort(), "net::ERR_FAILED"),
     "an import fails": ("**/storage.js", replaced_by(status=404), "status of 404"),
-    "the module never arrives": ("**/callback.js", never, None),
+    "the module never arrives": ("**/pages.*.js", never, None),
     "the browser is too old": (
-        "**/faces.js",
+        "**/pages.*.js",
         replaced_by(body="let let;", content_type="text/javascript"),
         "reserved word",
     ),
@@ -59,7 +59,9 @@ def test_callback_page_that_does_not_start_hides_the_code_and_offers_a_way_on(me
     pattern, handler, expected = FAULTS[fault]
     user = meet(expected=expected)
     user.context.clock.install()
-    user.context.route(pattern, handler, times=2 if fault == "an import fails" else 1)  # preloaded, then imported
+    if is_import := fault == "an import fails":
+        browsers.serve_plain_pages(user.context)
+    user.context.route(pattern, handler, times=2 if is_import else 1)  # preloaded, then imported
     page = user.context.new_page()
     page.goto(user.come_back_elsewhere("/?way=on"), wait_until="commit")
     page.wait_for_selector("footer", state="attached")
@@ -76,7 +78,7 @@ def test_callback_page_that_does_not_start_hides_the_code_and_offers_a_way_on(me
 def test_page_whose_module_is_late_offers_a_way_on_until_it_arrives(user, path, heading):
     late = []
     user.context.clock.install()
-    user.context.route("**/page.js", lambda route: late.append(route))
+    user.context.route("**/pages.*.js", lambda route: late.append(route))
     page = user.open(path, wait_until="commit")
     page.wait_for_selector("footer", state="attached")
     page.clock.fast_forward(5000)
@@ -88,7 +90,7 @@ def test_page_whose_module_is_late_offers_a_way_on_until_it_arrives(user, path, 
 
 def test_page_works_without_a_style_sheet_that_never_arrives(member):
     member.context.clock.install()
-    member.context.route("**/style.css", never)
+    member.context.route("**/style.*.css", never)
     page = member.open("/login.html", wait_until="commit")
     page.wait_for_selector("footer", state="attached")
     page.clock.fast_forward(5000)

@@ -105,7 +105,7 @@ def test_language_lasts_as_long_as_the_page_where_nothing_may_be_stored(user):
 
 def test_page_that_does_not_start_is_in_one_language_and_one_without_scripts_in_both(meet):
     user = meet(locale="en-US", expected="net::ERR_FAILED")
-    user.context.route("**/language.js", lambda route: route.abort())
+    user.context.route("**/pages.*.js", lambda route: route.abort())
     page = user.open("/oauth_callback.html?code=a.b.c&state=/")
     expect(page.get_by_role("heading", level=1)).to_have_text("This page did not load completely", use_inner_text=True)
     assert not HAN.search(page.locator("body").inner_text())
@@ -390,6 +390,7 @@ def test_shop_fills_in_its_lines_and_agreements(user):
         ];
         export const footer = [{ text: ["客服电话", "Call us"], address: "" }];
     """
+    browsers.serve_plain_pages(user.context)
     user.context.route("**/shop.js", lambda route: route.fulfill(body=source, content_type="text/javascript"))
     page = user.open("/register.html")
     expect(page.locator("label[for=allow]")).to_have_text("我已阅读并同意《协议》《隐私》", use_inner_text=True)

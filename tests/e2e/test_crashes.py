@@ -4,14 +4,17 @@ This shop has one worker and its own servers, so that they can be killed.
 """
 
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
 
+from tests.e2e import proxies
 from tests.e2e.stops import ANSWERING, BINDING_WRITTEN, COMMITTED, SETTINGS, USER_WRITTEN, Stop
 from tests.tools import processes, remote_users
 from tests.tools.remote_users import (
@@ -33,6 +36,7 @@ PAGES = ("/", "/oauth_callback.html", "/oauth/qq/authorization/?next=/cart")
 QQ_TIMEOUT, THREADS = 2, 16  # seconds; gunicorn's threads
 CACHE_UNAVAILABLE, DATABASE_UNAVAILABLE = (503, "cache_unavailable"), (503, "database_unavailable")
 DATABASE_DOWN = {"message": "服务暂时不可用，请稍后再试。", "code": "database_unavailable"}
+READY, NOT_READY = (200, b'{"status": "ready"}'), (503, b'{"status": "not ready"}')
 BIND_TOKEN, NO_SMS_CODE = {"access_token", "fields", "next"}, {"sms_code", "message", "code"}
 
 
@@ -142,6 +146,25 @@ class Site:
                 yield
             finally:
                 redis.replicaof("NO", "ONE")
+
+    @contextmanager
+    def cache_silent(self):
+        with Redis.from_url(self.cache_url) as redis:
+            process = redis.info("server")["process_id"]
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process, signal.SIGCONT)
+
+    @contextmanager
+    def table_unreadable(self):
+        """Let the database answer SELECT 1, but not read the table, as a Galera node without a quorum does."""
+        query_database(self.database_url, "RENAME TABLE tb_oauth_qq TO tb_away")
+        try:
+            yield
+        finally:
+            query_database(self.database_url, "RENAME TABLE tb_away TO tb_oauth_qq")
 
 
 @pytest.fixture(scope="module")
@@ -497,3 +520,61 @@ def test_flushed_cache_lets_nobody_in_and_everybody_can_go_on(site):
     assert_logged_in(site, filling_in, form, again)
     for user in (arrived, asking):
         assert_can_bind(site, user)
+
+
+# Readiness ------------------------------------------------------------------------------------------------------------
+
+OUTAGES = {
+    "database": ("database_gone", "database_silent", "database_read_only", "table_unreadable"),
+    "cache": ("cache_stopped", "cache_silent", "cache_read_only", "cache_full"),
+}
+
+
+@pytest.fixture
+def probe(site):
+    """A function that returns the answer of /readyz; the shop is ready."""
+
+    def probe():
+        answer = processes.Visitor().get(f"{site.shop.url}/readyz")
+        return answer.status, answer.body
+
+    processes.wait_until(lambda: probe() == READY, "the shop is ready")
+    return probe
+
+
+@requirement("15.16")
+@pytest.mark.parametrize(("server", "outage"), [(server, outage) for server in OUTAGES for outage in OUTAGES[server]])
+def test_shop_is_ready_only_while_database_and_cache_can_serve(site, probe, server, outage):
+    (log,) = site.var.glob("shop-*.log")
+    before = len(log.read_text())
+    with getattr(site, outage)():
+        processes.wait_until(lambda: probe() == NOT_READY, "the shop is not ready")
+        assert set(at_once(*[probe] * 2 * THREADS)) == {NOT_READY}
+        assert processes.Visitor().get(f"{site.shop.url}/healthz").body == b'{"status": "alive"}'
+    processes.wait_until(lambda: probe() == READY, "the shop is ready again")
+    lines = re.findall(r" (\w+) meiduo\.health: (.*) host=", log.read_text()[before:])
+    (bad, reason), good = lines
+    assert (bad, reason.rpartition(": ")[0]) == ("ERROR", f"Not ready: the {server} cannot serve")
+    assert good == ("WARNING", f"The {server} can serve again.")
+
+
+def test_flood_of_probes_costs_one_connection_at_most(site, probe):
+    def count_connections():
+        return int(query_database(site.database_url, "SHOW GLOBAL STATUS LIKE 'Connections'")[0][1])
+
+    before = count_connections()
+    assert set(at_once(*[probe] * 100)) == {READY}
+    assert count_connections() - before <= 2  # one is this test's own
+
+
+@pytest.mark.skipif(not processes.find("haproxy"), reason="no haproxy")
+def test_shop_that_is_not_ready_still_answers_through_haproxy(site, probe, tmp_path):
+    log = tmp_path / "haproxy.log"
+    with ExitStack() as stack:
+        stack.enter_context(proxies.certificate(tmp_path))
+        _, https = stack.enter_context(proxies.haproxy(tmp_path, tmp_path, urlsplit(site.shop.url).netloc))
+        stack.enter_context(site.cache_stopped())
+        processes.wait_until(lambda: "Server shops/shop1 is DOWN" in log.read_text(), "haproxy has noticed")
+        answer = processes.Visitor().get(f"{https}/oauth/qq/users/?code=none")
+        assert status_and_code(answer) == CACHE_UNAVAILABLE
+        assert processes.Visitor().get(f"{https}/login.html").status == 200

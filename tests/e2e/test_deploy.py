@@ -1,4 +1,4 @@
-"""The files of deploy/ with only names, ports and paths replaced: nginx, TLS, gunicorn and the whole login."""
+"""The files of deploy/ with only names, ports and paths replaced: proxies, TLS, gunicorn and the whole login."""
 
 import json
 import os
@@ -6,15 +6,15 @@ import re
 import socket
 import sysconfig
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.client import HTTPSConnection
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
-import trustme
 
 import standin
+from tests.e2e import proxies
 from tests.meiduo.test_settings import PRODUCTION
 from tests.tools import processes
 from tests.tools.processes import HOST, ROOT, Visitor
@@ -25,53 +25,17 @@ pytestmark = [pytest.mark.servers, pytest.mark.skipif(not processes.find("nginx"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with nginx's key and certificate, issued by an authority that this process trusts."""
-    folder, authority = tmp_path_factory.mktemp("deploy"), trustme.CA()
-    authority.cert_pem.write_to_path(folder / "authority.pem")
-    issued = authority.issue_cert(HOST)
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    for part in issued.cert_chain_pems:
-        part.write_to_path(folder / "fullchain.pem", append=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(folder / "authority.pem"))
+    """A folder with the proxies' key and certificate, issued by an authority that this process trusts."""
+    folder = tmp_path_factory.mktemp("deploy")
+    with proxies.certificate(folder):
         yield folder
-
-
-@contextmanager
-def nginx(folder, certificate, upstream):
-    """Run nginx with the site of deploy/ and a minimal nginx.conf; the block gets its http and https addresses."""
-    folder.mkdir()
-    http, https = processes.free_port(), processes.free_port()
-    site = (ROOT / "deploy/nginx.conf").read_text()
-    for ours, here in {
-        r"listen \[::\]:\d+.*;": "",
-        r"listen 80;": f"listen {HOST}:{http};",
-        r"listen 443 ": f"listen {HOST}:{https} ",
-        r"api\.shop\.example": HOST,
-        r"unix:/run/meiduo/shop\.sock": upstream,
-        r"/etc/ssl/meiduo": str(certificate),
-        r"/var/log/nginx": str(folder),
-    }.items():
-        site, count = re.subn(ours, here, site)
-        assert count, ours
-    (folder / "site.conf").write_text(site)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
-    main = folder / "main.conf"
-    main.write_text(
-        f"daemon off; pid {folder / 'pid'}; {'user root;' if os.geteuid() == 0 else ''}"
-        f"events {{}} http {{ {temporary} include {folder / 'site.conf'}; }}"
-    )
-    log = folder / "start.log"
-    with processes.listening(https, [processes.find("nginx"), "-e", str(log), "-c", str(main)], log):
-        yield f"http://{HOST}:{http}", f"https://{HOST}:{https}"
 
 
 @pytest.fixture(scope="module")
 def shop(folder):
     """The shop behind nginx. Replaces the fixture of that name in conftest.py."""
     listener = processes.listen()
-    with nginx(folder / "nginx", folder, f"{HOST}:{listener.getsockname()[1]}") as (http, https):
+    with proxies.nginx(folder / "nginx", folder, f"{HOST}:{listener.getsockname()[1]}") as (http, https):
         environ = {"QQ_REDIRECT_URI": f"{https}/oauth/qq/callback/", "QQ_CALLBACK_PAGE": f"{https}/oauth_callback.html"}
         environ |= {"GUNICORN_CMD_ARGS": "--config=python:meiduo.server"}
         with (
@@ -168,7 +132,7 @@ def test_request_that_may_have_reached_the_shop_is_neither_repeated_nor_logged(f
 
     listener = processes.listen()
     threading.Thread(target=close_on_the_second_request, daemon=True).start()
-    with nginx(tmp_path / "nginx", folder, f"{HOST}:{listener.getsockname()[1]}") as (_, https):
+    with proxies.nginx(tmp_path / "nginx", folder, f"{HOST}:{listener.getsockname()[1]}") as (_, https):
         statuses = [Visitor().get(f"{https}/?code={name}").status for name in "ab"]
     assert (statuses, received) == ([204, 502], [b"/?code=a", b"/?code=b"])
     assert "code=" not in nginx_logs(tmp_path)
@@ -197,6 +161,93 @@ def test_each_thread_keeps_one_database_connection_and_replaces_a_dead_one(shop)
     wait_for_connections(before)
 
 
+# haproxy --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def behind_haproxy(shop, folder):
+    """The same shop behind haproxy: its http and https addresses, and the file of haproxy's log."""
+    if not processes.find("haproxy"):
+        pytest.skip("no haproxy")
+    with proxies.haproxy(folder, folder, urlsplit(shop.gunicorn.url).netloc) as (http, https):
+        yield SimpleNamespace(http=http, url=https, log=folder / "haproxy.log")
+
+
+def test_login_through_haproxy_leaves_no_secret_in_its_log(shop, behind_haproxy):
+    user = RemoteUser([processes.Shop(behind_haproxy.url, shop.var, shop.gunicorn.process)], shop.qq)
+    # QQ sends the user back to the address that is registered, which is nginx's.
+    code = user.come_back(user.sign_in().replace(shop.url, behind_haproxy.url))["code"]
+    bind_token = user.redeem_code(code).json()["access_token"]
+    answer = user.bind(user.fill_in(mobile := new_mobile(), bind_token))
+    assert (answer.status, answer.json()["next"]) == (200, "/cart")
+    user.visitor.get(f"{behind_haproxy.url}/mobiles/%0a{mobile}/{mobile[:4]}%3{mobile[4]}{mobile[5:]}/count/")
+
+    log = behind_haproxy.log
+    processes.wait_until(
+        lambda: '"GET /mobiles/?***/***/count/" 404 ' in log.read_text(), "haproxy has written its log"
+    )
+    written = log.read_text()
+    assert '"GET /sms_codes/***/" 200 ' in written
+    assert '"GET /oauth/qq/users/" 200 ' in written
+    for secret in (code, bind_token, mobile, "state=", "code=", "text=", answer.json()["token"]):
+        assert secret not in written
+
+
+def test_shop_gets_the_real_client_address_and_the_request_id_of_haproxy(shop, behind_haproxy, folder):
+    forged = {"X_Forwarded_Proto": "http", "X_Request_ID": "forged-id"}
+    Visitor(address="198.18.0.1").get(f"{behind_haproxy.url}/oauth/qq/login/", **forged)
+    (log,) = (path.read_text() for path in folder.glob("shop-*.log"))
+    event = [line for line in log.splitlines() if " meiduo.audit: start " in line][-1]
+    assert " address=127.0.0.1 " in event
+    request_id = re.search(r" request_id=([\w-]{36})", event)[1]
+    processes.wait_until(lambda: request_id in behind_haproxy.log.read_text(), "haproxy has written it too")
+
+
+def test_haproxy_redirects_http_to_https(behind_haproxy):
+    answer = Visitor().get(f"{behind_haproxy.http}/login.html?next=/cart", Host="evil.example")
+    assert (answer.status, answer.headers["Location"]) == (301, f"https://{HOST}/login.html?next=/cart")
+
+
+@pytest.mark.parametrize("size", [16_000, 17_000, 70_000, 5_000_000])
+def test_body_that_is_too_long_for_haproxy_costs_the_next_user_nothing(behind_haproxy, size):
+    with closing(HTTPSConnection(urlsplit(behind_haproxy.url).netloc, timeout=30)) as next_user:
+        for path in ("oauth/qq/users", "authorizations", "nowhere") * 2:
+            try:
+                form = {"mobile": "1" * (size - len('{"mobile": ""}'))}
+                answer = Visitor().post(f"{behind_haproxy.url}/{path}/", form)
+                assert (answer.status == 413) == (size > 16_384)
+            except OSError:  # haproxy answers and closes the connection, which the client may see first
+                assert size > 64 * 1024
+            next_user.request("POST", "/oauth/qq/authorization/", "{}")
+            with next_user.getresponse() as following:
+                assert (following.status, json.load(following)["code"]) == (405, "invalid")
+
+
+def test_haproxy_repeats_only_gets_of_the_login(folder, tmp_path):
+    received = []
+
+    def close_on_every_request():
+        while True:
+            client, _ = listener.accept()
+            with client:
+                path = client.recv(65536).split()[1].decode()
+                if path in ("/readyz", "/healthz"):
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                else:
+                    received.append(path)
+
+    listener = processes.listen()
+    threading.Thread(target=close_on_every_request, daemon=True).start()
+    with proxies.haproxy(tmp_path, folder, urlsplit(processes.address_of(listener)).netloc) as (_, https):
+        answers = [Visitor().get(f"{https}/oauth/qq/users/?code=a"), Visitor().get(f"{https}/usernames/a/count/")]
+        answers.append(Visitor().post(f"{https}/oauth/qq/users/", {}))
+    for answer in answers:
+        assert (answer.status, answer.json()["code"], answer.headers["Retry-After"]) == (502, "server_unavailable", "2")
+    repeats = len(received) - 2
+    assert received == ["/oauth/qq/users/?code=a"] * repeats + ["/usernames/a/count/", "/oauth/qq/users/"]
+    assert repeats > 1
+
+
 # The systemd unit -----------------------------------------------------------------------------------------------------
 
 
@@ -209,13 +260,14 @@ def unit(folder, tmp_path):
         command = command.replace(ours, here)
     environ = PRODUCTION | {"ALLOWED_HOSTS": HOST, "NUM_PROXIES": "1", "WEB_CONCURRENCY": "2"}
     environ |= {name: os.environ[name] for name in ("DATABASE_URL", "CACHE_URL")}
+    environ["DRAIN_SECONDS"] = "0"
     environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
     systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     systemd.bind(environ["NOTIFY_SOCKET"])
     systemd.settimeout(processes.SECONDS_TO_START)
     with (
         systemd,
-        nginx(tmp_path / "nginx", folder, f"unix:{path}") as (_, https),
+        proxies.nginx(tmp_path / "nginx", folder, f"unix:{path}") as (_, https),
         processes.running(command.split(), log, cwd=ROOT, env=environ) as process,
     ):
         assert systemd.recv(100).startswith(b"READY=1")

@@ -278,6 +278,7 @@ def check(request, status, headers, body, secrets):
 def test_hostile_requests_get_our_error_body_and_never_a_5xx_or_a_secret(qq, shop, tmp_path, django_user_model, mode):
     shop.QQ_REDIRECT_URI = PAGE if mode == "direct" else shop.QQ_REDIRECT_URI
     shop.QQ_REQUIRE_COOKIE = mode != "cookieless"
+    shop.WHITENOISE_AUTOREFRESH = False  # as in production
     dice = random.Random(f"{SEED} {mode}")
     sent, seen, people, number = 0, set(), {}, 0
     # The requests have gone deep enough when they have met these.

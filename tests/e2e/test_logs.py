@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from datetime import datetime, timezone
 
 import pytest
@@ -38,6 +39,7 @@ def test_every_line_has_one_shape_in_utc_and_the_flow_joins_a_login(tmp_path, lo
 
     assert {line["logger"] for line in lines} == {"gunicorn.error", "gunicorn.access", "meiduo.audit", "django.request"}
     assert [line["time"] for line in lines if not re.fullmatch(r"\S{10}T\S{8}\.[0-9]{3}Z", line["time"])] == []
+    assert {line["host"] for line in lines} == {socket.gethostname()}
     assert started <= min(line["time"] for line in lines) <= max(line["time"] for line in lines) <= now() + "~"
     assert [lines[0]["message"][:8], lines[-1]["message"][:8]] == ["Starting", "Shutting"]
     flow = next(line["flow"] for line in lines if line["message"] == "start")

@@ -72,7 +72,8 @@ def test_examples_are_as_the_document_says(document):
     assert checked > 10
 
 
-def test_page_runs_under_the_policy_of_all_pages():
+def test_page_runs_under_the_policy_of_all_pages(settings):
+    settings.WHITENOISE_AUTOREFRESH = False  # as in production
     page, login_page = Client().get("/api/schema/page/"), Client().get("/login.html")
     assert login_page.getvalue()
     assert page.headers["Content-Security-Policy"] == login_page.headers["Content-Security-Policy"]

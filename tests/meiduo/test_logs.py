@@ -24,6 +24,7 @@ DJANGO_SIGNED = f"InNlY3JldCI:1vNk3B:{STATE}"
 QQ_CODE = "9A5F3C0E7B1D4A6688FFEEDDCCBBAA00"
 HARMLESS = ["id 813812345678", "took 153 2048 1024, 138-12345678", "/image_codes/0123a4b5-a138-4567-8901a2b3c4d5/"]
 HARMLESS += ["request 0123456789abcdef0123456789abcdef", "in test_code_serves_one_mobile_in_the_attempt_that_used_it"]
+END = f" host={socket.gethostname()}\n"  # of a line of text
 LINES, ESCAPED_LINES = "a\r\nb\x1b[31mc\u2028d\x7f", "a\\r\\nb\\x1b[31mc\\u2028d\\x7f"
 
 
@@ -83,7 +84,7 @@ def as_json(monkeypatch):
 )
 def test_message_is_one_line_without_secrets_and_whole_mobiles(written, text, cleaned):
     arguments = text if isinstance(text, tuple) else (text,)
-    assert written("apps", *arguments).endswith(f"WARNING apps: {cleaned}\n")
+    assert written("apps", *arguments).endswith(f"WARNING apps: {cleaned}{END}")
 
 
 class Speechless:
@@ -96,7 +97,7 @@ class Speechless:
 )
 def test_message_that_cannot_be_formatted_is_logged_without_an_error(written, arguments):
     assert f" some.library: {arguments[0]} (cannot be written out: " in written("some.library", *arguments)
-    assert written("some.library", Speechless()).endswith("Speechless'> (cannot be written out: AttributeError)\n")
+    assert written("some.library", Speechless()).endswith(f"Speechless'> (cannot be written out: AttributeError){END}")
 
 
 def test_long_message_is_cut(written):
@@ -161,7 +162,7 @@ def test_audit_event_is_one_clean_line_in_utc_and_keeps_its_ids(written, as_json
         as_json()
         line = write()
     written_fields = " ".join(f"{name}={value}" for name, (_, value) in AS_TEXT.items())
-    assert text == f"2026-01-02T03:04:05.250Z {level} meiduo.audit: bind {written_fields}\n"
+    assert text == f"2026-01-02T03:04:05.250Z {level} meiduo.audit: bind {written_fields}{END}"
     assert (line.splitlines(), line.isascii()) == ([line.rstrip("\n")], True)
     head = {"time": "2026-01-02T03:04:05.250Z", "level": level, "logger": "meiduo.audit", "message": "bind"}
     named = {name: value for name, (_, value) in FIELDS.items()}
@@ -173,7 +174,7 @@ def test_line_about_a_request_has_its_id_and_nothing_else_of_it(rf, written, as_
     extra = {"request": request, "status_code": 404}
     text = written("django.request", "Not Found: %s", request.path, extra=extra)
     request_id = request.META["qq_login.request_id"]
-    assert text.endswith(f"Not Found: /oauth/qq/users/ status_code=404 request_id={request_id}\n")
+    assert text.endswith(f"Not Found: /oauth/qq/users/ status_code=404 request_id={request_id}{END}")
     as_json()
     line = json.loads(written("django.request", "Not Found: %s", request.path, extra=extra))
     assert (line["request_id"], line["status_code"]) == (request_id, 404)

@@ -165,6 +165,31 @@ def test_mysql_and_redis_are_read_from_their_urls(read_settings):
     }
 
 
+def test_sentinels_and_nodes_of_a_cluster_are_read_from_the_url(read_settings):
+    sentinel, cluster, tls = read_settings(
+        {"CACHE_URL": "redis+sentinel://shop:s%40fe@a.test:26379,[::1]:26380/master/2?sentinel_password=p%2Fw"},
+        {"CACHE_URL": "redis+cluster://a.test:7001, b.test:7002"},
+        {"CACHE_URL": "rediss+sentinel://a.test:26379/master?ssl_ca_certs=/ca.pem"},
+    )
+    timeouts = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    assert sentinel["CACHES"]["default"] == {
+        "BACKEND": "meiduo.sentinel_cache.SentinelCache",
+        "LOCATION": [("a.test", 26379), ("::1", 26380)],
+        "OPTIONS": {
+            **timeouts,
+            **{"username": "shop", "password": "s@fe"},
+            **{"service": "master", "db": 2, "sentinel_password": "p/w"},
+        },
+    }
+    assert cluster["CACHES"]["default"] == {
+        "BACKEND": "meiduo.cluster_cache.ClusterCache",
+        "LOCATION": [("a.test", 7001), ("b.test", 7002)],
+        "OPTIONS": timeouts,
+    }
+    options = {"ssl": True, "ssl_ca_certs": "/ca.pem", "service": "master", "db": 0}
+    assert tls["CACHES"]["default"]["OPTIONS"] == timeouts | options
+
+
 @pytest.mark.parametrize(
     ("query", "seconds"),
     [
@@ -248,9 +273,32 @@ REFUSED_IN_PRODUCTION = {  # setting, and its error: its values
     ("JWT_SIGNING_KEY_FALLBACKS", "JWT_SIGNING_KEY must not be SECRET_KEY"): [SECRET * 2],
     ("JWT_SIGNING_KEY_FALLBACKS", "JWT_SIGNING_KEY_FALLBACKS is too short"): [f"{JWT_KEY[::-1]},short"],
     ("QQ_CLIENT_SECRET", f"QQ_CLIENT_SECRET {SAMPLE}"): [CLIENT_SECRET, "your_app_key", "x" * 32],
-    ("CACHE_URL", "CACHE_URL must begin with redis://"): ["dummycache://"],
+    ("CACHE_URL", "CACHE_URL cannot be read: Begin it with redis://"): ["dummycache://"],
+    (
+        "CACHE_URL",
+        "CACHE_URL cannot be read: Write it as redis+sentinel://user:password@host:26379,host:26379/service",
+    ): [
+        *(
+            f"redis+sentinel://:s3cret-password@{rest}"
+            for rest in (
+                "a.test:1,b.test:2",
+                "a.test,b.test/shop",
+                "a.test:1,/shop",
+                "a.test:1/shop/one",
+                "a.test:1/shop?other=1",
+                "s@fe@a.test:1/sh/o/p",
+                "[::1/shop",
+                "a.test:1/shop?ssl_ca_certs=/ca.pem",
+                "a.test:1/shop#0",
+            )
+        ),
+    ],
+    ("CACHE_URL", "CACHE_URL cannot be read: Write it as redis+cluster://user:password@host:6379,host:6379"): [
+        *(f"redis+cluster://:s3cret-password@{rest}" for rest in ("a.test", "a.test:1/1", "a.test:1?x=1", "[::1")),
+    ],
     ("CACHE_URL", "With CACHE_URL=locmemcache:// each process"): ["locmemcache://"],
     ("CAPTCHA_LOG", "CAPTCHA_LOG writes the answers"): ["captcha.log"],
+    ("OTEL_TRACES_EXPORTER", "OTEL_TRACES_EXPORTER must be none, or an exporter that is installed"): ["otlp"],
 }
 REFUSED = [  # environment, and its error
     *(({name: value}, f"{name} cannot be read: ") for name in UNREADABLE for value in UNREADABLE[name]),
@@ -330,6 +378,8 @@ def test_https_is_forced_where_the_shop_is_https(read_settings):
     assert {*https, "SECURE_PROXY_SSL_HEADER"}.isdisjoint(plain)
 
 
+ONE_WORKER = {"WEB_CONCURRENCY": "1"}
+PUBLIC = ("0.0.0.0:9100", "[::]:9100", "8.8.8.8:9100", "[::ffff:8.8.8.8]:9100")
 GUNICORN = ["-m", "gunicorn", "--config=python:meiduo.server"]
 CONFIGURED = {
     "worker_class": "gthread",
@@ -367,6 +417,13 @@ def test_gunicorn_is_configured(start, env, changed):
             "The shop does not start. SMS_API_URL sends the SMS codes ",
         ),
         (True, PRODUCTION | {"SMS_BACKEND": "nowhere.send_sms", "WEB_CONCURRENCY": "1"}, 3, "users.E001"),
+        (True, {"METRICS": "9100"}, 1, "The shop does not start. METRICS cannot be read: Write it as 127.0.0.1:9100"),
+        (True, {"METRICS": "localhost:9100"}, 1, "METRICS cannot be read: Write it as 127.0.0.1:9100"),
+        *(
+            (True, ONE_WORKER | {"METRICS": each}, 1, "METRICS is an address that strangers may reach.")
+            for each in PUBLIC
+        ),
+        (True, ONE_WORKER | {"METRICS": "10.255.255.254:9100"}, 1, "METRICS cannot be opened: "),
         (True, {"WEB_CONCURRENCY": "2", "LOG_FORMAT": "json"}, 1, '"message": "The shop does not start. CACHE_URL is '),
         (False, PRODUCTION | {"JWT_SIGNING_KEY": ""}, 3, "JWT_SIGNING_KEY is not set."),
     ],
@@ -398,22 +455,20 @@ def test_logs_show_no_query_and_no_mobile_number(start):
     assert not re.search("CANARY|13812345678", written)
 
 
-def test_warning_and_uncaught_error_are_lines_of_the_log(start):
-    code = "import django, warnings; django.setup(); warnings.warn('a\\nb'); raise ValueError('of 13812345678')"
+def test_warning_and_uncaught_errors_are_lines_of_the_log(start):
+    code = (
+        "import django, sys, threading, warnings; django.setup(); warnings.warn('a\\nb')\n"
+        "def fail(): raise ValueError('of 13812345678')\n"
+        "for function in (fail, sys.exit): (thread := threading.Thread(target=function)).start(); thread.join()\n"
+        "fail()"
+    )
     process = start("-c", code, env={"LOG_FORMAT": "json"})
-    warning, error = map(json.loads, process.err.splitlines())
+    warning, *errors = map(json.loads, process.err.splitlines())
     # Since Python 3.13 the line of code that warns follows, also of a program given with -c.
     assert (warning["logger"], warning["message"][:32]) == ("py.warnings", "<string>:1: UserWarning: a\\nb\\n")
-    assert (error["level"], error["message"]) == ("CRITICAL", "Uncaught ValueError")
-    assert error["traceback"].endswith("ValueError: of 138****5678")
+    assert [(error["level"], error["message"]) for error in errors] == [("CRITICAL", "Uncaught ValueError")] * 2
+    assert all(error["traceback"].endswith("ValueError: of 138****5678") for error in errors)
     assert (process.out, process.returncode) == ("", 1)
-
-
-def test_pages_are_revalidated_by_browsers(client, db):
-    response = client.get("/")
-    assert b"".join(response.streaming_content) == (ROOT / "web" / "index.html").read_bytes()
-    expected = {"Cache-Control": "max-age=0, public", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff"}
-    assert {name: response[name] for name in expected} == expected
 
 
 @requirement("9.14")

@@ -51,7 +51,7 @@ def test_serializer_that_returns_no_saved_user_is_named_and_leaves_no_account(
     assert not User.objects.exists()
 
 
-# Deadlocks ------------------------------------------------------------------------------------------------------------
+# Conflicts ------------------------------------------------------------------------------------------------------------
 
 
 class Creating(Serializer):
@@ -85,22 +85,38 @@ def fail_saving(connect):
     return errors.extend
 
 
+@pytest.mark.parametrize("number", [1213, 1180, 3101])
 @pytest.mark.parametrize(("serializer", "username"), [("Creating", "patient"), ("Updating", "zhang3")])
-def test_bind_is_retried_after_a_deadlock(browser, form, shop, account, qq, fail_saving, serializer, username):
+def test_bind_is_retried_after_a_conflict(browser, form, shop, account, qq, fail_saving, serializer, username, number):
     shop.QQ_ACCOUNT_SERIALIZER = f"{__name__}.{serializer}"
-    fail_saving([1213])
+    fail_saving([number])
     for _ in range(2):  # the second one is a repeat
         assert browser.bind(form).json()["username"] == username
     assert stored_bindings() == {(username, qq.openid("小明"))}
     assert OAuthQQUser.objects.get().user.check_password(PASSWORD)
 
 
-@pytest.mark.parametrize("errors", [[1213, 1213], [1205]])
+@pytest.mark.parametrize("errors", [[1213, 1213], [3101, 1180], [1205], [3100]])
 def test_bind_is_not_retried_twice_nor_after_other_errors(browser, form, django_user_model, fail_saving, errors):
     fail_saving(errors)
     assert error_of(browser.bind(form)) == (503, "database_unavailable")
     assert (django_user_model.objects.count(), OAuthQQUser.objects.count()) == (0, 0)
     assert browser.bind(form).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_form_whose_commit_was_carried_out_after_its_answer_logs_in(browser, form, connect):
+    lost = [OperationalError(2013, "Lost connection to server during query")]
+
+    def lose_connection():
+        if lost:
+            raise lost.pop()
+
+    connect(lambda **_: transaction.on_commit(lose_connection), post_save, sender=OAuthQQUser)
+    assert error_of(browser.bind(form)) == (503, "database_unavailable")
+    bound = OAuthQQUser.objects.get()
+    assert browser.bind(form).json()["user_id"] == bound.user_id
+    assert (User.objects.count(), OAuthQQUser.objects.get()) == (1, bound)
 
 
 # Replicas and the cache -----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
 from django.test import Client
 from pymemcache.exceptions import MemcacheError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from apps.oauth import cache as oauth_cache
 from apps.oauth.models import OAuthQQUser
@@ -33,10 +33,13 @@ def assert_nothing_works(browser, code, address, form):
     assert browser.come_back(address) == UNAVAILABLE
     for answer in (browser.redeem_code(code), browser.bind(form)):
         assert error_of(answer) == (503, "cache_unavailable")
+        assert answer["Retry-After"] == "2"
 
 
 @requirement("1.3", "9.8")
-@pytest.mark.parametrize("error", [ConnectionError, TimeoutError, gaierror, RedisError, MemcacheError])
+@pytest.mark.parametrize(
+    "error", [ConnectionError, TimeoutError, gaierror, RedisError, RedisClusterException, MemcacheError]
+)
 def test_nothing_works_while_the_cache_is_unreachable(browser, form, qq, shop, monkeypatch, error):
     code, address = browser.arrive(), browser.sign_in()
     before = token_requests(qq)

@@ -13,11 +13,13 @@ from django.conf import settings
 from django.core.checks import run_checks
 from django.urls import set_script_prefix
 from django_redis.cache import RedisCache
+from django_redis.pool import ConnectionFactory
 from rest_framework.serializers import Serializer
 
 from apps.oauth.contrib.meiduo import AccountSerializer
 from apps.oauth.qq import MINI_API_URL
 from apps.users.tokens import LoginToken
+from meiduo import environment
 
 PIECES = "apps.oauth.contrib.meiduo"
 BACKENDS = "django.core.cache.backends"
@@ -227,7 +229,7 @@ class Sharded(RedisCache):
 
 class Sentinels(RedisCache):
     def __init__(self, server, params):
-        options = {"CLIENT_CLASS": "django_redis.client.SentinelClient", "SENTINELS": [("127.0.0.1", 1)]}
+        options = SENTINEL | FACTORY
         super().__init__(server, params | {"OPTIONS": options})
 
 
@@ -246,6 +248,41 @@ NO_REPLICAS += [(f"{BACKENDS}.memcached.PyMemcacheCache", ["127.0.0.1:1", "127.0
 def test_cache_with_replicas_is_reported(https, backend, location):
     https.CACHES = cache(backend, LOCATION=location)
     assert set(find()) == ({"W009"} if (backend, location) in REPLICAS else set())
+
+
+FACTORY = {"CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory"}
+SENTINEL = {"CLIENT_CLASS": "django_redis.client.SentinelClient", "SENTINELS": [("127.0.0.1", 1)]}
+CLUSTER = {"REDIS_CLIENT_CLASS": "redis.cluster.RedisCluster"}
+
+
+class ClusterFactory(ConnectionFactory):
+    def connect(self, url): ...
+
+
+UNUSABLE = [
+    ("redis://master/0", FACTORY),
+    ("redis://master/0", SENTINEL),
+    ("redis://master/0", {"SENTINELS": SENTINEL["SENTINELS"]}),
+    (["redis://master/0?is_master=0"], SENTINEL | FACTORY),
+    (SERVERS[0], CLUSTER),
+]
+USABLE = [
+    (["redis://master/0"], SENTINEL | FACTORY),
+    ("redis://master/0", {"SENTINELS": SENTINEL["SENTINELS"]} | FACTORY),
+    (SERVERS[0], CLUSTER | {"CONNECTION_FACTORY": f"{__name__}.ClusterFactory"}),
+]
+
+
+@pytest.mark.parametrize(("location", "options"), UNUSABLE + USABLE)
+def test_options_for_sentinel_or_cluster_must_fit_together(https, location, options):
+    https.CACHES = {"default": {"BACKEND": PACKAGE, "LOCATION": location, "OPTIONS": options}}
+    assert set(find()) == ({"E028"} if (location, options) in UNUSABLE else set())
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1,127.0.0.1:2/shop", "redis+cluster://a:1,b:2"])
+def test_caches_of_this_shop_have_one_server_for_each_key(https, url):
+    https.CACHES = {"default": environment.cache(url)}
+    assert find() == {}
 
 
 PRODUCTION_ONLY = [

@@ -119,6 +119,52 @@ def test_outage_at_another_view_of_the_shop_is_named_too(client, account, failin
     assert answer_of(client.get("/user/", headers={"Authorization": f"JWT {token}"})) == DOWN
 
 
+@pytest.fixture
+def fail_statements():
+    """A function that lets the next statements that read or write fail with these database errors."""
+    errors = []
+
+    def execute(run, sql, params, many, context):
+        if errors and sql.startswith(("SELECT", "UPDATE")):
+            raise OperationalError(errors.pop(0), "refused by the cluster")
+        return run(sql, params, many, context)
+
+    with connection.execute_wrapper(execute):
+        yield errors.extend
+
+
+@pytest.mark.django_db(transaction=True)
+def test_read_outside_a_transaction_is_repeated_once(qq, browser, account, binding, fail_statements):
+    user, code = SignedIn(qq, account), browser.arrive()
+    connection.close()
+    reads = (
+        lambda: user.get("/user/", headers=user.headers),
+        user.list,
+        lambda: browser.redeem_code(code),
+        lambda: user.get("/usernames/zhang3/count/"),
+    )
+    for read in reads:
+        fail_statements([1213, 1213])
+        assert answer_of(read()) == DOWN
+        fail_statements([1213])
+        assert read().status_code == 200
+        fail_statements([1205])
+        assert answer_of(read()) == DOWN
+
+
+@pytest.mark.django_db(transaction=True)
+def test_write_outside_a_transaction_is_not_repeated(client, account, fail_statements):
+    fail_statements([1213])
+    with pytest.raises(OperationalError):
+        User.objects.update(email="zhang3@shop.example")
+
+
+def test_read_in_a_transaction_is_not_repeated(client, account, fail_statements):
+    token = LoginToken.for_user(account)
+    fail_statements([1213])
+    assert answer_of(client.get("/user/", headers={"Authorization": f"JWT {token}"})) == DOWN
+
+
 def test_outage_is_recorded(browser, form, failing, connect):
     recorded = []
     connect(lambda event, fields, **_: recorded.append((event, fields["outcome"], fields.get("reason"))), qq_audited)

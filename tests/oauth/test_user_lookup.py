@@ -21,6 +21,7 @@ class Person(models.Model):
 
 class Login(AbstractBaseUser):
     login_id = models.UUIDField(primary_key=True)
+    last_login = None
 
 class Buyer(Person, Login):
     is_new = models.BooleanField()
@@ -43,10 +44,10 @@ settings.configure(
 django.setup()
 from buyers.models import Buyer
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from apps.oauth.models import OAuthQQUser
-from apps.oauth.user_lookup import find_user
+from apps.oauth.user_lookup import find_user, lock_user
 
 connections["people"].cursor().execute(
     "CREATE TABLE tb_oauth_qq (id integer PRIMARY KEY, user_id integer NOT NULL, openid text COLLATE NOCASE NOT NULL,"
@@ -64,6 +65,8 @@ assert len(queries) == 1, queries.captured_queries
 assert type(found) is Buyer and found._state.db == "people"
 assert "_bound_openid" not in vars(found)
 assert [find_user("A" * 32), find_user("B" * 32, "people"), find_user("a" * 32, "people")] == [None, None, None]
+with transaction.atomic("people"):
+    assert [lock_user(pk, "people") for pk in (buyer.pk, 8)] == [buyer, None]
 """
 
 

@@ -23,8 +23,12 @@ def test_wheel_contains_exactly_the_app(installed_wheel):
 def test_wheel_has_the_changelogs_version_its_dependencies_and_licence_and_says_that_it_is_typed(installed_wheel):
     (distribution,) = Distribution.discover(path=[str(installed_wheel)])
     assert (distribution.metadata["Name"], distribution.version) == ("meiduo-qq-login", VERSION)
-    dependencies = {re.match(r"[\w-]+", dependency)[0].lower() for dependency in distribution.requires}
-    assert dependencies == {"django", "djangorestframework", "httptools", "itsdangerous"}
+    dependencies = {
+        (re.match(r"[\w-]+", dependency)[0].lower(), *re.findall(r"extra == .(\w+)", dependency))
+        for dependency in distribution.requires
+    }
+    needed = {("django",), ("djangorestframework",), ("httptools",), ("itsdangerous",)}
+    assert dependencies == needed | {("prometheus-client", "prometheus")}
     assert distribution.metadata["License-Expression"] == "MIT"
     assert "Typing :: Typed" in distribution.metadata.get_all("Classifier")
     assert distribution.read_text("licenses/LICENSE") == (ROOT / "LICENSE").read_text("utf-8")

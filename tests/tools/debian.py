@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meiduo-qq-login"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 

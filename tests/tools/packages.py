@@ -14,9 +14,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from processes import ROOT, call, find, find_redis
+from processes import ROOT, call, find, find_galera, find_redis
 
 REQUIREMENTS = "tests/requirements.txt"
+# {program: (its package, the names of the files)}, where they are not the program's name
+UNPACKED = {"promtool": ("prometheus", "promtool"), "wsrep_sst_rsync": ("mariadb-server", "wsrep_sst_*")}
 
 
 def install() -> None:
@@ -40,6 +42,13 @@ def missing() -> dict[str, list[str]]:
         "Redis": (find_redis(), ["redis-tools"]),
         "memcached": (runs("memcached", "-V"), []),  # [] = see unpack()
         "nginx": (runs("nginx", "-v"), []),
+        "Galera": (
+            all(map(find, ("rsync", "ss", "ps"))) and find_galera(),
+            ["galera-4", "rsync", "iproute2", "procps"],
+        ),
+        "wsrep_sst_rsync": (find("wsrep_sst_rsync"), []),
+        "haproxy": (runs("haproxy", "-v"), []),
+        "promtool": (runs("promtool", "--version"), []),
         "Chromium": (find("chromium"), ["chromium"]),
         "a Chinese font": (has_chinese_font(), ["fonts-noto-cjk"]),
         "mysqlclient": (runs(sys.executable, "-cimport MySQLdb"), compiler),
@@ -64,14 +73,18 @@ def install_debian_packages(wanted: dict[str, list[str]]) -> None:
 
 
 def unpack(program: str, install: Sequence[str]) -> None:
-    """Copy a Debian program next to our Python. Its package starts a service, so only its libraries are installed."""
+    """Copy a Debian program next to our Python. Its package starts a service, so only its libraries are installed.
+
+    Those of prometheus's pages, libjs-…, and of mariadb-server's backups, libdbi-perl, are not.
+    """
+    package, names = UNPACKED.get(program, (program, program))
     with tempfile.TemporaryDirectory() as folder:
-        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", program, cwd=Path(folder))
-        for package in Path(folder).glob("*.deb"):
-            needed = output_of("dpkg-deb", "--field", str(package), "Depends")
-            run(*install, "--no-upgrade", *re.findall(r"\blib[\w.+-]+", needed))
-            run("dpkg-deb", "--extract", str(package), folder)
-            for found in Path(folder).glob(f"usr/*bin/{program}"):
+        run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package, cwd=Path(folder))
+        for file in map(str, Path(folder).glob("*.deb")):
+            needed = output_of("dpkg-deb", "--field", file, "Depends")
+            run(*install, "--no-upgrade", *re.findall(r"\blib(?!js-|dbi-)[\w.+-]+", needed))
+            run("dpkg-deb", "--extract", file, folder)
+            for found in Path(folder).glob(f"usr/*bin/{names}"):
                 shutil.copy(found, sysconfig.get_path("scripts"))
 
 

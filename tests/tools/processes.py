@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from email.message import Message
 from http.cookiejar import CookieJar
@@ -86,6 +86,7 @@ def shop(
         "PYTHONUTF8": "1",
         "VAR_DIR": str(var),
         "CAPTCHA_LOG": str(var / "captcha.log"),
+        "DRAIN_SECONDS": "0",
         "NUM_PROXIES": "1",  # so that each Visitor has an address of its own
         "QQ_REDIRECT_URI": callback_of(listener),
         "QQ_CALLBACK_PAGE": f"{url}/oauth_callback.html",
@@ -213,6 +214,12 @@ def find_redis():
     return find("redis-server", "redis-check-rdb")
 
 
+def find_galera():
+    """Return the path of the library that makes MariaDB a node of a cluster."""
+    paths = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib/libgalera_smm.so")
+    return next(filter(os.path.exists, paths), None)
+
+
 def named_server(variable):
     """Return the command in this environment variable, which runs a server instead of the installed one, or [].
 
@@ -317,18 +324,37 @@ def listening(port, command, log, **options):
         yield
 
 
-def call(command, environ, timeout=None, cwd=ROOT):
-    """Run a command and return its exit code. After the timeout, or if we are stopped, let it clean up."""
-    process = subprocess.Popen(command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL)
+calls = set()  # the processes of call(), which may run in several threads
+
+
+def call(command, environ, timeout=None, cwd=ROOT, output=None):
+    """Run a command and return its exit code. After the timeout, or if we are stopped, let it clean up.
+
+    Its output goes to the file `output`, or where ours goes.
+    """
+    with output.open("wb") if output else nullcontext() as file:
+        options = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
+        process = subprocess.Popen(command, cwd=cwd, env=environ, **options)
+    calls.add(process)
     try:
         return process.wait(timeout)
     except BaseException as exc:
-        if not isinstance(exc, KeyboardInterrupt):  # the terminal has sent that to every process
-            process.send_signal(signal.SIGINT)  # on SIGTERM, pytest would not end the processes of its tests
-        end(process, 30)
+        end_calls(exc, [process])
         if isinstance(exc, subprocess.TimeoutExpired):
             return process.returncode or 1
         raise
+    finally:
+        calls.discard(process)
+
+
+def end_calls(exc, called=calls):
+    """End called processes because of this exception, and let them clean up."""
+    called = list(called)
+    if not isinstance(exc, KeyboardInterrupt):  # the terminal has sent that to every process
+        for process in called:
+            process.send_signal(signal.SIGINT)  # on SIGTERM, pytest would not end the processes of its tests
+    for process in called:
+        end(process, 30)
 
 
 def end(process, seconds=SECONDS_TO_END):

@@ -36,7 +36,7 @@ SECRET = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-SECRET_FILES = re.compile(r"(^|/)(\.env|var/|id_(rsa|ed25519))|\.(pem|key|p12|pfx|sqlite3?|env|log)$")
+SECRET_FILES = re.compile(r"(^|/)(\.env(?!\.example$)|var/|id_(rsa|ed25519))|\.(pem|key|p12|pfx|sqlite3?|env|log)$")
 
 
 def read_requirements(*files):

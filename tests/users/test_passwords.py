@@ -1,7 +1,8 @@
 """Password reset by SMS and password change; and that no answer reveals whether a mobile has an account."""
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.models.signals import post_save
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -9,6 +10,7 @@ from apps.oauth.models import OAuthQQUser
 from apps.oauth.signals import qq_unbound
 from apps.users.models import User
 from apps.users.serializers import AccountSerializer
+from apps.users.signals import password_was_reset
 from tests.conftest import MOBILE, PASSWORD, Phone
 from tests.tools.requirements import requirement
 from tests.users import texts
@@ -125,6 +127,33 @@ def test_reset_unbinds_all_qqs_where_the_setting_says_so(
     bind_token, login = {"access_token", "fields", "next"}, {"token", "user_id", "username", "next"}
     assert answer.keys() == (bind_token if unbinds else login)
     assert OAuthQQUser.objects.count() == (0 if unbinds else 2)
+
+
+@pytest.fixture
+def lose_conflict(connect):
+    """A function that lets a cluster roll back the next transaction that sends a signal."""
+    errors = [OperationalError(1213, "Deadlock found when trying to get lock")]
+
+    def fail(**kwargs):
+        if errors:
+            raise errors.pop()
+
+    return lambda signal: connect(fail, signal, sender=User)
+
+
+def test_registration_that_a_cluster_has_rolled_back_is_repeated(client, registration, lose_conflict):
+    lose_conflict(post_save)
+    assert post(client, "/users/", registration).status_code == 201
+
+
+@requirement("5.4")
+@pytest.mark.parametrize("form", ["change", "reset"])
+def test_new_password_that_a_cluster_has_rolled_back_is_saved_again(client, account, token, reset, lose_conflict, form):
+    lose_conflict(password_was_reset if form == "reset" else post_save)
+    answer = post(client, "/password/", reset) if form == "reset" else change(client, token)
+    assert_logged_in(client, answer, account)
+    assert_unauthorized(get_user(client, token))
+    assert_logged_in(client, log_in(client, password=NEW_PASSWORD), account)
 
 
 def set_password_meanwhile(password):

@@ -19,10 +19,12 @@ from .errors import (
 from .mini import MINI_API_URL, MiniQQ
 from .phone import PhoneCodeQQ, PhoneTokenQQ
 from .profile import Profile, ProfileQQ
-from .upstream import API_URL, Client, Exchange, QQIdentity, forget_connections
+from .resilience import CIRCUIT_STATES
+from .upstream import API_URL, Client, Exchange, QQIdentity, count_slots_in_use, forget_connections, get_circuits
 
 __all__ = [
     "API_URL",
+    "CIRCUIT_STATES",
     "MINI_API_URL",
     "Client",
     "Exchange",
@@ -42,5 +44,7 @@ __all__ = [
     "QQMisconfigured",
     "QQRejected",
     "QQUnavailable",
+    "count_slots_in_use",
     "forget_connections",
+    "get_circuits",
 ]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 FAILURE_THRESHOLD = 5  # failures in a row open the circuit; any success resets the count
 FAILURE_WINDOW = 10  # seconds within which they occur
 RECOVERY_TIMEOUT = 30  # seconds until a probe
+CIRCUIT_STATES = ("closed", "open", "half_open")
 
 RETRY_SHARE = 0.9  # of the slots that become free are announced to rejected callers
 KEPT_SHARE = 0.25  # of the slots is kept for rejected callers while any of them is expected
@@ -54,6 +55,10 @@ class Bulkhead:
         self._in_use: dict[Slot, None] = {}  # the oldest first
         self._mean_duration = 0.0  # seconds; a moving average
         self._last_retry = 0.0  # the time given to the most recently rejected caller
+
+    @property
+    def in_use(self) -> int:
+        return len(self._in_use)
 
     def expects_retries(self) -> bool:
         """Return whether the time given to a rejected caller is still to come."""
@@ -119,6 +124,14 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._failures: deque[float] = deque(maxlen=FAILURE_THRESHOLD)
         self._open_until: float | None = None  # None: closed
+
+    @property
+    def state(self) -> str:
+        """One of CIRCUIT_STATES. A probe under way counts as open, because other calls are refused."""
+        open_until = self._open_until
+        if open_until is None:
+            return "closed"
+        return "open" if time.monotonic() < open_until else "half_open"
 
     @contextmanager
     def attempt(self) -> Iterator[Attempt]:

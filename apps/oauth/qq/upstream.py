@@ -63,6 +63,16 @@ def forget_connections() -> None:
     _slots.clear()
 
 
+def count_slots_in_use() -> int:
+    """Return how many calls of this process call QQ, or wait for a call that does."""
+    return sum(slots.bulkhead.in_use for slots in list(_slots.values()))
+
+
+def get_circuits() -> list[tuple[str, str]]:
+    """Return the service and the state of each circuit breaker of this process."""
+    return [(service, upstream.breaker.state) for (_, service, _), upstream in list(_upstreams.items())]
+
+
 if sys.platform != "win32":  # pragma: no branch  (Windows does not fork)
     os.register_at_fork(after_in_child=forget_connections)
 
@@ -109,7 +119,7 @@ class Client(Generic[AnyExchange]):
     """A client of one of QQ's services. Every method that calls QQ raises QQError."""
 
     exchange_class: type[AnyExchange]
-    service = ""  # clients of another service have a circuit breaker of their own at the same address
+    service = "connect"  # clients of another service have a circuit breaker of their own at the same address
     share = 1.0  # of the process's slots, at most, for this service
 
     def __init__(self, *, api_url: str, timeout: float, max_concurrency: int) -> None:

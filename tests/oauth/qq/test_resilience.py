@@ -163,6 +163,18 @@ def test_only_one_attempt_probes_and_one_without_a_call_leaves_that_to_the_next(
     assert not is_open(breaker)
 
 
+def test_state_says_what_the_next_attempt_meets(clock):
+    breaker = CircuitBreaker()
+    assert breaker.state == "closed"
+    run(breaker, clock, FIVE)
+    assert breaker.state == "open"
+    clock.shift(30)
+    assert breaker.state == "half_open"
+    with breaker.attempt():
+        assert breaker.state == "open"
+    assert breaker.state == "half_open"
+
+
 def test_hanging_probe_lets_another_attempt_probe(clock):
     breaker = CircuitBreaker()
     run(breaker, clock, [*FIVE, 30])

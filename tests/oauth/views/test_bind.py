@@ -66,7 +66,7 @@ def test_existing_account_is_bound_with_its_password_and_may_have_several_qqs(br
     OAuthQQUser.objects.create(user=account, openid="A" * 32)
     with CaptureQueriesContext(connection) as queries:
         assert browser.bind(form).json()["user_id"] == account.pk
-    assert verbs(queries) == ["SELECT", "SELECT", "SELECT", "INSERT"]
+    assert verbs(queries) == ["SELECT", "SELECT", "UPDATE", "SELECT", "INSERT"]
     assert (users.count(), OAuthQQUser.objects.filter(user=account).count()) == (1, 2)
 
 

@@ -20,6 +20,7 @@ from ...flow import lifetimes
 from ...form_fields import PatternField
 from ...language import translate
 from ...ratelimit import get_rate_limit
+from ...user_lookup import lock_user
 
 MAX_GUESSES = 5  # per SMS: with a million possible codes, guessing stays hopeless
 GUESSES_KEPT = 3600  # seconds: longer than any shop's code is valid
@@ -66,8 +67,8 @@ class AccountSerializer(serializers.Serializer[Any]):
         """
         mobile, password, account = (self.validated_data[name] for name in ("mobile", "password", "account"))
         if account is not None:
-            locked = self.users.select_for_update().filter(pk=account.pk, mobile=mobile).first()
-            if locked is None:
+            locked: Any = lock_user(account.pk, self.users.db)
+            if locked is None or locked.mobile != mobile:
                 raise _make_password_error()
             if locked.password != account.password:
                 self.check_password(locked, password)

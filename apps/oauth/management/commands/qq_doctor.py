@@ -28,6 +28,8 @@ from ...flow.lifetimes import CLOCK_ALARM
 from ...models import OAuthQQUser
 from ...origins import format_origin, get_mode, is_loopback, is_url
 from ...qq import QQCertificateError, QQMisconfigured, QQRejected, QQUnavailable
+from ..cluster import check_cluster
+from ..redis_server import find_risks, find_wrong_server
 from ..table import check_table
 
 CERTIFICATE = (
@@ -38,7 +40,11 @@ UTC_NOW = {"mysql": "SELECT UTC_TIMESTAMP(6)", "postgresql": "SELECT CURRENT_TIM
 ID, SECRET = "QQ_CLIENT_ID", "QQ_CLIENT_SECRET"
 REFUSED = {100001: ID, 100008: ID, 100002: SECRET, 100009: SECRET, 100010: "QQ_REDIRECT_URI"}  # by QQ's error number
 USE_TLS = 'Add "ssl": {"ca": "/path/of/ca.pem"} and "ssl_mode": "VERIFY_IDENTITY" to its OPTIONS.'
+NO_QUORUM = (
+    "A node of Galera without its quorum answers so: SHOW STATUS LIKE 'wsrep_cluster_status' says Primary or not."
+)
 DATABASE_HINTS = {  # by MySQL's error number
+    **dict.fromkeys((1047, 1205), NO_QUORUM),  # without and with wsrep_sync_wait
     1045: "Check its user and password. A server that demands TLS may refuse plain text with this number too.",
     2026: "TLS failed: the certificate is not by ssl's ca or not for this host, or the server offers no TLS.",
     3159: f"The server demands TLS. {USE_TLS}",
@@ -127,8 +133,9 @@ def check_cors(origin: str, headers: Mapping[str, str]) -> Iterator[CheckMessage
 
 def explain(exc: BaseException | None, hint: str) -> tuple[str, str]:
     """Return the class of a client's error, not its text, which may hold a password; and the hint that fits."""
-    name = type(exc).__name__
-    while exc is not None:
+    name, seen = type(exc).__name__, set()
+    while exc is not None and exc not in seen:  # two errors of django-redis are each other's cause
+        seen.add(exc)
         if isinstance(exc, ssl.SSLCertVerificationError):
             return f"the certificate is not accepted: {exc.verify_message}", CERTIFICATE
         exc = exc.__cause__ or exc.__context__  # of the client's own class
@@ -143,30 +150,38 @@ def use_cache() -> Iterator[CheckMessage]:
         problem = "" if counts and pop(key) == 2 and cache.get(key) is None else "it does not add, count or delete"
     except Exception as exc:  # any backend may be here, with errors of its own
         problem, hint = explain(exc, hint)
-    client: Any = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
-    if problem:
-        yield Error(f'CACHES["default"] does not work: {problem}.', hint)
-    elif hasattr(client, "get_client"):  # Redis
-        with suppress(*CACHE_ERRORS):  # not allowed to read it
-            policy = client.get_client(write=True).config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
-            if policy != "noeviction":
-                yield Warning(f"Redis evicts entries when full: {policy}.", "Set maxmemory-policy noeviction.")
+    redis: Any = None
+    maker: Any = getattr(cache, "client", None) or getattr(cache, "_cache", None)  # django_redis's, Django's
+    with suppress(*CACHE_ERRORS):
+        redis = maker.get_client(write=True) if hasattr(maker, "get_client") else None
+    wrong = list(find_wrong_server(redis, 'CACHES["default"]')) if redis else []
+    if wrong or problem:
+        yield from wrong or [Error(f'CACHES["default"] does not work: {problem}.', hint)]
+    elif redis:
+        yield from find_risks(redis)
 
 
 def run_redis_script() -> Iterator[CheckMessage]:
     """Run a script on the Redis with the SMS codes, as contrib.meiduo does."""
     serializer: Any = conf.load(conf.ACCOUNT_SERIALIZER)
     if any(base.__module__.startswith(CONTRIB) for base in serializer.__mro__):
+        name = f"The Redis with the SMS codes, {serializer.connection!r},"
         try:
-            conf.load("django_redis.get_redis_connection")(serializer.connection).eval("return 1", 0)
+            redis = conf.load("django_redis.get_redis_connection")(serializer.connection)
+            if wrong := list(find_wrong_server(redis, name)):
+                yield from wrong
+            else:
+                redis.eval("return 1", 0)
         except CACHE_ERRORS as exc:
             reason, hint = explain(exc, "Check whether it runs, and allow its user EVAL and EVALSHA.")
-            yield Error(f"The Redis with the SMS codes, {serializer.connection!r}, runs no scripts: {reason}.", hint)
+            yield Error(f"{name} runs no scripts: {reason}.", hint)
 
 
 def query_database() -> Iterator[CheckMessage]:
     connection = connections[router.db_for_write(OAuthQQUser)]
     try:
+        if connection.vendor == "mysql":
+            yield from check_cluster(connection)  # first, as it says why no table can be read
         yield from check_table(connection)
         if connection.vendor in UTC_NOW:  # SQLite has this machine's clock
             yield from check_clock(connection)
