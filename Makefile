@@ -12,7 +12,7 @@
 # PYTHON is the Python (3.10 or later) that creates .venv.
 
 PYTHON ?= python3
-TUNABLES = glibc.malloc.mmap_threshold=1048576:glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0
+TUNABLES = glibc.malloc.mmap_threshold=1048576:glibc.malloc.arena_max=1:glibc.malloc.tcache_max=256
 .PHONY: run serve test test-versions test-cluster mutation bench
 
 run: .venv/installed

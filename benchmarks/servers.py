@@ -54,7 +54,7 @@ class Contestant:
 
 
 # As `make serve` and deploy/ set it.
-TUNABLES = "glibc.malloc.mmap_threshold=1048576:glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
+TUNABLES = "glibc.malloc.mmap_threshold=1048576:glibc.malloc.arena_max=1:glibc.malloc.tcache_max=256"
 GUNICORN = ("-m", "gunicorn", "--workers=1", "--bind={address}")
 WSGI = "django.core.wsgi:get_wsgi_application()"
 ASGI = ("-m", "uvicorn", "benchmarks.contestants.bare:app", "--port={port}", "--loop=uvloop", "--http=httptools")
