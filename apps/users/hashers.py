@@ -34,6 +34,7 @@ def hash_by_the_others(password, encoded):
     """
     try:
         used = identify_hasher(encoded)
+        used.harden_runtime(password, encoded)  # a hash of years ago has fewer rounds
     except ValueError:  # no account, or none with a password: Django has run the preferred one
         used = get_hasher()
     for hasher in get_hashers():
