@@ -197,7 +197,7 @@ def test_draining_server_serves_but_is_not_ready_until_a_second_signal_ends_it(t
 
 def test_signal_to_a_worker_that_has_just_been_forked_drains_nothing(tmp_path):
     (tmp_path / "config.py").write_text(
-        "import os\nfrom meiduo.server import *\npost_fork = lambda *_: os.kill(os.getpid(), 15)\n"
+        "import os\nfrom meiduo.server import *\npost_fork = lambda server, worker: os.kill(os.getpid(), 15)\n"
     )
     address = f"{HOST}:{processes.free_port()}"
     with ExitStack() as stack:
