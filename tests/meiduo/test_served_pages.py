@@ -117,3 +117,14 @@ def test_module_that_cannot_be_joined_is_named(web, line):
     with pytest.raises(ValueError, match=re.escape(line)) as raised:
         build(web)
     assert "shop.js" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("shop.js", b"export default 1;"), ("old.html", "页面".encode("gbk")), ("old.html", b'<link href="gone.css">')],
+)
+def test_pages_that_cannot_be_joined_are_served_as_they_are(web, client, db, shop, name, content):
+    (web / name).write_bytes(content)
+    shop.WHITENOISE_ROOT = web
+    assert read(client.get("/login.html")) == (WEB / "login.html").read_text("utf-8")
+    assert client.get("/usernames/nobody/count/").status_code == 200
