@@ -76,7 +76,9 @@ def test_renewed_hash_does_not_replace_a_password_that_was_set_meanwhile(client,
 
 @requirement("6.6")
 @pytest.mark.django_db
-@pytest.mark.parametrize("password", ["new", "old", "years old", "disabled", "without one", "of an unknown hasher", None])
+@pytest.mark.parametrize(
+    "password", ["new", "old", "years old", "disabled", "without one", "of an unknown hasher", None]
+)
 def test_refused_login_takes_the_same_hashes_whatever_the_account_is(client, hashers, password):
     if password:
         encoded = {
