@@ -107,9 +107,11 @@ class Copy(NamedTuple):
         body = self.compressed if is_compressed else self.content
         etag = f'"{hashlib.sha256(body).hexdigest()[:12]}"'
         headers = {"Cache-Control": self.cache_control, "Vary": "Accept-Encoding", "ETag": etag}
+        headers["Content-Length"] = str(len(body))
         if is_compressed:
             headers["Content-Encoding"] = "gzip"
-        response = HttpResponse(body, content_type=self.media_type, headers=headers)
+        sent = b"" if request.method == "HEAD" else body  # gunicorn would log a warning
+        response = HttpResponse(sent, content_type=self.media_type, headers=headers)
         return get_conditional_response(request, etag=etag, response=response)
 
 
