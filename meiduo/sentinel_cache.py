@@ -87,8 +87,8 @@ class Master(Sentinel):
 
         Otherwise all threads of the shop would soon be waiting.
         """
-        self.outage_began = self.outage_began or time.monotonic()
-        if time.monotonic() - self.outage_began > PATIENCE:
+        began = self.outage_began = self.outage_began or time.monotonic()  # another thread may reset it at any time
+        if time.monotonic() - began > PATIENCE:
             return False
         time.sleep(seconds)
         self.ask_all()
