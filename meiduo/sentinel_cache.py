@@ -141,7 +141,7 @@ class MasterClient(Redis):
         raise error
 
     def _explain(self, error, args):
-        """Return the answer of a repeated command that met no entry, or with NX met one: whose is it?"""
+        """Return the answer of a repeated command that changed nothing: its first attempt may have done it already."""
         if args[0] == "GETDEL":
             raise error  # the first attempt may have deleted the value, and its answer is lost
         if args[0] == "SET" and isinstance(args[2], bytes) and self._send(("GET", args[1]), {}) == args[2]:

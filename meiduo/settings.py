@@ -18,7 +18,7 @@ from meiduo.keys import NEW_KEY, get_kept_key, is_sample, refuse_weak_keys
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # The environment ------------------------------------------------------------------------------------------------------
-# All variables are read here; server.py reads those for gunicorn too, and METRICS; logs.py LOG_FORMAT.
+# server.py reads those for gunicorn, and METRICS. logs.py reads LOG_FORMAT too. All others are read here.
 
 env = Env()
 DEBUG = env.bool("DEBUG", False)
