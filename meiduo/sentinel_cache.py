@@ -117,12 +117,10 @@ class MasterClient(Redis):
 
     def _send(self, args, options):
         connection, self.is_sent = self.connection, False
-        if (connection.host, connection.port) != self.master.get_address():
+        has_moved = (connection.host, connection.port) != self.master.get_address()
+        if has_moved or (args[0] == "GETDEL" and has_ended(connection)):
             connection.disconnect()
             connection.connect()  # here redis-py takes the address anew; where it reconnects by itself, it does not
-        elif args[0] == "GETDEL" and has_ended(connection):
-            connection.disconnect()
-            connection.connect()
         self.is_sent = True
         return super().execute_command(*args, **options)
 
