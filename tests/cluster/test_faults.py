@@ -104,5 +104,5 @@ def test_app_server_cut_off_from_the_cache(cluster, under_load):
             cluster.wires.cut()
         load.wait(10)
         with load.fault():
-            cluster.wires.mend()
+            cluster.wires.join()
         load.wait(5)

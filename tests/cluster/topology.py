@@ -133,7 +133,7 @@ class Cluster:
 
     def heal(self):
         """Repair and start again whatever a test has broken, and wait until everything works."""
-        self.wires.mend()
+        self.wires.join()
         for server in (*self.cache.servers, *self.cache.sentinels):
             if server.process.poll() is not None:
                 server.start()

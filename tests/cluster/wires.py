@@ -23,7 +23,7 @@ class Wires:
     def cut(self):
         self.loop.call_soon_threadsafe(self.passing.clear)
 
-    def mend(self):
+    def join(self):
         self.loop.call_soon_threadsafe(self.passing.set)
 
     async def listen(self):

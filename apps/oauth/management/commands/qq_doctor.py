@@ -40,7 +40,10 @@ UTC_NOW = {"mysql": "SELECT UTC_TIMESTAMP(6)", "postgresql": "SELECT CURRENT_TIM
 ID, SECRET = "QQ_CLIENT_ID", "QQ_CLIENT_SECRET"
 REFUSED = {100001: ID, 100008: ID, 100002: SECRET, 100009: SECRET, 100010: "QQ_REDIRECT_URI"}  # by QQ's error number
 USE_TLS = 'Add "ssl": {"ca": "/path/of/ca.pem"} and "ssl_mode": "VERIFY_IDENTITY" to its OPTIONS.'
-NO_QUORUM = "A node of Galera without its quorum answers like this: see whether SHOW STATUS LIKE 'wsrep_cluster_status' says Primary."
+NO_QUORUM = (
+    "A node of Galera without its quorum answers like this: see whether SHOW STATUS LIKE 'wsrep_cluster_status' "
+    "says Primary."
+)
 DATABASE_HINTS = {  # by MySQL's error number
     **dict.fromkeys((1047, 1205), NO_QUORUM),  # without and with wsrep_sync_wait
     1045: "Check its user and password. A server that demands TLS may refuse plain text with this number too.",
