@@ -16,10 +16,12 @@ application = get_wsgi_application()
 # Here, and not for the commands of manage.py. No connection is open yet.
 settings.DATABASES["default"]["OPTIONS"] |= settings.OPTIONS_OF_CALLS
 
-from meiduo.health import answer_probes  # noqa: E402  these need Django to be set up
+from meiduo.health import answer_probes, dependencies  # noqa: E402  these need Django to be set up
 from meiduo.middleware import replace_bad_content_type  # noqa: E402
 
 application = answer_probes(replace_bad_content_type(application))
+if settings.TRACES_EXPORTER != "none":
+    tracing.ignore_checks(dependencies)
 
 # gunicorn runs no system checks, so a wrong setting would only show at the first login. No database: by default Django
 # 6.1 asks MySQL for its version here, and a shop whose database is down must still start.
