@@ -6,7 +6,7 @@ from threading import Lock
 import argon2.low_level
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
+from django.contrib.auth.hashers import MD5PasswordHasher, PBKDF2PasswordHasher, make_password
 
 import meiduo.settings
 from apps.users.hashers import Argon2Hasher
@@ -27,24 +27,12 @@ class NewHasher(Argon2Hasher):
         return super().verify(password, encoded)
 
 
-class OldHasher(PBKDF2PasswordHasher):
-    """Counts rounds. Its verify() calls encode()."""
+class OldHasher(MD5PasswordHasher):
+    """In place of PBKDF2. Its verify() calls encode()."""
 
-    iterations = 10
-
-    def encode(self, password, salt, iterations=None):
-        hashed[self.algorithm] += iterations or self.iterations
-        return super().encode(password, salt, iterations)
-
-
-class HasherDuringReset(OldHasher):
-    """While it checks a password, the owner sets another one."""
-
-    def verify(self, password, encoded):
-        user = get_user_model().objects.get()
-        user.set_password("another horse")
-        user.save()
-        return super().verify(password, encoded)
+    def encode(self, password, salt):
+        hashed[self.algorithm] += 1
+        return super().encode(password, salt)
 
 
 @pytest.fixture
@@ -63,11 +51,20 @@ def test_old_hash_is_read_and_renewed_at_the_next_login(client, settings):
     assert log_in(client).status_code == 200
 
 
+class HasherDuringReset(MD5PasswordHasher):
+    """While it checks a password, the owner sets another one."""
+
+    def verify(self, password, encoded):
+        user = get_user_model().objects.get()
+        user.set_password("another horse")
+        user.save()
+        return super().verify(password, encoded)
+
+
 @pytest.mark.django_db
 def test_renewed_hash_does_not_replace_a_password_that_was_set_meanwhile(client, settings):
     settings.PASSWORD_HASHERS = [f"{__name__}.NewHasher", f"{__name__}.HasherDuringReset"]
-    encoded = OldHasher().encode(PASSWORD, "salt")
-    get_user_model()(username="zhang3", mobile=MOBILE, password=encoded).save()
+    get_user_model()(username="zhang3", mobile=MOBILE, password=make_password(PASSWORD, hasher="md5")).save()
     token = log_in(client).json()["token"]
     assert get_user(client, token).status_code == 401
     assert log_in(client).status_code == 400
@@ -76,22 +73,37 @@ def test_renewed_hash_does_not_replace_a_password_that_was_set_meanwhile(client,
 
 @requirement("6.6")
 @pytest.mark.django_db
-@pytest.mark.parametrize(
-    "password", ["new", "old", "years old", "disabled", "without one", "of an unknown hasher", None]
-)
+@pytest.mark.parametrize("password", ["new", "old", "disabled", "without one", "of an unknown hasher", None])
 def test_refused_login_takes_the_same_hashes_whatever_the_account_is(client, hashers, password):
     if password:
-        encoded = {
-            "without one": "!",
-            "of an unknown hasher": "md4$salt$1",
-            "old": OldHasher().encode(PASSWORD, "salt"),
-            "years old": OldHasher().encode(PASSWORD, "salt", 4),
-        }.get(password) or make_password(PASSWORD, hasher="argon2")
+        encoded = {"without one": "!", "of an unknown hasher": "md4$salt$1"}.get(password)
+        encoded = encoded or make_password(PASSWORD, hasher="md5" if password == "old" else "argon2")
         is_active = password != "disabled"
         get_user_model()(username="zhang3", mobile=MOBILE, password=encoded, is_active=is_active).save()
     hashed.clear()
     answer = log_in(client, password=PASSWORD if password == "disabled" else "another horse")
-    assert (answer.status_code, hashed) == (400, {"argon2": 1, "pbkdf2_sha256": 10})
+    assert (answer.status_code, hashed) == (400, {"argon2": 1, "md5": 1})
+
+
+class FewRounds(PBKDF2PasswordHasher):
+    iterations = 10
+
+    def encode(self, password, salt, iterations=None):
+        hashed["rounds"] += iterations or self.iterations
+        return super().encode(password, salt, iterations)
+
+
+@requirement("6.6")
+@pytest.mark.django_db
+@pytest.mark.parametrize("iterations", [4, 10, None])
+def test_refused_login_takes_as_many_iterations_for_an_older_hash(client, settings, iterations):
+    settings.PASSWORD_HASHERS = [f"{__name__}.NewHasher", f"{__name__}.FewRounds"]
+    if iterations:
+        encoded = FewRounds().encode(PASSWORD, "salt", iterations)
+        get_user_model()(username="zhang3", mobile=MOBILE, password=encoded).save()
+    hashed.clear()
+    answer = log_in(client, password="another horse")
+    assert (answer.status_code, hashed) == (400, {"argon2": 1, "rounds": 10})
 
 
 def test_two_hashes_run_at_once_and_the_others_wait(monkeypatch):

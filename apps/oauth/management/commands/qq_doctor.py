@@ -41,7 +41,8 @@ ID, SECRET = "QQ_CLIENT_ID", "QQ_CLIENT_SECRET"
 REFUSED = {100001: ID, 100008: ID, 100002: SECRET, 100009: SECRET, 100010: "QQ_REDIRECT_URI"}  # by QQ's error number
 USE_TLS = 'Add "ssl": {"ca": "/path/of/ca.pem"} and "ssl_mode": "VERIFY_IDENTITY" to its OPTIONS.'
 NO_QUORUM = (
-    "A node of Galera without its quorum answers so: SHOW STATUS LIKE 'wsrep_cluster_status' says Primary or not."
+    "A node of Galera without its quorum answers like this: see whether SHOW STATUS LIKE 'wsrep_cluster_status' "
+    "says Primary."
 )
 CACHE_HINTS = {  # by redis-py's error class
     "AuthenticationError": "Check user and password. With requirepass alone there is no user: redis://:password@…",
