@@ -138,7 +138,8 @@ def when_ready(server):
     stop = signal.getsignal(signal.SIGTERM)  # gunicorn's
 
     def drain(number, frame):
-        if drain_seconds and not draining.has_begun():
+        # A worker that has just been forked still has this handler.
+        if drain_seconds and os.getpid() == server.pid and not draining.has_begun():
             draining.begin()
             server.log.info("Draining: /readyz fails, and this server stops in %d seconds.", drain_seconds)
             signal.setitimer(signal.ITIMER_REAL, drain_seconds)

@@ -1,6 +1,7 @@
 """The shop's cache behind Sentinels: it goes where they say, and a failover only delays calls."""
 
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +117,27 @@ def test_outage_that_does_not_end_fails_calls_and_then_at_once(group, browser, m
     assert error_of(browser.redeem_code("any.thing.else")) == (503, "cache_unavailable")
     with pytest.raises(ConnectionError):
         cache.get("key")
+
+
+def test_outage_may_end_while_other_calls_wait(monkeypatch):
+    monkeypatch.setattr(sentinel_cache, "PATIENCE", -1)  # they give up at once
+    master, is_over = sentinel_cache.Master([(HOST, free_port())], "shop", {}), threading.Event()
+
+    def succeed():
+        while not is_over.is_set():
+            master.outage_began = None
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(succeed)
+            try:
+                assert not any(master.wait(0) for _ in range(300_000))
+            finally:
+                is_over.set()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_sentinels_that_are_down_do_not_matter_until_an_address_is_needed(group, shop):

@@ -12,7 +12,7 @@ import meiduo.settings
 from apps.users.hashers import Argon2Hasher
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
-from tests.users.helpers import log_in, simultaneously
+from tests.users.helpers import get_user, log_in, simultaneously
 
 hashed = Counter()
 
@@ -49,6 +49,26 @@ def test_old_hash_is_read_and_renewed_at_the_next_login(client, settings):
     user.refresh_from_db()
     assert user.password.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
     assert log_in(client).status_code == 200
+
+
+class HasherDuringReset(MD5PasswordHasher):
+    """While it checks a password, the owner sets another one."""
+
+    def verify(self, password, encoded):
+        user = get_user_model().objects.get()
+        user.set_password("another horse")
+        user.save()
+        return super().verify(password, encoded)
+
+
+@pytest.mark.django_db
+def test_renewed_hash_does_not_replace_a_password_that_was_set_meanwhile(client, settings):
+    settings.PASSWORD_HASHERS = [f"{__name__}.NewHasher", f"{__name__}.HasherDuringReset"]
+    get_user_model()(username="zhang3", mobile=MOBILE, password=make_password(PASSWORD, hasher="md5")).save()
+    token = log_in(client).json()["token"]
+    assert get_user(client, token).status_code == 401
+    assert log_in(client).status_code == 400
+    assert log_in(client, password="another horse").status_code == 200
 
 
 @requirement("6.6")
