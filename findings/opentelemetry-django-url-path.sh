@@ -16,7 +16,6 @@ trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check Django==5.2.19 \
     opentelemetry-instrumentation-django==0.66b1 opentelemetry-sdk==1.45.1
-
 cat > "$folder/try.py" <<'PYTHON'
 import http.client
 import os
@@ -47,11 +46,15 @@ connection.request("GET", target)
 assert connection.getresponse().status == 404
 thread.join()
 (span,) = spans.get_finished_spans()
-found = [f"{name}={value}" for name, value in span.attributes.items() if "nothing" in str(value) or "page" in str(value)]
+found = [f"{k}={v}" for k, v in span.attributes.items() if "nothing" in str(v) or "page" in str(v)]
 print(" ".join([f"{span.name}:", *found]).replace(f":{server.server_port}/", "/"))
 PYTHON
 
 try() { "$folder/venv/bin/python" "$folder/try.py" "$@" 2>> "$folder/log"; }
-seen=$(echo "old names, wsgiref: $(try)"; echo "new names, wsgiref: $(try new)"; echo "new names, RAW_URI set: $(try new RAW_URI)")
+seen=$(
+    echo "old names, wsgiref: $(try)"
+    echo "new names, wsgiref: $(try new)"
+    echo "new names, RAW_URI set: $(try new RAW_URI)"
+)
 echo "$seen"
 diff <(sed -n 's/^#   //p' "$0") <(echo "$seen")

@@ -26,7 +26,6 @@ from django.conf import settings
 from django.core.cache import cache
 from redis import ConnectionError, ConnectionPool, Redis
 from redis.sentinel import Sentinel
-
 server = socket.create_server(("127.0.0.1", 0))
 (host, port), connections = server.getsockname(), []
 
@@ -40,10 +39,11 @@ def serve():
 threading.Thread(target=serve, daemon=True).start()
 url = f"redis://{host}:{port}/0"
 settings.configure(CACHES={"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}})
+pool = ConnectionPool(host=host, port=port)
 calls = {
     "Redis(host, port)": Redis(host, port).ping,
     "Redis.from_url(url)": Redis.from_url(url).ping,
-    "Redis(connection_pool=ConnectionPool(host, port))": Redis(connection_pool=ConnectionPool(host=host, port=port)).ping,
+    "Redis(connection_pool=ConnectionPool(host, port))": Redis(connection_pool=pool).ping,
     "Django's RedisCache": lambda: cache.get("key"),
 }
 for name, call in calls.items():
@@ -52,8 +52,8 @@ for name, call in calls.items():
         call()
     except ConnectionError:
         print(f"{name}: {len(connections)}")
-pool = Sentinel([(host, port)]).master_for("shop").connection_pool
-print("retries of a connection of master_for():", pool.make_connection().retry.get_retries())
+connection = Sentinel([(host, port)]).master_for("shop").connection_pool.make_connection()
+print("retries of a connection of master_for():", connection.retry.get_retries())
 PYTHON
 seen=$("$folder/venv/bin/python" "$folder/try.py")
 echo "$seen"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# redis-py 8.1.0 with Redis 7.0.15: a client with one connection, as Redis.client() makes it, never finds the new master.
+# redis-py 8.1.0 with Redis 7.0.15: a client with one connection, as of Redis.client(), never finds the new master.
 #
 # Sentinel closes the clients' connections to the demoted server. The next command connects again by itself, without
 # asking Sentinel: it goes to the old address, and so does every later one. The call fails with the text that announces
