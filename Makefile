@@ -4,12 +4,14 @@
 #                MALLOC_MMAP_THRESHOLD_ gives the memory of a password hash back; without it, a worker keeps 350 MB
 # make test      all tests and checks; ARGS="-k callback" is passed to pytest
 # make test-versions  the tests on each version of the README's table, for hours; ARGS="MySQL 3.10" chooses rows
+# make test-cluster   the login on several servers of each kind, with something broken under load: see tests/cluster.
+#                Half an hour, on a machine that does nothing else; ARGS="--rounds 1 --rate 5 -k redis" tries less
 # make mutation  changes apps/oauth in small ways and checks that a test fails each time; see tests/tools/mutation.py
 # make bench     measures the speed of a login, next to other implementations; ARGS="--only slow" runs some scenarios
 # PYTHON is the Python (3.10 or later) that creates .venv.
 
 PYTHON ?= python3
-.PHONY: run serve test test-versions mutation bench
+.PHONY: run serve test test-versions test-cluster mutation bench
 
 run: .venv/installed
 	@exec .venv/bin/python -m standin.demo
@@ -23,6 +25,9 @@ test: .venv/bin/pip
 
 test-versions: .venv/bin/pip
 	@exec .venv/bin/python tests/tools/versions.py $(ARGS)
+
+test-cluster: .venv/bin/pip
+	@exec .venv/bin/python tests/tools/cluster.py $(ARGS)
 
 # mutmut is not in tests/requirements.txt because only this needs it. mutation.py changes a method of this version.
 mutation: .venv/bin/pip

@@ -93,7 +93,7 @@ def is_ready():
 
 
 def answer_probes(application):
-    """Wrap a WSGI application: answer /healthz, which asks nobody, and /readyz."""
+    """Wrap a WSGI application: answer /healthz, for the process alone, and /readyz."""
 
     def handle(environ, start_response):
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]

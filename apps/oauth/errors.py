@@ -7,7 +7,8 @@ from rest_framework.exceptions import APIException
 
 from .language import translate
 
-RETRY_DATABASE = 5  # seconds: locks and full connections pass sooner, restarts and failovers later
+# Seconds. For the database: locks and full connections pass sooner, restarts and failovers later.
+RETRY_AFTER = {"cache_unavailable": 2, "database_unavailable": 5}
 
 # code: (status, sentence). The sentence says what happened and what the user does next.
 ERRORS = {
@@ -52,7 +53,8 @@ class QQLoginError(APIException):
     ) -> None:
         """Name the error.
 
-        `status`: an HTTP status other than the table's. `wait`: seconds until the same call is worth another try.
+        `status`: an HTTP status other than the table's. `wait`: seconds until the same call is worth another try, other
+        than those of RETRY_AFTER.
         `reason`: the audit log's text in place of the code. `flow_id`: the login that the refused value belongs to.
         `number`: QQ's own, for the audit log. `message`: a sentence other than the table's. `fields`: of the body,
         beside the sentence and the code.
@@ -60,7 +62,7 @@ class QQLoginError(APIException):
         super().__init__(message or get_message(code), code)
         self.code = code
         self.status_code = status or ERRORS[code][0]
-        self.wait = wait
+        self.wait = RETRY_AFTER.get(code) if wait is None else wait
         self.reason = reason or code
         self.flow_id = flow_id
         self.number = number
@@ -78,7 +80,7 @@ class DatabaseUnavailable(QQLoginError):
     """The database cannot answer now; database.py says when that is."""
 
     def __init__(self) -> None:
-        super().__init__("database_unavailable", wait=RETRY_DATABASE)
+        super().__init__("database_unavailable")
 
 
 class BodyTooLarge(APIException):

@@ -546,7 +546,7 @@ def test_shop_is_ready_only_while_database_and_cache_can_serve(site, probe, serv
         assert set(at_once(*[probe] * 2 * THREADS)) == {NOT_READY}
         assert processes.Visitor().get(f"{site.shop.url}/healthz").body == b'{"status": "alive"}'
     processes.wait_until(lambda: probe() == READY, "the shop is ready again")
-    lines = re.findall(r" (\w+) meiduo\.health: (.*)", log.read_text()[before:])
+    lines = re.findall(r" (\w+) meiduo\.health: (.*) host=", log.read_text()[before:])
     (bad, reason), good = lines
     assert (bad, reason.rpartition(": ")[0]) == ("ERROR", f"Not ready: the {server} cannot serve")
     assert good == ("WARNING", f"The {server} can serve again.")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.cache import cache
 from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
+from redis.sentinel import MasterNotFoundError
 
 from meiduo import environment, sentinel_cache
 from tests.conftest import MOBILE, PASSWORD, error_of, token_requests
@@ -129,6 +130,19 @@ def test_sentinels_that_are_down_do_not_matter_until_an_address_is_needed(group,
     shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{free_port()}/shop")}
     with pytest.raises(ConnectionError):
         cache.get("key")
+
+
+def test_calls_of_all_threads_are_an_outage_while_no_sentinel_has_answered_yet(tmp_path, shop):
+    sentinel = Server(tmp_path, [], arguments=["--sentinel"])
+    sentinel.start()
+    sentinel.pause()
+    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{sentinel.port}/shop")}
+    try:
+        with ThreadPoolExecutor(32) as threads:
+            calls = [threads.submit(cache.get, "key") for _ in range(32)]
+        assert [type(call.exception()) for call in calls] == [MasterNotFoundError] * 32
+    finally:
+        sentinel.stop()
 
 
 def test_one_sentinel_that_missed_a_failover_is_not_believed(group):

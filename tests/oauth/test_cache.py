@@ -33,6 +33,7 @@ def assert_nothing_works(browser, code, address, form):
     assert browser.come_back(address) == UNAVAILABLE
     for answer in (browser.redeem_code(code), browser.bind(form)):
         assert error_of(answer) == (503, "cache_unavailable")
+        assert answer["Retry-After"] == "2"
 
 
 @requirement("1.3", "9.8")

@@ -188,12 +188,12 @@ def main(arguments: Sequence[str]) -> int:
 
         absent = " and no ".join(name for name in ("MariaDB", "mysqlclient", "Redis") if name in packages.missing())
         on_sqlite = EVERYTHING if absent else ON_SQLITE_TOO
-        jobs = run.jobs(run.pytest, "SQLite and local memory", "not browser and not servers", on_sqlite)
+        jobs = run.jobs(run.pytest, "SQLite and local memory", "not browser and not servers and not cluster", on_sqlite)
         if absent:
             run.not_run.append(f"all tests on MariaDB and Redis, and those marked servers: no {absent}")
             run.not_run.append("the check that every branch of apps/oauth is tested: some run only on MariaDB")
         else:
-            jobs += run.jobs(run.pytest_on_servers, "MariaDB and Redis", "not browser", EVERYTHING)
+            jobs += run.jobs(run.pytest_on_servers, "MariaDB and Redis", "not browser and not cluster", EVERYTHING)
         if processes.find("chromium"):
             jobs.append(partial(run.pytest, "Chromium", "browser", "tests/e2e", "tests/shops"))
         else:
