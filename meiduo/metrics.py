@@ -141,7 +141,10 @@ def reserve(path):
 
 
 def is_private(host):
-    """Return whether only this machine or its network reaches an address. 0.0.0.0 and :: are every address."""
+    """Return whether only this machine or its network reaches an address. 0.0.0.0 and :: are every address.
+
+    100.64.0.0/10, where some clouds have their pods, is not public either.
+    """
     ip = ip_address(host)
     ip = getattr(ip, "ipv4_mapped", None) or ip
-    return (ip.is_private or ip.is_loopback) and not ip.is_unspecified
+    return not ip.is_global and not ip.is_unspecified
