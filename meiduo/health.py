@@ -58,17 +58,19 @@ class Dependency:
     def __init__(self, name, check):
         self.name, self.check = name, check
         self.executor, self.lock = ThreadPoolExecutor(1), Lock()
-        self.started, self.result, self.was_ready = 0.0, None, True
+        self.started, self.result, self.was_ready, self.patience = 0.0, None, True, PATIENCE
 
     def start(self):
         """Start a check unless one is running or has just ended."""
         with self.lock:
             if self.result is None or (self.result.done() and time.monotonic() > self.started + MAX_AGE):
+                # After a failure the next probes do not wait: each would hold a thread of the shop.
+                self.patience = 0 if self.result and self.result.exception() else PATIENCE
                 self.started, self.result = time.monotonic(), self.executor.submit(self.check)
 
     def is_ready(self):
         result = self.result
-        wait([result], self.started + PATIENCE - time.monotonic())
+        wait([result], self.started + self.patience - time.monotonic())
         error = result.exception() if result.done() else TimeoutError()
         with self.lock:
             if error and self.was_ready:
@@ -93,7 +95,7 @@ def is_ready():
 
 
 def answer_probes(application):
-    """Wrap a WSGI application: answer /healthz, which asks nobody, and /readyz."""
+    """Wrap a WSGI application: answer /healthz, for the process alone, and /readyz."""
 
     def handle(environ, start_response):
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]

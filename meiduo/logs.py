@@ -161,7 +161,7 @@ def configure(config):
     dictConfig(config)
     logging.captureWarnings(True)
     sys.excepthook = log_uncaught_exception
-    if threading.excepthook is threading.__excepthook__:  # nobody, such as pytest, waits for the errors of threads
+    if threading.excepthook is threading.__excepthook__:  # pytest sets its own
         threading.excepthook = log_exception_of_thread
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 KINDS = ("counter", "histogram", "gauge_livesum")  # of the figures in contrib/prometheus.py, by their files' names
+MAX_SCRAPES = 8  # at once, in each worker
 FILE_SIZE = 128 * 1024  # bytes: a figure with its labels takes about 200
 
 
@@ -79,10 +80,22 @@ class Metrics:
 
 
 class Server(ThreadingHTTPServer):
+    """Answers on a port that is open. A client that sends a byte now and then keeps its thread, so these are few."""
+
     def __init__(self, listener):
+        self.slots = threading.BoundedSemaphore(MAX_SCRAPES)
         super().__init__(None, Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
+
+    def verify_request(self, request, client_address):
+        return self.slots.acquire(blocking=False)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.slots.release()
 
     def handle_error(self, request, client_address):
         logger.warning("A scrape failed.", exc_info=True)
@@ -128,7 +141,10 @@ def reserve(path):
 
 
 def is_private(host):
-    """Return whether only this machine or its network reaches an address. 0.0.0.0 and :: are every address."""
+    """Return whether only this machine or its network reaches an address. 0.0.0.0 and :: are every address.
+
+    100.64.0.0/10, where some clouds have their pods, is not public either.
+    """
     ip = ip_address(host)
     ip = getattr(ip, "ipv4_mapped", None) or ip
-    return (ip.is_private or ip.is_loopback) and not ip.is_unspecified
+    return not ip.is_global and not ip.is_unspecified

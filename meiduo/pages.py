@@ -7,6 +7,7 @@ have changed. So the shop serves a copy: all modules in one file, and each file 
 
 import gzip
 import hashlib
+import logging
 import mimetypes
 import re
 import sys
@@ -15,10 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 from whitenoise.middleware import WhiteNoiseMiddleware
+
+logger = logging.getLogger(__name__)
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 HASH = re.compile(r"\.[0-9a-f]{12}(?=\.[a-z]+$)")
@@ -103,17 +107,24 @@ class Copy(NamedTuple):
         body = self.compressed if is_compressed else self.content
         etag = f'"{hashlib.sha256(body).hexdigest()[:12]}"'
         headers = {"Cache-Control": self.cache_control, "Vary": "Accept-Encoding", "ETag": etag}
+        headers["Content-Length"] = str(len(body))
         if is_compressed:
             headers["Content-Encoding"] = "gzip"
-        response = HttpResponse(body, content_type=self.media_type, headers=headers)
+        sent = b"" if request.method == "HEAD" else body  # gunicorn would log a warning
+        response = HttpResponse(sent, content_type=self.media_type, headers=headers)
         return get_conditional_response(request, etag=etag, response=response)
 
 
 @cache
-def load_copies() -> dict[str, Copy]:
-    """Return the copies by path."""
+def load_copies(web: Path) -> dict[str, Copy]:
+    """Return the copies by path; none if a file of the shop's own cannot be joined, because `web` works as it is."""
+    try:
+        files = build(web)
+    except (OSError, ValueError) as exc:
+        logger.error("The pages are served as they are, which is slower: %s", exc)
+        files = {}
     copies = {}
-    for name, content in build(WEB).items():
+    for name, content in files.items():
         is_hashed = HASH.search(name)
         media_type = f"{mimetypes.guess_type(name)[0]}; charset=utf-8"
         copy = Copy(content, gzip.compress(content, mtime=0), media_type, FOREVER if is_hashed else REVALIDATED)
@@ -128,7 +139,7 @@ class PagesMiddleware(WhiteNoiseMiddleware):
     """Serve the copy in place of the pages in WHITENOISE_ROOT. With DEBUG, serve these: they may change any time."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        copies = {} if self.autorefresh else load_copies()
+        copies = {} if self.autorefresh else load_copies(Path(settings.WHITENOISE_ROOT))
         if copy := copies.get(request.path_info) or copies.get(HASH.sub("", request.path_info)):
             return copy.respond(request)
         return super().__call__(request)

@@ -38,9 +38,11 @@ class Master(Sentinel):
         self.outage_began = None
 
     def get_address(self):
-        """Return host and port. They are at most ASK_EVERY old, unless a Sentinel is slow."""
+        """Return host and port, known for at most ASK_EVERY unless a Sentinel is slow. Raises MasterNotFoundError."""
         if self.address is None:
             self.ask_all()
+            if self.address is None:
+                raise MasterNotFoundError("No Sentinel names a master.")
         elif time.monotonic() - self.asked_at > ASK_EVERY and self.lock.acquire(blocking=False):
             try:
                 self.asked_at = time.monotonic()
@@ -73,8 +75,6 @@ class Master(Sentinel):
         votes = Counter(named for _, named in answers if named)
         if votes:
             self.address = max(votes, key=lambda named: (votes[named], named == self.address))
-        elif self.address is None:
-            raise MasterNotFoundError("No Sentinel names a master.")
 
     def _ask(self, sentinel):
         """Return what one Sentinel says, or None: it is down, or does not know the service."""
@@ -87,8 +87,8 @@ class Master(Sentinel):
 
         Otherwise all threads of the shop would soon be waiting.
         """
-        self.outage_began = self.outage_began or time.monotonic()
-        if time.monotonic() - self.outage_began > PATIENCE:
+        began = self.outage_began = self.outage_began or time.monotonic()  # another thread may set it to None
+        if time.monotonic() - began > PATIENCE:
             return False
         time.sleep(seconds)
         self.ask_all()
@@ -111,18 +111,16 @@ class MasterClient(Redis):
             if not is_interruption(exc) or args[0] not in REPEATABLE or (args[0] == "INCRBY" and args[2] < 0):
                 raise
             response = self._repeat(exc, args, options)
-        if args[0] != "GET":  # a master without enough replicas still answers reads
+        if args[0] not in ("GET", "EXISTS"):  # a master without enough replicas still answers reads
             self.master.outage_began = None
         return response
 
     def _send(self, args, options):
         connection, self.is_sent = self.connection, False
-        if (connection.host, connection.port) != self.master.get_address():
+        has_moved = (connection.host, connection.port) != self.master.get_address()
+        if has_moved or (args[0] == "GETDEL" and has_ended(connection)):
             connection.disconnect()
             connection.connect()  # here redis-py takes the address anew; where it reconnects by itself, it does not
-        elif args[0] == "GETDEL" and has_ended(connection):
-            connection.disconnect()
-            connection.connect()
         self.is_sent = True
         return super().execute_command(*args, **options)
 
@@ -141,7 +139,7 @@ class MasterClient(Redis):
         raise error
 
     def _explain(self, error, args):
-        """Return the answer of a repeated command that met no entry, or with NX met one: whose is it?"""
+        """Return the answer of a repeated command that changed nothing: its first attempt may have done it already."""
         if args[0] == "GETDEL":
             raise error  # the first attempt may have deleted the value, and its answer is lost
         if args[0] == "SET" and isinstance(args[2], bytes) and self._send(("GET", args[1]), {}) == args[2]:
@@ -151,8 +149,8 @@ class MasterClient(Redis):
 
 def is_interruption(error):
     """Return whether the next master, or the same one in a moment, may answer the command."""
-    if isinstance(error, (AuthenticationError, AuthorizationError)):
-        return False
+    if isinstance(error, (AuthenticationError, AuthorizationError, MasterNotFoundError)):
+        return False  # no Sentinel has named a master since the process started: more likely a wrong setting
     return isinstance(error, (ConnectionError, TimeoutError)) or str(error).startswith("NOREPLICAS")
 
 

@@ -29,7 +29,7 @@ def refuse(sentence):
 env = Env()
 workers = env.int("WEB_CONCURRENCY", os.cpu_count() or 1, validate=between(1))
 threads = env.int("THREADS", 64, validate=between(1))  # settings.py lets three quarters of them wait for QQ
-# For proxies to learn from /readyz to send no more calls. deploy/meiduo.service waits for 60 and gunicorn's 30.
+# Within this time proxies see /readyz fail. deploy/meiduo.service waits for 60 and gunicorn's 30.
 drain_seconds = env.int("DRAIN_SECONDS", 5, validate=between(0, 60))
 metrics_address = env.listener("METRICS", "")  # for Prometheus; see metrics.py
 metrics_is_public = env.bool("METRICS_PUBLIC", False)
@@ -138,7 +138,8 @@ def when_ready(server):
     stop = signal.getsignal(signal.SIGTERM)  # gunicorn's
 
     def drain(number, frame):
-        if drain_seconds and not draining.has_begun():
+        # A worker that has just been forked still has this handler.
+        if drain_seconds and os.getpid() == server.pid and not draining.has_begun():
             draining.begin()
             server.log.info("Draining: /readyz fails, and this server stops in %d seconds.", drain_seconds)
             signal.setitimer(signal.ITIMER_REAL, drain_seconds)

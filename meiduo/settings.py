@@ -4,9 +4,7 @@ Without any variable set, the shop runs for a developer: SQLite, local memory, a
 `var/`. In production (DEBUG off, a client id, and QQ itself to call) it refuses to start on any of these.
 """
 
-import os
 import re
-import secrets
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +13,12 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from meiduo.environment import Env, between, one_of
+from meiduo.keys import NEW_KEY, get_kept_key, is_sample, refuse_weak_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # The environment ------------------------------------------------------------------------------------------------------
-# All variables are read here; server.py reads those for gunicorn too, and METRICS; logs.py LOG_FORMAT.
+# server.py reads those for gunicorn, and METRICS. logs.py reads LOG_FORMAT too. All others are read here.
 
 env = Env()
 DEBUG = env.bool("DEBUG", False)
@@ -33,9 +32,7 @@ DATABASE = env.database("DATABASE_URL", "sqlite://")
 CACHE = env.cache("CACHE_URL", "locmemcache://")
 ADMIN_PATH = env.str("ADMIN_PATH", "").strip("/")  # where the admin is mounted, as in "back-office"; unset: nowhere
 API_SCHEMA = env.bool("API_SCHEMA", True)  # serve the OpenAPI document and its page
-TRACES_EXPORTER = env.str(
-    "OTEL_TRACES_EXPORTER", "none"
-)  # as in otlp_proto_http; OpenTelemetry reads its other variables
+TRACES_EXPORTER = env.str("OTEL_TRACES_EXPORTER", "none")  # as in otlp_proto_http; OpenTelemetry reads OTEL_… itself
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 SECRET_KEY_FALLBACKS = env.names("SECRET_KEY_FALLBACKS", "")
@@ -94,7 +91,6 @@ QQ_LOGIN_PAYLOAD = "apps.users.tokens.login_payload"
 calls_qq = urlsplit(OPTIONAL["QQ_API_URL"] or "https://graph.qq.com").hostname == "graph.qq.com"
 PRODUCTION = not DEBUG and "QQ_CLIENT_ID" in env and calls_qq
 HTTPS = PRODUCTION and urlsplit(QQ_REDIRECT_URI).scheme == "https"
-NEW_KEY = 'Make one: python3 -c "import secrets; print(secrets.token_urlsafe(64))"'
 
 if PRODUCTION:
     needed = {
@@ -120,50 +116,11 @@ if PRODUCTION:
 
 # Keys -----------------------------------------------------------------------------------------------------------------
 
-SAMPLE_KEY = re.compile(
-    r"django-insecure|change.?me|your.?(secret|key)|example|sample|placeholder|password|0123456789|00112233445566", re.I
-)
-
-
-def is_sample(key):
-    return bool(SAMPLE_KEY.search(key)) or len(set(key)) < 10
-
-
-def refuse_weak_keys(name, *keys):
-    """Raise ImproperlyConfigured unless all keys are good enough for production."""
-    for key in keys:
-        if len(key.encode()) < 32:
-            raise ImproperlyConfigured(f"{name} is too short: it must have 32 bytes or more. {NEW_KEY}")
-        if is_sample(key):
-            raise ImproperlyConfigured(f"{name} looks like a sample that others know too. {NEW_KEY}")
-        if key.startswith(("-----BEGIN", "{")):
-            raise ImproperlyConfigured(f"{name} is a PEM or JWK text; it must be random characters. {NEW_KEY}")
-
 
 def var(name):
     """Return the path of a file in VAR_DIR, a folder that only its owner can read."""
     VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     return VAR_DIR / name
-
-
-def get_kept_key(name):
-    """Return the key kept in a file. The first start makes it; processes that start at once get the same key."""
-    path = var(name)
-    if not path.exists():
-        # Link a complete draft: no process reads half a key, and a second link fails instead of replacing the first.
-        draft = var(f".{name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(64))
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    key = path.read_text().strip()
-    if len(key) < 50:
-        raise ImproperlyConfigured(f"{path} holds no complete key. Delete the file: the next start makes a new one.")
-    return key
 
 
 if PRODUCTION:
@@ -181,8 +138,8 @@ if PRODUCTION:
         if any(key and is_sample(key) for key in keys):
             raise ImproperlyConfigured(f"{name} looks like a sample. Take the key from QQ's console.")
 else:
-    SECRET_KEY = SECRET_KEY or get_kept_key("secret_key")
-    JWT_SIGNING_KEY = JWT_SIGNING_KEY or get_kept_key("jwt_signing_key")
+    SECRET_KEY = SECRET_KEY or get_kept_key(var("secret_key"))
+    JWT_SIGNING_KEY = JWT_SIGNING_KEY or get_kept_key(var("jwt_signing_key"))
 
 # Traces ---------------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.instrumentation.mysqlclient import MySQLClientInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -27,3 +28,9 @@ def start(exporter):
     DjangoInstrumentor().instrument(request_hook=add_request_id, meter_provider=NoOpMeterProvider())
     RedisInstrumentor().instrument()
     MySQLClientInstrumentor().instrument()
+
+
+def ignore_checks(dependencies):
+    """Make no spans of the checks for /readyz. They belong to no call: each query would be a trace, every second."""
+    for dependency in dependencies:
+        dependency.check = suppress_instrumentation()(dependency.check)

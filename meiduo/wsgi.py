@@ -5,8 +5,6 @@ import sys
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.wsgi import get_wsgi_application
-from django.db.backends.signals import connection_created
-from django.dispatch import receiver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "meiduo.settings")
 if settings.TRACES_EXPORTER != "none":
@@ -18,24 +16,12 @@ application = get_wsgi_application()
 # Here, and not for the commands of manage.py. No connection is open yet.
 settings.DATABASES["default"]["OPTIONS"] |= settings.OPTIONS_OF_CALLS
 
-
-@receiver(connection_created)
-def wait_for_other_nodes(connection, **kwargs):
-    """At a node of Galera, let a read wait for what the others have written: some hundredths of a millisecond.
-
-    Not by `init_command`: a MariaDB built without Galera, as for Windows, does not know the variable.
-    """
-    if connection.vendor == "mysql":
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
-            if cursor.fetchone() == ("wsrep_on", "ON"):
-                cursor.execute("SET wsrep_sync_wait = 1")
-
-
-from meiduo.health import answer_probes  # noqa: E402  these need Django to be set up
+from meiduo.health import answer_probes, dependencies  # noqa: E402  these need Django to be set up
 from meiduo.middleware import replace_bad_content_type  # noqa: E402
 
 application = answer_probes(replace_bad_content_type(application))
+if settings.TRACES_EXPORTER != "none":
+    tracing.ignore_checks(dependencies)
 
 # gunicorn runs no system checks, so a wrong setting would only show at the first login. No database: by default Django
 # 6.1 asks MySQL for its version here, and a shop whose database is down must still start.

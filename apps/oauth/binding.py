@@ -79,7 +79,7 @@ def unbind(
     `database`: an alias, by default the one that bindings are written to. `is_audited`: False if the caller records it.
     """
     database = database or get_database()
-    # Without a savepoint, whose rollback could hide from the caller's transaction that a cluster has ended it.
+    # No savepoint: its rollback could hide from the caller that a cluster has rolled back the whole transaction.
     with transaction.atomic(database, savepoint=False):
         # Locked, so that only one of two simultaneous calls removes and reports a binding.
         removed = list(with_users(bindings.using(database)).select_for_update())

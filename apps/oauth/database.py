@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 DEADLOCK = 1213  # ER_LOCK_DEADLOCK of MySQL and MariaDB; in Galera also a conflict with another node, even at COMMIT
 
-# The transaction is rolled back and may be tried again, after so many seconds. The last two are of MySQL's Group
+# Seconds to wait before a transaction that was rolled back is tried again. The last two errors are of MySQL's Group
 # Replication, at COMMIT: the rows of the transaction that won arrive a moment later.
 CONFLICTS = {DEADLOCK: 0.0, 1180: 0.1, 3101: 0.1}
 
@@ -108,7 +108,7 @@ def read_as_health_check(connection: Any, read: Callable[[], T]) -> T:
 def repeat_read(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Run a statement; once more if it is a read outside a transaction that was rolled back.
 
-    Galera does so to plain reads while another node changes a table. It repeats writes itself (wsrep_retry_autocommit).
+    Galera rolls back plain reads while another node changes a table. It repeats writes itself (wsrep_retry_autocommit).
     """
     try:
         return execute(sql, params, many, context)
@@ -121,7 +121,7 @@ def repeat_read(execute: Callable[..., Any], sql: str, params: Any, many: bool, 
 
 @receiver(connection_created)
 def repeat_reads(connection: Any, **kwargs: Any) -> None:
-    """Do so for all reads of the process, because an account page or a token is read by the shop's own code."""
+    """Repeat such reads in the whole process: the shop's own code reads accounts and tokens too."""
     if repeat_read not in connection.execute_wrappers:  # they outlive a connection
         connection.execute_wrappers.insert(0, repeat_read)  # at the end, connection.execute_wrapper() would remove it
 

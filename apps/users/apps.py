@@ -9,7 +9,7 @@ class UsersConfig(AppConfig):
     verbose_name = _("用户")
 
     def ready(self):
-        from . import checks  # noqa: F401  importing it registers the checks
+        from . import checks, galera  # noqa: F401  (registers them)
 
         if apps.is_installed("drf_spectacular"):
             from . import openapi  # noqa: F401  describes the endpoints

@@ -7,7 +7,7 @@ from threading import BoundedSemaphore
 
 from django.contrib.auth.hashers import Argon2PasswordHasher, get_hasher, get_hashers, identify_hasher
 
-# Hashes at once in a process: else its 64 threads would need 1.2 GiB.
+# At most so many hashes run at once in a process. 64 threads together would need 1.2 GiB.
 SLOTS = BoundedSemaphore(2)
 
 
@@ -30,12 +30,14 @@ class Argon2Hasher(Argon2PasswordHasher):
 def hash_by_the_others(password, encoded):
     """Hash the password (str) by each hasher but the one that checked it against `encoded` (str).
 
-    After a refused login. Otherwise its time would tell an account with an old hash from one that does not exist.
+    For a refused login: otherwise its time would tell an account with an old hash from one that does not exist.
     """
     try:
         used = identify_hasher(encoded)
     except ValueError:  # no account, or none with a password: Django has run the preferred one
         used = get_hasher()
+    else:
+        used.harden_runtime(password, encoded)  # old hashes have fewer iterations; Django skips this for them
     for hasher in get_hashers():
         if hasher.algorithm != used.algorithm:
             hasher.encode(password, hasher.salt())

@@ -1,3 +1,4 @@
+from django.contrib.auth import hashers
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.db import models
@@ -39,11 +40,21 @@ class User(AbstractUser):
         super().set_unusable_password()
         self._password = ""  # marks the password as changed; Django does so in set_password() only
 
+    def check_password(self, raw_password):
+        """Return whether the password is right. Renew an old hash, unless another password was set meanwhile."""
+        old = self.password
+
+        def renew(raw_password):
+            new = hashers.make_password(raw_password)
+            if User.objects.filter(pk=self.pk, password=old).update(password=new):
+                self.password = new
+
+        return hashers.check_password(raw_password, old, renew)
+
     def save(self, *args, update_fields=None, **kwargs):
         """Save. A changed password also raises `token_generation`, which invalidates all earlier login tokens.
 
-        `_password` is Django's own mark of a password that is set and not yet saved. check_password() does not leave
-        the mark when it stores a stronger hash of the same password.
+        `_password` is Django's own mark of a password that is set and not yet saved.
         """
         mark = self._password
         password_is_saved = update_fields is None or "password" in update_fields

@@ -9,10 +9,9 @@ from apps.oauth.openapi.tools import CODES, EXAMPLES, OK, Operation, describe, e
 from . import views
 from .fields import ImageTextField, MobileField, TextField
 from .models import LONGEST_USERNAME
+from .password_serializers import PasswordChangeSerializer, PasswordResetSerializer
 from .serializers import (
     LoginSerializer,
-    PasswordChangeSerializer,
-    PasswordResetSerializer,
     ProfileSerializer,
     RegistrationSerializer,
 )

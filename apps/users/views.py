@@ -15,11 +15,10 @@ from .fields import IMAGE_CODE_WRONG
 from .limits import COUNT, IMAGE_CODE, IMAGE_CODE_TRIED, LOGIN
 from .mobiles import is_mobile
 from .models import User
+from .password_serializers import PasswordChangeSerializer, PasswordResetSerializer
 from .serializers import (
     LoginSerializer,
     MobileSerializer,
-    PasswordChangeSerializer,
-    PasswordResetSerializer,
     ProfileSerializer,
     RegistrationSerializer,
     SMSRequestSerializer,

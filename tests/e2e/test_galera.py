@@ -30,3 +30,7 @@ def test_two_nodes_are_as_one(pair, check):
     for _ in range(5):
         check(pair)
     assert pair.find_inconsistencies() == {}
+
+
+def test_commands_read_what_the_other_node_has_written_too(pair):
+    assert "wsrep_sync_wait" not in nodes.examine(pair.nodes[0])

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import select
 import shutil
 import signal
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.oauth.contrib.prometheus import get_reasons
+from meiduo.metrics import MAX_SCRAPES
 from tests.tools import processes
 from tests.tools.processes import HOST, ROOT, Visitor
 from tests.tools.remote_users import RemoteUser, at_once, new_mobile, shop_and_qq, status_and_code
@@ -139,6 +142,27 @@ def test_shop_runs_without_figures_if_their_files_cannot_be_written(tmp_path):
         assert "access_token" in RemoteUser([shop], qq).get_login()
     (log,) = tmp_path.glob("shop-*.log")
     assert "ERROR gunicorn.error: A worker runs without figures: No such file or directory" in log.read_text()
+
+
+@pytest.mark.servers
+def test_slow_scrapes_hold_few_threads(site):
+    def count_threads():
+        return sum(len(os.listdir(f"/proc/{pid}/task")) for pid in find_workers(site.shop))
+
+    site.wait_for(WORKERS, "qq_login_slots")
+    most = count_threads() + WORKERS * MAX_SCRAPES
+    with ExitStack() as stack:
+        for _ in range(50):
+            slow = stack.enter_context(socket.create_connection((HOST, site.port), 10))
+            slow.sendall(b"GET /metrics HTTP/1.1\r\n")
+        processes.wait_until(lambda: is_closed(slow) or count_threads() > most, "the last one is answered")
+        assert count_threads() <= most
+    processes.wait_until(lambda: count_threads() <= most - WORKERS * MAX_SCRAPES, "the threads end")
+    assert site.scrape()
+
+
+def is_closed(client):
+    return select.select([client], [], [], 0)[0]
 
 
 # The dashboard and the alerts -----------------------------------------------------------------------------------------

@@ -48,8 +48,8 @@ def certificate(tmp_path_factory):
 class Server:
     """A shop's server that can be started again at its address, as `make serve` starts it."""
 
-    def __init__(self, folder, address, stack, **environ):
-        self.folder, self.address, self.stack = folder, address, stack
+    def __init__(self, folder, address, stack, config="python:meiduo.server", **environ):
+        self.folder, self.address, self.stack, self.config = folder, address, stack, config
         self.environ = PRODUCTION | {"ALLOWED_HOSTS": HOST, "WEB_CONCURRENCY": "2", "THREADS": "16"} | environ
         self.environ |= {name: os.environ[name] for name in ("DATABASE_URL", "CACHE_URL", "PATH")}
         self.log = folder / f"{address.rpartition('/')[2]}.log"
@@ -57,7 +57,7 @@ class Server:
         self.start()
 
     def start(self):
-        command = [sys.executable, "-m", "gunicorn", "-c", "python:meiduo.server", "--bind", self.address]
+        command = [sys.executable, "-m", "gunicorn", "-c", self.config, "--bind", self.address]
         running = processes.running([*command, "meiduo.wsgi"], self.log, cwd=ROOT, env=self.environ)
         self.process = self.stack.enter_context(running)
 
@@ -193,6 +193,16 @@ def test_draining_server_serves_but_is_not_ready_until_a_second_signal_ends_it(t
             assert read(connection, PATH) == (200, "close")
         server.process.send_signal(second_signal)
         assert server.process.wait(processes.SECONDS_TO_END) == 0
+
+
+def test_signal_to_a_worker_that_has_just_been_forked_drains_nothing(tmp_path):
+    (tmp_path / "config.py").write_text(
+        "import os\nfrom meiduo.server import *\npost_fork = lambda server, worker: os.kill(os.getpid(), 15)\n"
+    )
+    address = f"{HOST}:{processes.free_port()}"
+    with ExitStack() as stack:
+        Server(tmp_path, address, stack, NUM_PROXIES="1", config=f"{tmp_path}/config.py")
+        processes.wait_until(lambda: is_ready(f"http://{address}"), "the server is ready")
 
 
 def read(connection, path):

@@ -2,11 +2,15 @@
 tests/e2e/test_crashes.py."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
 
+from apps.oauth.errors import CacheUnavailable
+from meiduo import health
 from tests.meiduo.test_settings import PRODUCTION
 from tests.tools import processes
 from tests.tools.requirements import requirement
@@ -47,3 +51,29 @@ def test_probe_needs_no_host_and_no_tls_and_reveals_nothing(served, path, body):
 )
 def test_every_other_call_is_djangos(served, method, path):
     assert call(served, method, path)[0] == 400  # an address is no host of ALLOWED_HOSTS
+
+
+def test_probe_does_not_wait_for_a_server_that_failed_before(monkeypatch):
+    monkeypatch.setattr(health, "MAX_AGE", -1)
+    monkeypatch.setattr(health, "PATIENCE", 30)
+    comes_back, checks = Event(), []
+
+    def check():
+        checks.append(1)
+        if len(checks) == 1:
+            raise CacheUnavailable
+        comes_back.wait()
+
+    dependency = health.Dependency("cache", check)
+
+    def probe():
+        dependency.start()
+        return dependency.is_ready()
+
+    with ThreadPoolExecutor() as pool:
+        assert not probe()
+        try:
+            assert not pool.submit(probe).result(10)
+        finally:
+            comes_back.set()
+        processes.wait_until(probe, "it is ready again")

@@ -1,6 +1,7 @@
 """The shop's cache behind Sentinels: it goes where they say, and a failover only delays calls."""
 
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.cache import cache
 from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
+from redis.sentinel import MasterNotFoundError
 
 from meiduo import environment, sentinel_cache
 from tests.conftest import MOBILE, PASSWORD, error_of, token_requests
@@ -117,6 +119,27 @@ def test_outage_that_does_not_end_fails_calls_and_then_at_once(group, browser, m
         cache.get("key")
 
 
+def test_outage_may_end_while_other_calls_wait(monkeypatch):
+    monkeypatch.setattr(sentinel_cache, "PATIENCE", -1)  # they give up at once
+    master, is_over = sentinel_cache.Master([(HOST, free_port())], "shop", {}), threading.Event()
+
+    def succeed():
+        while not is_over.is_set():
+            master.outage_began = None
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(succeed)
+            try:
+                assert not any(master.wait(0) for _ in range(300_000))
+            finally:
+                is_over.set()
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def test_sentinels_that_are_down_do_not_matter_until_an_address_is_needed(group, shop):
     cache.set("key", 1)
     for sentinel in group.sentinels:
@@ -129,6 +152,19 @@ def test_sentinels_that_are_down_do_not_matter_until_an_address_is_needed(group,
     shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{free_port()}/shop")}
     with pytest.raises(ConnectionError):
         cache.get("key")
+
+
+def test_calls_of_all_threads_are_an_outage_while_no_sentinel_has_answered_yet(tmp_path, shop):
+    sentinel = Server(tmp_path, [], arguments=["--sentinel"])
+    sentinel.start()
+    sentinel.pause()
+    shop.CACHES = {"default": environment.cache(f"redis+sentinel://{HOST}:{sentinel.port}/shop")}
+    try:
+        with ThreadPoolExecutor(32) as threads:
+            calls = [threads.submit(cache.get, "key") for _ in range(32)]
+        assert [type(call.exception()) for call in calls] == [MasterNotFoundError] * 32
+    finally:
+        sentinel.stop()
 
 
 def test_one_sentinel_that_missed_a_failover_is_not_believed(group):

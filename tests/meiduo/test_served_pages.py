@@ -7,9 +7,9 @@ import sys
 from shutil import copytree
 
 import pytest
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
 
-from meiduo.pages import build, write
+from meiduo.pages import PagesMiddleware, build, write
 from tests.tools.processes import ROOT
 
 WEB = ROOT / "web"
@@ -50,6 +50,14 @@ def test_page_is_revalidated_and_its_two_files_are_kept_forever(client, db, path
         answer = client.get(file, headers=accepts)
         assert served_as(answer) == [200, FOREVER, "gzip", "Accept-Encoding", "nosniff", "DENY"]
         assert gzip.decompress(b"".join(answer)).decode() == read(client.get(file))
+
+
+def test_head_has_the_headers_of_get_and_no_body(client, db):
+    got, head = client.get("/login.html"), client.head("/login.html")
+    # As the shop sends it: Django's test client drops the body of any HEAD.
+    sent = PagesMiddleware(None)(RequestFactory().head("/login.html"))
+    assert (sent.content, head.headers) == (b"", got.headers)
+    assert int(head.headers["Content-Length"]) == len(read(got).encode())
 
 
 def test_files_of_web_are_served_too_and_revalidated(client, db):
@@ -117,3 +125,14 @@ def test_module_that_cannot_be_joined_is_named(web, line):
     with pytest.raises(ValueError, match=re.escape(line)) as raised:
         build(web)
     assert "shop.js" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("shop.js", b"export default 1;"), ("old.html", "页面".encode("gbk")), ("old.html", b'<link href="gone.css">')],
+)
+def test_pages_that_cannot_be_joined_are_served_as_they_are(web, client, db, shop, name, content):
+    (web / name).write_bytes(content)
+    shop.WHITENOISE_ROOT = web
+    assert read(client.get("/login.html")) == (WEB / "login.html").read_text("utf-8")
+    assert client.get("/usernames/nobody/count/").status_code == 200

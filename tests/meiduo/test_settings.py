@@ -423,7 +423,10 @@ def test_gunicorn_is_configured(start, env, changed):
             (True, ONE_WORKER | {"METRICS": each}, 1, "METRICS is an address that strangers may reach.")
             for each in PUBLIC
         ),
-        (True, ONE_WORKER | {"METRICS": "10.255.255.254:9100"}, 1, "METRICS cannot be opened: "),
+        *(
+            (True, ONE_WORKER | {"METRICS": f"{each}:9100"}, 1, "METRICS cannot be opened: ")
+            for each in ("10.255.255.254", "100.64.255.254")
+        ),
         (True, {"WEB_CONCURRENCY": "2", "LOG_FORMAT": "json"}, 1, '"message": "The shop does not start. CACHE_URL is '),
         (False, PRODUCTION | {"JWT_SIGNING_KEY": ""}, 3, "JWT_SIGNING_KEY is not set."),
     ],

@@ -1,4 +1,4 @@
-"""What qq_doctor says of a cluster, for states that no cluster on one machine can be in for long.
+"""What qq_doctor says of a read-only database, and of a cluster in states that none on one machine can be in for long.
 
 The real ones are in tests/cluster. Here a stand-in answers the doctor's queries as the servers do.
 """
@@ -26,6 +26,7 @@ class Server:
             "SHOW GLOBAL STATUS LIKE 'wsrep%'": dict(status).items(),
             "SHOW GLOBAL VARIABLES LIKE 'group_replication%'": dict(group).items(),
             "SELECT @@GLOBAL.super_read_only": ((read_only,),),
+            "SELECT @@GLOBAL.read_only": ((read_only,),),
         }
         self.members = members
 
@@ -59,6 +60,7 @@ def group(members=ONLINE, read_only=0, **changes):
 GALERA_NOTE = ("Info", "The database is a Galera cluster of 3.")
 GROUP_NOTE = ("Info", "The database is a replication group of 3; 3 are online.")
 NOBODY = "The database is a node of Galera that serves nobody now"
+READ_ONLY = ("Error", "The database takes no writes (read_only).")
 OUTSIDE = ("Error", "The database is a server that is not in its replication group.")
 
 
@@ -68,6 +70,8 @@ OUTSIDE = ("Error", "The database is a server that is not in its replication gro
         (Server(), []),
         (Server({"wsrep_on": "OFF", "wsrep_sync_wait": "0"}), []),  # any MariaDB
         (Server(group=GROUP | {f"{PREFIX}group_name": ""}), []),  # the plugin is there, and not used
+        *((Server(read_only=value), [READ_ONLY]) for value in (1, "ON", "NO_LOCK_NO_ADMIN")),
+        (Server(read_only="OFF"), []),
         (galera(), [GALERA_NOTE]),
         (galera(wsrep_sync_wait="15"), [GALERA_NOTE]),
         (

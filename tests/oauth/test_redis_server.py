@@ -76,6 +76,33 @@ def test_master_that_would_forget_is_a_warning(plugged_in, group, kind):
         client.config_set("save", "")
 
 
+def test_cache_that_fails_gets_the_hint_that_fits(plugged_in, group):
+    def hint(cache):
+        plugged_in.CACHES = {"default": cache}
+        ((kind, _, hint),) = findings()
+        return kind, hint
+
+    master = group.master()
+    address = at(master)["LOCATION"]
+    assert hint(environment.cache(group.url.replace(f"/{group.service}/", "/other/"))) == (
+        "wrong",
+        "Check the Sentinels' addresses, and the name that they have for the master.",
+    )
+    login = "Check user and password. With requirepass alone there is no user: redis://:password@…"
+    for backend in (DJANGO, PACKAGE):
+        assert hint({"BACKEND": backend, "LOCATION": address.replace("://", "://user")}) == ("wrong", login)
+    no_cluster = "Check whether it is a Redis Cluster, and whether each node can be reached."
+    assert hint(environment.cache(address.replace("://", "+cluster://"))) == ("wrong", no_cluster)
+    with master.client() as client:
+        client.config_set("min-replicas-to-write", 5)
+        no_replicas = "Start its replicas: it lacks those that min-replicas-to-write demands."
+        assert hint(at(master)) == ("wrong", no_replicas)
+        client.config_set("min-replicas-to-write", 0)
+        client.config_set("maxmemory", 1)
+        assert hint(at(master)) == ("wrong", "Redis is full: raise its maxmemory.")
+        client.config_set("maxmemory", 0)
+
+
 class RepeatingClient(cluster_cache.ClusterCacheClient):
     def connect(self):
         host, port = self._servers[0]

@@ -41,7 +41,9 @@ class Server:
     """A Redis, or a Sentinel, with a configuration file of its own."""
 
     def __init__(self, folder: Path, lines, *, arguments=(), port=None, password=None):
-        self.port, self.password, self.process = port or free_port(), password, None
+        # free_port() may name one again that another server here will listen on, but does not yet.
+        port = port or next(port for port in iter(free_port, None) if not (folder / str(port)).exists())
+        self.port, self.password, self.process = port, password, None
         self.folder = folder / str(self.port)
         self.folder.mkdir(parents=True)
         self.arguments, config = arguments, self.folder / "redis.conf"

@@ -6,13 +6,13 @@ from threading import Lock
 import argon2.low_level
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.hashers import MD5PasswordHasher, make_password
+from django.contrib.auth.hashers import MD5PasswordHasher, PBKDF2PasswordHasher, make_password
 
 import meiduo.settings
 from apps.users.hashers import Argon2Hasher
 from tests.conftest import MOBILE, PASSWORD
 from tests.tools.requirements import requirement
-from tests.users.helpers import log_in, simultaneously
+from tests.users.helpers import get_user, log_in, simultaneously
 
 hashed = Counter()
 
@@ -51,6 +51,26 @@ def test_old_hash_is_read_and_renewed_at_the_next_login(client, settings):
     assert log_in(client).status_code == 200
 
 
+class HasherDuringReset(MD5PasswordHasher):
+    """While it checks a password, the owner sets another one."""
+
+    def verify(self, password, encoded):
+        user = get_user_model().objects.get()
+        user.set_password("another horse")
+        user.save()
+        return super().verify(password, encoded)
+
+
+@pytest.mark.django_db
+def test_renewed_hash_does_not_replace_a_password_that_was_set_meanwhile(client, settings):
+    settings.PASSWORD_HASHERS = [f"{__name__}.NewHasher", f"{__name__}.HasherDuringReset"]
+    get_user_model()(username="zhang3", mobile=MOBILE, password=make_password(PASSWORD, hasher="md5")).save()
+    token = log_in(client).json()["token"]
+    assert get_user(client, token).status_code == 401
+    assert log_in(client).status_code == 400
+    assert log_in(client, password="another horse").status_code == 200
+
+
 @requirement("6.6")
 @pytest.mark.django_db
 @pytest.mark.parametrize("password", ["new", "old", "disabled", "without one", "of an unknown hasher", None])
@@ -63,6 +83,27 @@ def test_refused_login_takes_the_same_hashes_whatever_the_account_is(client, has
     hashed.clear()
     answer = log_in(client, password=PASSWORD if password == "disabled" else "another horse")
     assert (answer.status_code, hashed) == (400, {"argon2": 1, "md5": 1})
+
+
+class FewRounds(PBKDF2PasswordHasher):
+    iterations = 10
+
+    def encode(self, password, salt, iterations=None):
+        hashed["rounds"] += iterations or self.iterations
+        return super().encode(password, salt, iterations)
+
+
+@requirement("6.6")
+@pytest.mark.django_db
+@pytest.mark.parametrize("iterations", [4, 10, None])
+def test_refused_login_takes_as_many_iterations_for_an_older_hash(client, settings, iterations):
+    settings.PASSWORD_HASHERS = [f"{__name__}.NewHasher", f"{__name__}.FewRounds"]
+    if iterations:
+        encoded = FewRounds().encode(PASSWORD, "salt", iterations)
+        get_user_model()(username="zhang3", mobile=MOBILE, password=encoded).save()
+    hashed.clear()
+    answer = log_in(client, password="another horse")
+    assert (answer.status_code, hashed) == (400, {"argon2": 1, "rounds": 10})
 
 
 def test_two_hashes_run_at_once_and_the_others_wait(monkeypatch):

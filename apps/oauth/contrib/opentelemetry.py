@@ -1,7 +1,7 @@
 """OpenTelemetry traces without secrets: an exporter around the shop's own, and a hook that joins traces and logs.
 
-The instrumentations write whole addresses (QQ's code and state), exceptions' texts and statements into spans. Which
-attribute has what changes from version to version, so this exporter lets known ones pass and drops all others.
+The instrumentations write whole addresses (QQ's code and state), texts of exceptions and SQL statements into spans.
+Their attributes change from version to version, so this exporter lets known ones pass and drops all others.
 """
 
 import re
@@ -47,7 +47,7 @@ KEPT = frozenset(
         "db.operation.name",
     }
 )
-STATEMENTS = {"db.statement": "db.system", "db.query.text": "db.system.name"}  # and what says which language it is in
+STATEMENTS = {"db.statement": "db.system", "db.query.text": "db.system.name"}  # whose value is SQL or not
 SQL = frozenset({"mysql", "mariadb", "postgresql", "sqlite", "oracle", "oracle.db"})  # others list keys and values
 QUOTE = re.compile(r"""['"]""")
 NUMBER = re.compile(r"\b[0-9]\w*")

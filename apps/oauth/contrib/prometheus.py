@@ -53,7 +53,7 @@ CIRCUITS = Gauge(
 ASKING = (Event.LOGIN, Event.BIND_TOKEN)  # these end a step that may have asked QQ; its other events have qq_ms too
 REASONS = {"no_cookie", "repeated", "unionid", "OtherOpenid", *ERRORS, *DRF_CODES.values()}
 NUMBERS = {*range(100000, 100050), *REJECTED, *MISCONFIGURED, INVALID_CODE}
-# They begin at 0, because Prometheus sees no increase where a series begins at 1.
+# These series start at 0: Prometheus sees no increase in a series that starts at 1.
 ALARMS = ("QQMisconfigured", "QQCertificateError", "QQForeignToken", "QQForeignAppToken", "OtherOpenid")
 
 for alarm in ALARMS:

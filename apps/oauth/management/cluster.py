@@ -1,4 +1,4 @@
-"""What `qq_doctor` says of a database that is a cluster: MariaDB Galera, or MySQL with Group Replication."""
+"""What `qq_doctor` says of a database that is read-only, or a cluster: MariaDB Galera, or MySQL's Group Replication."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +13,17 @@ LOST = "Start it, or check its network: it takes writes again once it sees the m
 
 
 def check_cluster(connection: Any) -> Iterator[CheckMessage]:
-    """Yield whether the database (MySQL or MariaDB) is a cluster, and what is wrong with it."""
+    """Yield whether the database (MySQL or MariaDB) is a cluster, and why it may take no writes."""
     variables = read(connection, "SHOW VARIABLES LIKE 'wsrep%'")
     if variables.get("wsrep_on") == "ON":
         yield from check_galera(variables, read(connection, "SHOW GLOBAL STATUS LIKE 'wsrep%'"))
     variables = read(connection, "SHOW GLOBAL VARIABLES LIKE 'group_replication%'")
     if variables.get("group_replication_group_name"):
         yield from check_group(connection, variables)
+        return
+    ((read_only,),) = query(connection, "SELECT @@GLOBAL.read_only")
+    if read_only not in (0, "OFF"):  # newer MariaDB has several kinds of read-only
+        yield Error("The database takes no writes (read_only).", "Connect to the primary, or SET GLOBAL read_only = 0.")
 
 
 def check_galera(variables: dict[str, str], status: dict[str, str]) -> Iterator[CheckMessage]:

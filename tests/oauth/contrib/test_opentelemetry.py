@@ -203,11 +203,13 @@ def test_spans_of_a_shop_under_gunicorn_name_queries_and_commands_without_values
         user.visitor.get(f"{shop.url}/oauth_callback.html?code={code}")
         form = user.fill_in(mobile, bind_token)
         token = user.bind(form).json()["token"]
+        assert user.visitor.get(f"{shop.url}/readyz").status == 200
     (log,) = tmp_path.glob("shop-*.log")
     spans = [json.loads(span) for span in re.findall(r"^\{$.*?^\}$", log.read_text(), re.MULTILINE | re.DOTALL)]
     assert {"GET oauth/qq/users/", "POST oauth/qq/users/", "GET", "SELECT", "INSERT", "SET", "GETDEL"} <= {
         span["name"] for span in spans
     }
+    assert {span["kind"] for span in spans if span["parent_id"] is None} == {"SpanKind.SERVER"}  # calls only, no probe
     text = "\n".join(json.dumps([span["name"], span["status"], span["attributes"], span["events"]]) for span in spans)
     assert "INSERT INTO `tb_oauth_qq` (" in text
     assert ("http.request.method" in text, "db.query.text" in text) == (bool(conventions), bool(conventions))

@@ -41,8 +41,16 @@ ID, SECRET = "QQ_CLIENT_ID", "QQ_CLIENT_SECRET"
 REFUSED = {100001: ID, 100008: ID, 100002: SECRET, 100009: SECRET, 100010: "QQ_REDIRECT_URI"}  # by QQ's error number
 USE_TLS = 'Add "ssl": {"ca": "/path/of/ca.pem"} and "ssl_mode": "VERIFY_IDENTITY" to its OPTIONS.'
 NO_QUORUM = (
-    "A node of Galera without its quorum answers so: SHOW STATUS LIKE 'wsrep_cluster_status' says Primary or not."
+    "A node of Galera without its quorum answers like this: see whether SHOW STATUS LIKE 'wsrep_cluster_status' "
+    "says Primary."
 )
+CACHE_HINTS = {  # by redis-py's error class
+    "AuthenticationError": "Check user and password. With requirepass alone there is no user: redis://:password@…",
+    "MasterNotFoundError": "Check the Sentinels' addresses, and the name that they have for the master.",
+    "OutOfMemoryError": "Redis is full: raise its maxmemory.",
+    "RedisClusterException": "Check whether it is a Redis Cluster, and whether each node can be reached.",
+}
+NO_REPLICAS = "Start its replicas: it lacks those that min-replicas-to-write demands."
 DATABASE_HINTS = {  # by MySQL's error number
     **dict.fromkeys((1047, 1205), NO_QUORUM),  # without and with wsrep_sync_wait
     1045: "Check its user and password. A server that demands TLS may refuse plain text with this number too.",
@@ -138,6 +146,7 @@ def explain(exc: BaseException | None, hint: str) -> tuple[str, str]:
         seen.add(exc)
         if isinstance(exc, ssl.SSLCertVerificationError):
             return f"the certificate is not accepted: {exc.verify_message}", CERTIFICATE
+        hint = NO_REPLICAS if str(exc).startswith("NOREPLICAS") else CACHE_HINTS.get(type(exc).__name__, hint)
         exc = exc.__cause__ or exc.__context__  # of the client's own class
     return name, hint
 
