@@ -281,9 +281,9 @@ def bind(bench: Bench) -> Figures:
     with ExitStack() as stack:
         servers = [stack.enter_context(bench.serve(contestant)) for contestant in (OURS, BEFORE)]
         for _ in range(bench.rounds):
-            password_ms = 1000 * float(bench.run_program(program))
             figures = {}
             for server in random.sample(servers, len(servers)):
+                password_ms = 1000 * float(bench.run_program(program, server.contestant))
                 window = bench.use_up(server, requests=prepare_binds(bench, server, count), clients=8)
                 cpu_ms = {process: round(1000 * used / count, 3) for process, used in window.cpu.items()}
                 figures[server.contestant.name] = {
@@ -326,7 +326,9 @@ def workers(bench: Bench) -> Figures:
     with ExitStack() as stack:
         servers = [
             stack.enter_context(
-                bench.serve(replace(OURS, name=name, environ={"WEB_CONCURRENCY": str(count)}), cores=set(CORES))
+                bench.serve(
+                    replace(OURS, name=name, environ=OURS.environ | {"WEB_CONCURRENCY": str(count)}), cores=set(CORES)
+                )
             )
             for name, count in counts.items()
         ]
@@ -337,18 +339,20 @@ def workers(bench: Bench) -> Figures:
 
 
 def memory(bench: Bench) -> Figures:
-    """A worker's memory as its number of logins grows."""
+    """A worker's memory as its number of logins grows, ours and the build before."""
     milestones = (0, 1000, 2000) if bench.quick else MILESTONES
     rows = []
-    with bench.serve(OURS) as server:
-        done = 0
-        for milestone in milestones:
-            while done < milestone:
-                batch = min(milestone - done, 20_000)  # a sealed code lives two minutes
-                window = bench.use_up(server, flows=batch, clients=40)
-                assert set(window.figures()["statuses"]) == {"200"}, window.figures()["statuses"]
-                done += batch
-            rows.append({"logins": done, **measure.memory(server.worker), "threads": measure.threads(server.worker)})
+    for contestant in (OURS, BEFORE):
+        with bench.serve(contestant) as server:
+            done = 0
+            for milestone in milestones:
+                while done < milestone:
+                    batch = min(milestone - done, 20_000)  # a sealed code lives two minutes
+                    window = bench.use_up(server, flows=batch, clients=40)
+                    assert set(window.figures()["statuses"]) == {"200"}, window.figures()["statuses"]
+                    done += batch
+                used = {**measure.memory(server.worker), "threads": measure.threads(server.worker)}
+                rows.append({"title": contestant.title, "logins": done, **used})
     return {"rows": rows}
 
 

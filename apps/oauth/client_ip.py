@@ -1,6 +1,7 @@
 """The client's address, and the part of it that rate limits count by."""
 
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from django.http import HttpRequest
@@ -18,7 +19,7 @@ def get_client_ip(request: HttpRequest | Request) -> str:
     proxies = api_settings.NUM_PROXIES or 0
     if 0 < proxies <= len(hops):
         with suppress(ValueError):  # the proxy does not append an address
-            return str(ip_address(hops[-proxies].strip()))
+            return _read_address(hops[-proxies].strip())
     address: str = request.META.get("REMOTE_ADDR", "")
     return address
 
@@ -35,3 +36,9 @@ def get_network(address: str) -> str:
     if not isinstance(parsed, IPv6Address):
         return str(parsed)
     return str(parsed.ipv4_mapped) if parsed.ipv4_mapped else f"{int(parsed) >> 64:x}"
+
+
+@lru_cache  # a login asks several times
+def _read_address(text: str) -> str:
+    """Return an IP address as Python writes it; raises ValueError."""
+    return str(ip_address(text))

@@ -15,6 +15,8 @@ from rest_framework_simplejwt.exceptions import TokenBackendError, TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import Token
 
+from . import jws
+
 LOGIN_ENDED = _("登录已失效，请重新登录。")
 
 
@@ -54,6 +56,9 @@ class LoginToken(Token):
 
 class SigningKeys(TokenBackend):
     """Sign with the current key. Verify with it or with an older one, until the last tokens of that one expire."""
+
+    def encode(self, payload):
+        return jws.encode(payload, self.prepared_signing_key, self.algorithm)
 
     def decode(self, token, verify=True):
         try:

@@ -8,6 +8,7 @@ import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
@@ -350,13 +351,18 @@ def test_read_only_database_uses_up_no_try_and_no_sms_code(site, user, form, reg
     assert [door().status for door in doors] == [200, 201]
 
 
-def test_restart_of_the_database_costs_no_call(site, user):
+def test_restart_of_the_database_costs_no_call(site, user, form):
     def count():
         return at_once(*[lambda: user.visitor.get(f"{site.shop.url}/mobiles/{new_mobile()}/count/")] * THREADS)
 
-    count()  # each thread keeps its connection
-    site.restart_database()
-    assert tally(count()) == {(200, None): THREADS}
+    def log_in():
+        return at_once(*[partial(user.redeem_code, user.arrive()) for _ in range(THREADS // 2)])
+
+    user.bind(form)
+    for call in (count, log_in):
+        count()  # each thread keeps its connection
+        site.restart_database()
+        assert {status for status, _ in tally(call())} == {200}
 
 
 @pytest.mark.parametrize("lock", ["SELECT id FROM tb_users FOR UPDATE", "LOCK TABLES tb_users WRITE"])

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 from django.utils.encoding import force_bytes
-from itsdangerous import BadData, BadSignature, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadData, BadSignature, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 from .lifetimes import CLOCK_ALARM, CLOCK_TOLERANCE
 
@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 def sign(purpose: str, payload: dict[str, Any]) -> str:
     """Return the payload as signed text, which anyone who has it can read."""
-    signed = _get_serializer(purpose, *_get_keys()).dumps({**payload, "type": purpose})
+    serializer, _ = _get_serializer(purpose, *_get_keys())
+    signed = serializer.dumps({**payload, "type": purpose})
     return signed if isinstance(signed, str) else signed.decode()
 
 
@@ -31,7 +32,9 @@ def verify(purpose: str, signed: str) -> tuple[dict[str, Any], int]:
         raise BadSignature("too long")
     try:
         # Not by the library's max_age: it refuses a value from a clock that is one second ahead of ours.
-        payload, signed_at = _get_serializer(purpose, *_get_keys()).loads(signed, return_timestamp=True)
+        serializer, signer = _get_serializer(purpose, *_get_keys())
+        body, signed_at = signer.unsign(signed, return_timestamp=True)
+        payload = serializer.load_payload(body)
     except (BadData, ValueError, OverflowError, OSError) as exc:
         # itsdangerous before 2.1.2 reads the timestamp before it checks the signature.
         raise BadSignature("not signed by us") from exc
@@ -60,9 +63,11 @@ def _get_keys() -> list[str]:
 
 
 @functools.cache
-def _get_serializer(purpose: str, *keys: str) -> URLSafeTimedSerializer:
+def _get_serializer(purpose: str, *keys: str) -> tuple[URLSafeTimedSerializer, TimestampSigner]:
+    """Return the serializer and its signer, which its own loads() would create at each call."""
     salt = f"qq-login.{purpose}.v1"
     # Derived here, once. itsdangerous, which signs with the last key, would derive them at each call.
     derived = [hmac.digest(force_bytes(key), salt.encode(), "sha256") for key in reversed(keys)]
-    signer = {"key_derivation": "none", "digest_method": hashlib.sha256}
-    return URLSafeTimedSerializer(derived, salt=salt, signer_kwargs=signer)
+    options = {"key_derivation": "none", "digest_method": hashlib.sha256}
+    serializer = URLSafeTimedSerializer(derived, salt=salt, signer_kwargs=options)
+    return serializer, next(serializer.iter_unsigners())

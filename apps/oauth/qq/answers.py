@@ -73,7 +73,7 @@ def get_field(answer: dict[str, Any], name: str, pattern: re.Pattern[str]) -> st
 
 def read_json(text: str) -> Any:
     """Parse JSON, but raise ValueError where parsers differ: duplicate keys, NaN, Infinity. Raises RecursionError."""
-    return json.loads(text, object_pairs_hook=refuse_duplicate_keys, parse_constant=_reject_constant)
+    return _decoder.decode(text)
 
 
 def _reject_constant(constant: str) -> Any:
@@ -86,3 +86,7 @@ def refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(answer) != len(pairs):
         raise ValueError("duplicate key")
     return answer
+
+
+# json.loads() would create one at each call.
+_decoder = json.JSONDecoder(object_pairs_hook=refuse_duplicate_keys, parse_constant=_reject_constant)
