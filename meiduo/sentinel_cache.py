@@ -142,8 +142,11 @@ class MasterClient(Redis):
         """Return the answer of a repeated command that changed nothing: its first attempt may have done it already."""
         if args[0] == "GETDEL":
             raise error  # the first attempt may have deleted the value, and its answer is lost
-        if args[0] == "SET" and isinstance(args[2], bytes) and self._send(("GET", args[1]), {}) == args[2]:
-            return True  # the first attempt stored it: no two values are the same
+        if args[0] == "SET":
+            # The first attempt stored it: no two values are the same, but for numbers. A counter that somebody else has
+            # begun just now is taken for ours, so that one try is not counted. Else a first SMS could be one too many.
+            value = args[2] if isinstance(args[2], bytes) else str(args[2]).encode()
+            return True if self._send(("GET", args[1]), {}) == value else None
         return None
 
 

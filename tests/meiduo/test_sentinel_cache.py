@@ -11,6 +11,7 @@ from django.core.cache import cache
 from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
 from redis.sentinel import MasterNotFoundError
 
+from apps.oauth.cache import increment
 from meiduo import environment, sentinel_cache
 from tests.conftest import MOBILE, PASSWORD, error_of, token_requests
 from tests.tools.processes import HOST, free_port, wait_until
@@ -260,6 +261,13 @@ def test_lock_whose_answer_was_lost_is_ones_own(forgetful):
     forgetful.word = b"lock"
     assert not cache.add("lock", True, 60)
     assert forgetful.lost == 2
+
+
+def test_first_try_whose_answer_was_lost_is_counted_once(forgetful):
+    cache.get("key")
+    forgetful.word = b"tries"
+    assert increment("tries", 60) == 1
+    assert (forgetful.lost, cache.get("tries")) == (1, 1)
 
 
 def test_value_whose_answer_was_lost_is_nobodys(forgetful):
