@@ -92,6 +92,8 @@ def test_hanging_master_delays_calls_of_all_threads_and_each_lock_is_its_owners(
 
     for number in range(4):
         cache.set(f"code{number}", number)
+    key = cache.make_key("code3")
+    wait_until(lambda: all(server.client().exists(key) for server in group.servers), "the replicas have the values")
     ready = threading.Barrier(5)
     with ThreadPoolExecutor(4) as threads:
         taken = [threads.submit(take, number) for number in range(4)]

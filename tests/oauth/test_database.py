@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+from contextlib import closing
 
 import pytest
 from django.core.cache.backends.locmem import LocMemCache
@@ -22,6 +23,7 @@ from apps.users.tokens import LoginToken
 from tests.conftest import MOBILE, PAGE, PASSWORD, Browser, page_query
 from tests.oauth.views.test_apps import DOORS, App
 from tests.oauth.views.test_bindings import SignedIn
+from tests.tools.remote_users import connect_database, database_of_the_tests
 
 DOWN = (503, "5", {"message": "服务暂时不可用，请稍后再试。", "code": "database_unavailable"})
 
@@ -229,3 +231,20 @@ def test_connection_to_a_read_only_server_is_not_kept(browser, form):
         cursor.execute("SET SESSION TRANSACTION READ ONLY")
     assert answer_of(browser.bind(form)) == DOWN
     assert browser.bind(form).status_code == 200
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_look_up_finds_out_whether_a_kept_connection_is_alive(qq, browser, binding, fail_statements):
+    def redeem_at_the_beginning_of_a_request(code):
+        connection.close_if_unusable_or_obsolete()
+        return browser.redeem_code(code)
+
+    code = browser.arrive()
+    connection.ensure_connection()
+    assert redeem_at_the_beginning_of_a_request(code).status_code == 200
+    with closing(connect_database(database_of_the_tests())) as other:
+        other.query(f"KILL {connection.connection.thread_id()}")
+    assert redeem_at_the_beginning_of_a_request(code).status_code == 200
+    fail_statements([1205])
+    assert answer_of(redeem_at_the_beginning_of_a_request(code)) == DOWN
