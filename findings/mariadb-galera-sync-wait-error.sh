@@ -17,6 +17,7 @@ stop() { [ -z "${server:-}" ] || { kill -9 "$server"; wait "$server" 2> /dev/nul
 trap stop EXIT
 as_root=(); [ "$(id -u)" -ne 0 ] || as_root=(--user=root)
 cd "$folder"
+[[ $(PATH=$PATH:/usr/sbin mariadbd --version) == *" 10.11.19-MariaDB"* ]] || { echo "needs MariaDB 10.11.19" >&2; exit 1; }
 apt-get download -qq galera-4=26.4.23-0+deb12u1
 dpkg-deb --extract galera-4_*.deb galera
 mariadb-install-db --no-defaults --datadir="$folder/data" "${as_root[@]}" > install.log 2>&1
