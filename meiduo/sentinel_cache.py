@@ -143,8 +143,8 @@ class MasterClient(Redis):
         if args[0] == "GETDEL":
             raise error  # the first attempt may have deleted the value, and its answer is lost
         if args[0] == "SET":
-            # The first attempt stored it: no two values are the same, but for numbers. A counter that somebody else has
-            # begun just now is taken for ours, so that one try is not counted. Else a first SMS could be one too many.
+            # The same value means that the first attempt stored it. Only numbers can be equal by chance: a counter that
+            # another call has just begun. Then one try is not counted; otherwise a user's first SMS could be refused.
             value = args[2] if isinstance(args[2], bytes) else str(args[2]).encode()
             return True if self._send(("GET", args[1]), {}) == value else None
         return None
