@@ -19,7 +19,7 @@ CONTENT_TYPE = re.compile(
     re.VERBOSE | re.ASCII | re.IGNORECASE,
 )
 # The script in the HTML of the pages. Each page has it, and this hash, in its own policy too.
-SCRIPT_HASH = "sha256-KBjHinyEkNsZAcsmzr4AlCHs5UANDX/u1VVHDLK2Xq8="
+SCRIPT_HASH = "sha256-BRnP5GYm4G4RLhDQIfXOtbwZqxtDJvDtCnG2nE3SYCY="
 HTML_POLICY = (
     f"default-src 'none'; script-src 'self' '{SCRIPT_HASH}'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"  # the admin needs forms and data:

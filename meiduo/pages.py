@@ -3,6 +3,8 @@
 web/ works as it is, on any host. A visitor of those files fetches a dozen modules, and asks at each visit whether they
 have changed. So the shop serves a copy: all modules in one file, and each file named by a hash of its content.
 `python -m meiduo.pages FOLDER` writes this copy for another host.
+
+A browser that comes back from QQ gets the callback page at once, instead of a redirect to it: that saves a round trip.
 """
 
 import gzip
@@ -15,11 +17,13 @@ from base64 import b64encode
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
+from django.utils.html import escape
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 logger = logging.getLogger(__name__)
@@ -35,6 +39,8 @@ COMMENT = re.compile(r"^ *(?://.*|/\*\*(?s:.*?)\*/)\n", re.MULTILINE)
 ENTRY = re.compile(r'<script type="module" src="([\w-]+\.js)">')
 PRELOAD = re.compile(r' *(?:<!-- Load everything .*?-->|<link rel="modulepreload" .*?>)\n')
 REFERENCE = re.compile(r'(?<=(?:href|.src)=")(/?)([\w-]+\.(?:css|svg))(?=")')
+LINK = re.compile(r'((?:href|src)="|; url=)(?:\./|(?=[\w-]+\.))')  # a relative one
+HIDES_QUERY = " data-hides-query"
 
 BUNDLE = """\
 // The modules of web/. Each runs when it is first imported; the page names the one it begins with.
@@ -94,6 +100,10 @@ def write(files: dict[str, bytes], folder: Path) -> None:
         (folder / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
 
 
+def accepts_gzip(request: HttpRequest) -> bool:
+    return "gzip" in request.headers.get("Accept-Encoding", "")
+
+
 class Copy(NamedTuple):
     content: bytes
     compressed: bytes
@@ -103,7 +113,7 @@ class Copy(NamedTuple):
     def respond(self, request: HttpRequest) -> HttpResponseBase:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        is_compressed = "gzip" in request.headers.get("Accept-Encoding", "")
+        is_compressed = accepts_gzip(request)
         body = self.compressed if is_compressed else self.content
         etag = f'"{hashlib.sha256(body).hexdigest()[:12]}"'
         headers = {"Cache-Control": self.cache_control, "Vary": "Accept-Encoding", "ETag": etag}
@@ -135,6 +145,38 @@ def load_copies(web: Path) -> dict[str, Copy]:
     return copies
 
 
+@cache
+def use_absolute_links(html: bytes) -> str:
+    """Return a page of the root folder as it works at any address."""
+    return LINK.sub(r"\1/", html.decode())
+
+
+def answer_with_page(request: HttpRequest, redirect: HttpResponseBase, copies: dict[str, Copy]) -> HttpResponseBase:
+    """Answer with the page of the shop's own that `redirect` leads to, if it is one that hides its query.
+
+    The page learns the query from its HTML. Its script then gives it its own address, in which neither QQ's code nor
+    the query is left.
+    """
+    # Browsers that send this header know history.replaceState.
+    if redirect.status_code != 302 or request.headers.get("Sec-Fetch-Dest") != "document":
+        return redirect
+    address, scheme = urlsplit(redirect["Location"]), urlsplit(settings.QQ_REDIRECT_URI).scheme
+    is_here = (address.scheme, address.netloc) == (scheme, request.get_host())
+    copy = copies.get(address.path)
+    if not is_here or not copy or HIDES_QUERY not in (html := use_absolute_links(copy.content)):
+        return redirect
+    query = f' data-path="{escape(address.path)}" data-query="?{escape(address.query)}"'
+    html = html.replace(HIDES_QUERY, HIDES_QUERY + query, 1)
+    response = HttpResponse(html, headers={"Cache-Control": "no-store"})
+    if accepts_gzip(request):
+        response.content = gzip.compress(response.content, compresslevel=4)  # a third cheaper than 9, and 1 % longer
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["Content-Length"] = str(len(response.content))
+    response.cookies = redirect.cookies
+    request.path_info = address.path  # other middleware adds the headers that this page needs
+    return response
+
+
 class PagesMiddleware(WhiteNoiseMiddleware):
     """Serve the copy in place of the pages in WHITENOISE_ROOT. With DEBUG, serve these: they may change any time."""
 
@@ -142,7 +184,7 @@ class PagesMiddleware(WhiteNoiseMiddleware):
         copies = {} if self.autorefresh else load_copies(Path(settings.WHITENOISE_ROOT))
         if copy := copies.get(request.path_info) or copies.get(HASH.sub("", request.path_info)):
             return copy.respond(request)
-        return super().__call__(request)
+        return answer_with_page(request, super().__call__(request), copies)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,11 @@ export function started() {
   fillSlots();
 }
 
+// Where the shop answers QQ's redirect with the page, the script in the HTML gives the page its own address. A policy of
+// the shop's own server may forbid that script.
+const { path, query } = document.documentElement.dataset;
+if (path && location.pathname !== path) history.replaceState({ query }, "", path);
+
 // The history entry survives a reload and needs no storage, which may be full or forbidden. Other visits of the page,
 // in this tab or another, have entries of their own.
 let values = { ...history.state };

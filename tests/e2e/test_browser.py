@@ -28,7 +28,7 @@ def test_first_login_binds_and_second_login_skips_the_form(request, meet, place)
     place = request.getfixturevalue(place)
     user = meet(place)
     page = user.arrive(next="/?from=购物车&a=1#top")
-    assert "code=" in user.sent("/oauth_callback.html")[-1].url
+    assert "code=" in [sent.url for sent in user.requests if sent.is_navigation_request()][-1]
     expect(page).to_have_url(f"{place.pages}/oauth_callback.html")  # the page has removed the code from its address
     user.bind(page, "/?from=%E8%B4%AD%E7%89%A9%E8%BD%A6&a=1#top")
     authorization = f"JWT {page.evaluate('localStorage.token')}"

@@ -17,7 +17,7 @@ shop, direct_shop = browsers.shop, browsers.direct_shop
 split_shop, built_shop = browsers.split_shop, browsers.built_shop
 
 SCRIPTS = re.compile(r"/(pages\.\w+|callback)\.js$")  # the page's module, also in plain pages
-CALL = "/oauth/qq/users/"
+CALLBACK, CALL = "/oauth/qq/callback/", "/oauth/qq/users/"
 ADDED = quote("/account.html?added", safe="")
 
 
@@ -90,14 +90,14 @@ def test_login_whose_module_fails_goes_on_after_a_reload_without_asking_qq_again
     assert (len(member.sent(CALL)), member.place.count_exchanges()) == (2, 1)
 
 
-def test_visitor_of_the_login_page_fetches_only_the_html_and_the_answer(member):
+def test_visitor_of_the_login_page_makes_two_requests_when_back_from_qq(member):
     page = member.press_qq(next="/?few")
     member.sign_in(page)
     member.is_logged_in(page, "/?few")
     paths = [urlsplit(sent.url).path for sent in member.requests]
-    begin = paths.index("/oauth_callback.html")
+    begin = paths.index(CALLBACK)
     end = paths.index("/", begin)
-    assert sorted(paths[begin:end])[:2] == [CALL, "/oauth_callback.html"]
+    assert sorted(paths[begin:end])[:2] == [CALLBACK, CALL]
     assert all(re.fullmatch(r"/(pages|style)\.\w+\.(js|css)", path) for path in sorted(paths[begin:end])[2:])
     cached = page.evaluate("performance.getEntriesByType('resource').map((file) => [file.name, file.transferSize])")
     files = [size for name, size in cached if re.search(r"\.(js|css)$", name)]

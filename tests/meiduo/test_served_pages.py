@@ -4,13 +4,17 @@ import gzip
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from shutil import copytree
+from urllib.parse import parse_qsl
 
 import pytest
 from django.test import RequestFactory, override_settings
 
 from meiduo.pages import PagesMiddleware, build, write
+from tests.conftest import page_query
 from tests.tools.processes import ROOT
+from tests.tools.requirements import requirement
 
 WEB = ROOT / "web"
 HTML = "max-age=0, public"
@@ -136,3 +140,68 @@ def test_pages_that_cannot_be_joined_are_served_as_they_are(web, client, db, sho
     shop.WHITENOISE_ROOT = web
     assert read(client.get("/login.html")) == (WEB / "login.html").read_text("utf-8")
     assert client.get("/usernames/nobody/count/").status_code == 200
+
+
+NAVIGATION = {"Sec-Fetch-Dest": "document"}
+
+
+class Root(HTMLParser):
+    """The attributes of a page's root element."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.attributes = None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes = self.attributes or dict(attrs)
+
+
+@requirement("1.6", "9.10")
+@pytest.mark.parametrize("target", ["/cart", "/?q=\"'><b>&amp;=1#<s>"])
+def test_browser_that_comes_back_gets_the_page_itself(browser, target):
+    address = browser.sign_in(next=target)
+    redirect = browser.get(address)  # the same query may come again
+    path, query = redirect["Location"].removeprefix("http://testserver").split("?", 1)
+    response = browser.get(address, headers=NAVIGATION)
+    page = read(response)
+    root = Root(page).attributes
+    assert (root["data-path"], root["data-query"]) == (path, f"?{query}")
+    assert response.cookies.keys() == redirect.cookies.keys() != set()
+    assert served_as(response) == [200, "no-store", None, None, "nosniff", "DENY"]
+    expected = browser.get(path)
+    for name in ("Content-Type", "Content-Security-Policy", "Referrer-Policy"):
+        assert response[name] == expected[name], name
+    attributes = re.search(" data-path=.*(?=>)", page)[0]
+    assert re.sub(r'((?:href|src)="|url=)(\./|(?=(login|reset|style|pages)\.))', r"\1/", read(expected)) == (
+        page.replace(attributes, "")
+    )
+    assert browser.redeem_code(browser.come_back(address)["code"]).status_code == 200
+
+
+def test_browser_gets_the_page_with_an_error_too_and_compressed(browser):
+    address = "/oauth/qq/callback/?code=CODE&state=unknown"
+    page = browser.get(address, headers={**NAVIGATION, "Accept-Encoding": "gzip"})
+    root = Root(gzip.decompress(page.content).decode()).attributes
+    assert dict(parse_qsl(root["data-query"][1:])) == page_query(browser.get(address)) == {"error": "state_invalid"}
+    assert int(page["Content-Length"]) == len(page.content) < 6000
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "https://testserver/oauth_callback.html",
+        "http://www.shop.test/oauth_callback.html",
+        "http://testserver/login.html",  # does not hide its query
+        "http://testserver/callback.html",
+    ],
+)
+def test_browser_is_redirected_to_a_page_of_another_kind(browser, shop, page):
+    shop.QQ_CALLBACK_PAGE = page
+    response = browser.get(browser.sign_in(), headers=NAVIGATION)
+    assert (response.status_code, response["Location"].partition("?")[0]) == (302, page)
+
+
+def test_developer_is_redirected(browser):
+    with override_settings(DEBUG=True):
+        assert browser.get(browser.sign_in(), headers=NAVIGATION).status_code == 302
