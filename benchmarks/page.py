@@ -166,11 +166,11 @@ def read_events(events: list[Event], pages: str) -> Figures:
     # From the cache come 0 bytes. What has not arrived by now counts as a request.
     sizes = {event["requestId"]: event["encodedDataLength"] for name, event in events if name == "loadingFinished"}
     sizes |= {event["requestId"]: 0 for name, event in events if name == "requestServedFromCache"}
-    # The redirect has the same id as the page that it leads to.
+    # A redirect has the same id as the page that it leads to.
     asked = {
         event["requestId"]: urlsplit(url).path
         for url, event in sent
-        if begin < event["timestamp"] < end and url.startswith(pages)
+        if begin <= event["timestamp"] < end and url.startswith(pages)
     }
     fetched = {request: path for request, path in asked.items() if sizes.get(request) != 0}
     return {
