@@ -1,4 +1,4 @@
-"""Draws the two plots of README.md as SVG, for light and dark pages."""
+"""Draws the plots of README.md and docs/performance.md as SVG, for light and dark pages."""
 
 import math
 import statistics
@@ -72,6 +72,33 @@ def cost(saturated: Figures) -> str:
     grid += [text(x(tick), bottom + 18, f"{tick:g} ms", "small middle") for tick in scale]
     title = "CPU time of one login on the server (logarithmic scale; ×: relative to ours)"
     return svg(bottom + 32, title, [text(12, 26, title, "title"), *grid, *rows])
+
+
+def page(figures: Figures) -> str:
+    """From QQ's redirect to the login: for each line, a bar for ours and one for the build before."""
+    left, right, row_height = 250, WIDTH - 130, 22
+    waits = {
+        (case["title"], name): statistics.median(each[name]["seconds"] for each in case["rounds"])
+        for case in figures["cases"]
+        for name in ("ours", "before")
+    }
+    y: float = 60
+    rows: list[str] = []
+    for case in figures["cases"]:
+        rows.append(text(12, y, case["title"].replace(", HTTP", " · HTTP"), "small"))
+        y += row_height
+        for name, label in {"ours": "ours", "before": "the build before"}.items():
+            seconds, kind = waits[case["title"], name], "ours" if name == "ours" else "theirs"
+            end = left + (right - left) * seconds / max(waits.values())
+            rows += [
+                text(left - 12, y + 4, label, "end"),
+                line(left, y, end, y, kind, 12),
+                text(end + 12, y + 4, f"{1000 * seconds:.0f} ms"),
+            ]
+            y += row_height
+        y += 10
+    title = "From QQ's redirect to the login, in Chromium, QQ at 50 ms"
+    return svg(y, title, [text(12, 26, title, "title"), *rows])
 
 
 def failing(figures: Figures) -> str:

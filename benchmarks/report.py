@@ -19,6 +19,7 @@ STORES = {"system": "the system's", "one": "one certificate"}
 def renew(results: Figures) -> None:
     """Rewrite the tables and plots."""
     (FOLDER / "cost.svg").write_text(plots.cost(results["saturated"]), encoding="utf-8")
+    (FOLDER / "page.svg").write_text(plots.page(results["page"]), encoding="utf-8")
     (FOLDER / "failing.svg").write_text(plots.failing(results["failing"]), encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
@@ -140,7 +141,18 @@ def goals(results: Figures) -> str:
         row("requests of the callback page until logged in, all lines", 4, 3, [max(requests)])
         sizes = [each["ours"]["bytes"] / each["before"]["bytes"] for case in page["cases"] for each in case["rounds"]]
         row("bytes of the callback page, ours ÷ the build before, all lines", 0.6, 0.6, [max(sizes)], "×")
+    if suites := results.get("suite"):
+        cpu = {each["title"]: each["cpu_seconds"] for each in suites["rows"]}
+        row("CPU of `make test`, ours ÷ the build before", 0.8, 0.6, [cpu["ours"] / cpu["the build before"]], "×")
     return table(["what", "at least", "aim", "measured", "reached"], rows) if rows else "none for these scenarios"
+
+
+def suite(figures: Figures) -> str:
+    rows = [
+        [each["title"], each["tests"], number(each["cpu_seconds"] / 60), number(each["seconds"] / 60)]
+        for each in figures["rows"]
+    ]
+    return table(["", "tests", "CPU, minutes", "minutes"], rows)
 
 
 def count_queries(sent: Figures) -> float:
@@ -407,6 +419,7 @@ SECTIONS: dict[str, Callable[[Figures], str]] = {
         memory,
         growth,
         page,
+        suite,
     )
 }
 TITLES = {
@@ -424,4 +437,5 @@ TITLES = {
     "memory": "Memory",
     "growth": "Ten million bindings",
     "page": "The callback page, over slow lines",
+    "suite": "All tests",
 }

@@ -402,13 +402,37 @@ def page(bench: Bench) -> Figures:
     rounds = 1 if bench.quick else 3 * bench.rounds
     command = [python_of("page"), "-m", "benchmarks.page", f"--rounds={rounds}", f"--results={results}"]
     # Chromium, two shops and two lines need all cores, and mostly wait.
-    subprocess.run(command, cwd=ROOT, check=True, preexec_fn=lambda: os.sched_setaffinity(0, CORES))
+    subprocess.run(command, cwd=ROOT, check=True, preexec_fn=use_all_cores)
     return {"cases": json.loads(results.read_text())}
+
+
+def suite(bench: Bench) -> Figures:
+    """`make test` of the last commit and of the build before, each in a fresh clone, packages included."""
+    rows = []
+    revisions = {OURS.title: "HEAD", BEFORE.title: BEFORE.revision}
+    for title in random.sample(list(revisions), len(revisions)):
+        clone, log = (bench.folder / f"{kind} of {title}" for kind in ("clone", "output"))
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+        subprocess.run(["git", "checkout", "--quiet", revisions[title]], cwd=clone, check=True)
+        command = ["make", "test", *(["ARGS=-k callback"] if bench.quick else [])]
+        before = os.times()
+        with log.open("w") as output:
+            subprocess.run(command, cwd=clone, stdout=output, check=False, preexec_fn=use_all_cores)
+        after = os.times()
+        cpu = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system"))
+        tests = log.read_text().splitlines()[-1]  # as in "3618 passed, 0 failed"
+        rows.append({"title": title, "tests": tests, "cpu_seconds": cpu, "seconds": after.elapsed - before.elapsed})
+    return {"rows": rows}
+
+
+def use_all_cores() -> None:
+    os.sched_setaffinity(0, CORES)
 
 
 SCENARIOS: dict[str, Callable[[Bench], Figures]] = {
     each.__name__: each
     for each in (
+        suite,
         ceiling,
         queries,
         saturated,
