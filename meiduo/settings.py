@@ -293,7 +293,6 @@ REST_FRAMEWORK = {
     "NUM_PROXIES": NUM_PROXIES,
 }
 if API_SCHEMA:
-    INSTALLED_APPS += ["drf_spectacular"]
     REST_FRAMEWORK["DEFAULT_SCHEMA_CLASS"] = "drf_spectacular.openapi.AutoSchema"
     sidecar = Path(find_spec("drf_spectacular_sidecar").origin).parent
     STATICFILES_DIRS += [("swagger-ui", sidecar / "static/drf_spectacular_sidecar/swagger-ui-dist")]

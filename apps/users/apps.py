@@ -1,4 +1,4 @@
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 from django.contrib.auth.signals import user_logged_in
 from django.utils.translation import gettext_lazy as _
 
@@ -10,9 +10,6 @@ class UsersConfig(AppConfig):
 
     def ready(self):
         from . import checks, galera  # noqa: F401  (registers them)
-
-        if apps.is_installed("drf_spectacular"):
-            from . import openapi  # noqa: F401  describes the endpoints
 
         # A login writes nothing to the database: the audit log records the time of every login.
         user_logged_in.disconnect(dispatch_uid="update_last_login")

@@ -1,13 +1,21 @@
-"""Compares the shop's answers with its OpenAPI document, in every test that calls the shop in this process."""
+"""Compares the shop's answers with its OpenAPI document, in every test that calls the shop in this process.
+
+`python -m tests.tools.document` writes the document's copy in docs/ anew.
+"""
 
 import json
+import os
 import re
 from functools import cache
 
+import django
 from django.conf import settings
-from django.utils.translation import override
-from drf_spectacular.generators import SchemaGenerator
 from jsonschema import Draft202012Validator, FormatChecker
+
+from meiduo import api_schema
+from tests.tools.processes import ROOT
+
+COPY = ROOT / "docs/openapi.yaml"
 
 differences = []  # of the test that runs
 
@@ -54,8 +62,7 @@ def find_difference(request, response):
 
 @cache
 def make_document(*_settings_it_depends_on):
-    with override("en"):
-        return SchemaGenerator(urlconf="meiduo.urls").get_schema(request=None, public=True)
+    return api_schema.make_document("meiduo.urls")
 
 
 def find_operation(document, method, path):
@@ -69,3 +76,15 @@ def find_operation(document, method, path):
 def make_validator(text):
     schema = json.loads(text)
     return Draft202012Validator(schema, format_checker=FormatChecker())
+
+
+def render_copy():
+    from drf_spectacular.renderers import OpenApiYamlRenderer  # reads the settings
+
+    return OpenApiYamlRenderer().render(api_schema.make_document("meiduo.urls"))
+
+
+if __name__ == "__main__":
+    os.environ["DJANGO_SETTINGS_MODULE"] = "meiduo.settings"
+    django.setup()
+    COPY.write_bytes(render_copy())
