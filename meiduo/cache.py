@@ -30,8 +30,12 @@ class KeptConnectionClient(redis.RedisCacheClient):
 
 class RedisCache(redis.RedisCache):
     client_class = KeptConnectionClient
-    # A connection that broke while idle fails at the next command, which is then sent once more on a new one.
-    default_options = {"retry": Retry(NoBackoff(), 1, (ConnectionError,))}
+    default_options = {
+        # A connection that broke while idle fails at the next command, which is then sent once more on a new one.
+        "retry": Retry(NoBackoff(), 1, (ConnectionError,)),
+        # Bytes of a buffer that each thread keeps. redis-py's default is 65536; an answer to us has a few hundred.
+        "socket_read_size": 4096,
+    }
 
     def __init__(self, server, params):
         params["OPTIONS"] = {**self.default_options, **params.get("OPTIONS", {})}
