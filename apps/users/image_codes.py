@@ -4,7 +4,6 @@ import secrets
 import time
 from uuid import UUID
 
-from captcha.image import ImageCaptcha
 from django.conf import settings
 from django.utils.crypto import constant_time_compare
 
@@ -23,6 +22,9 @@ def draw(image_code_id: UUID) -> bytes:
 
     Raises CacheUnavailable.
     """
+    # Here: with Pillow it takes 4 MB of memory, which a worker needs from its first picture on.
+    from captcha.image import ImageCaptcha
+
     text = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
     cache.set(_key(image_code_id), {"text": text, "time": time.time()}, LIFETIME)
     if settings.CAPTCHA_LOG:
