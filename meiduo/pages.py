@@ -126,10 +126,10 @@ class Copy(NamedTuple):
 
 
 @cache
-def load_copies(web: Path) -> dict[str, Copy]:
+def load_copies(web: Path | str) -> dict[str, Copy]:
     """Return the copies by path; none if a file of the shop's own cannot be joined, because `web` works as it is."""
     try:
-        files = build(web)
+        files = build(Path(web))
     except (OSError, ValueError) as exc:
         logger.error("The pages are served as they are, which is slower: %s", exc)
         files = {}
@@ -181,7 +181,7 @@ class PagesMiddleware(WhiteNoiseMiddleware):
     """Serve the copy in place of the pages in WHITENOISE_ROOT. With DEBUG, serve these: they may change any time."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        copies = {} if self.autorefresh else load_copies(Path(settings.WHITENOISE_ROOT))
+        copies = {} if self.autorefresh else load_copies(settings.WHITENOISE_ROOT)
         if copy := copies.get(request.path_info) or copies.get(HASH.sub("", request.path_info)):
             return copy.respond(request)
         return answer_with_page(request, super().__call__(request), copies)
