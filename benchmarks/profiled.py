@@ -29,8 +29,8 @@ PARTS = {
         "django.db.backends.utils:CursorWrapper.execute",
         "django.db.backends.mysql.base:DatabaseWrapper.is_usable",
     ],
-    "the look-up: the user from its row": ["apps.oauth.views.users:find_user"],
-    "the token, the signals": ["apps.oauth.views.users:log_in"],
+    "the look-up: the user from its row": ["apps.oauth.views.outcome:find_user"],
+    "the token, the signals": ["apps.oauth.views.outcome:log_in"],
     "the audit log": ["apps.oauth.audit:record"],
 }
 
