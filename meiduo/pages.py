@@ -163,7 +163,7 @@ def answer_with_page(request: HttpRequest, redirect: HttpResponseBase, copies: d
     address, scheme = urlsplit(redirect["Location"]), urlsplit(settings.QQ_REDIRECT_URI).scheme
     is_here = (address.scheme, address.netloc) == (scheme, request.get_host())
     copy = copies.get(address.path)
-    if not is_here or not copy or HIDES_QUERY not in (html := use_absolute_links(copy.content)):
+    if not is_here or address.fragment or not copy or HIDES_QUERY not in (html := use_absolute_links(copy.content)):
         return redirect
     query = f' data-path="{escape(address.path)}" data-query="?{escape(address.query)}"'
     html = html.replace(HIDES_QUERY, HIDES_QUERY + query, 1)
