@@ -19,7 +19,7 @@ import pytest
 import time_machine
 from django.conf import settings
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, override_settings
 from itsdangerous import URLSafeTimedSerializer
 
 import standin
@@ -160,24 +160,37 @@ def qq(qq_server):
     return qq_server
 
 
+@pytest.fixture
+def test_settings(qq_server, tmp_path):
+    """All at once: each attribute set on `settings` is one more layer to look through at every use of a setting."""
+    with override_settings(
+        QQ_API_URL=qq_server.url,
+        QQ_CLIENT_ID=qq_server.client_id,
+        QQ_CLIENT_SECRET=qq_server.client_secret,
+        QQ_APP_IDS={qq_server.app_id: qq_server.app_secret},
+        QQ_MINI_API_URL=qq_server.url,
+        QQ_MINI_APP_ID=qq_server.mini_app_id,
+        QQ_MINI_APP_SECRET=qq_server.mini_app_secret,
+        QQ_REDIRECT_URI=CALLBACK,
+        QQ_CALLBACK_PAGE=PAGE,
+        SMS_LOG=str(tmp_path / "sms.log"),
+        CAPTCHA_LOG=str(tmp_path / "captcha.log"),
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],  # a fast one
+        ALLOWED_HOSTS=["testserver", "127.0.0.1"],
+        WHITENOISE_AUTOREFRESH=True,  # otherwise each new Client lists all static files
+    ):
+        yield
+
+
 @pytest.fixture(autouse=True)
-def shop(settings, qq_server, tmp_path):
+def shop(test_settings, settings):  # in this order: `settings` restores what a test sets, and goes first
     """The shop's settings with the stand-in as QQ, and an empty cache."""
-    settings.QQ_API_URL = qq_server.url
-    settings.QQ_CLIENT_ID, settings.QQ_CLIENT_SECRET = qq_server.client_id, qq_server.client_secret
-    settings.QQ_APP_IDS, settings.QQ_MINI_API_URL = {qq_server.app_id: qq_server.app_secret}, qq_server.url
-    settings.QQ_MINI_APP_ID, settings.QQ_MINI_APP_SECRET = qq_server.mini_app_id, qq_server.mini_app_secret
-    settings.QQ_REDIRECT_URI, settings.QQ_CALLBACK_PAGE = CALLBACK, PAGE
-    settings.SMS_LOG, settings.CAPTCHA_LOG = str(tmp_path / "sms.log"), str(tmp_path / "captcha.log")
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a fast one
-    settings.ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
-    settings.WHITENOISE_AUTOREFRESH = True  # otherwise each new Client lists all static files
     cache.clear()
     return settings
 
 
 @pytest.fixture(autouse=True)
-def as_documented(request, settings):
+def as_documented(request, shop, settings):
     """Fails a test if an answer of the shop is not as the OpenAPI document says."""
     settings.MIDDLEWARE = ["tests.tools.document.compare_answers", *settings.MIDDLEWARE]
     document.differences.clear()
@@ -357,6 +370,6 @@ def known_secrets():
 
 
 @pytest.fixture(autouse=True)
-def no_secrets_in_logs(settings):  # runs before the settings are restored
+def no_secrets_in_logs(shop, settings):  # runs before the settings are restored
     with refusing_secrets_in_logs():
         yield

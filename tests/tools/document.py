@@ -35,8 +35,8 @@ def compare_answers(get_response):
 
 def find_difference(request, response):
     """Return how the answer differs from the document, or None. Nothing is said of bugs and of undocumented calls."""
-    document = make_document(settings.QQ_REDIRECT_URI, settings.QQ_LOGIN_PAYLOAD)
-    operation = find_operation(document, request.method, request.path_info)
+    depends_on = settings.QQ_REDIRECT_URI, settings.QQ_LOGIN_PAYLOAD
+    operation = find_operation(request.method, request.path_info, *depends_on)
     if operation is None or response.status_code == 500:
         return None
     media_type = response.headers.get("Content-Type")
@@ -54,27 +54,27 @@ def find_difference(request, response):
         return f"no content type {media_type}"
     if media_type != "application/json":
         return None
-    validator = make_validator(
-        json.dumps(answer["content"][media_type]["schema"] | {"components": document["components"]})
-    )
+    validator = make_validator(json.dumps(answer["content"][media_type]["schema"]), *depends_on)
     return next((error.message for error in validator.iter_errors(json.loads(response.content))), None)
 
 
 @cache
-def make_document(*_settings_it_depends_on):
+def make_document(*_depends_on):
+    """Return the document for these values of the settings that it depends on."""
     return api_schema.make_document("meiduo.urls")
 
 
-def find_operation(document, method, path):
-    for pattern, operations in document["paths"].items():
+@cache
+def find_operation(method, path, *depends_on):
+    for pattern, operations in make_document(*depends_on)["paths"].items():
         if re.fullmatch(re.sub("{.*?}", "[^/]+", pattern), path):
             return operations.get(method.lower())
     return None
 
 
 @cache
-def make_validator(text):
-    schema = json.loads(text)
+def make_validator(text, *depends_on):
+    schema = json.loads(text) | {"components": make_document(*depends_on)["components"]}
     return Draft202012Validator(schema, format_checker=FormatChecker())
 
 
