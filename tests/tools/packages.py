@@ -12,11 +12,13 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from processes import ROOT, call, find, find_galera, find_redis
 
 REQUIREMENTS = "tests/requirements.txt"
+FAST_PIP = 26  # pip 23, which comes with Python 3.11, needs 90 s of CPU for these packages, this one 64
 # {program: (its package, the names of the files)}, where they are not the program's name
 UNPACKED = {"promtool": ("prometheus", "promtool"), "wsrep_sst_rsync": ("mariadb-server", "wsrep_sst_*")}
 
@@ -26,10 +28,12 @@ def install() -> None:
     if wanted := missing():
         install_debian_packages(wanted)
     print("== Installing the Python packages into .venv", flush=True)
-    if not pip_install(REQUIREMENTS):
+    if int(version("pip").partition(".")[0]) < FAST_PIP:
+        pip_install("--upgrade", "pip")
+    if not pip_install("-r", REQUIREMENTS):
         sys.exit(f"The Python packages of {REQUIREMENTS} cannot be installed.")
     if "mysqlclient" in missing():
-        pip_install("requirements.txt")
+        pip_install("-r", "requirements.txt")
 
 
 def missing() -> dict[str, list[str]]:
@@ -88,9 +92,9 @@ def unpack(program: str, install: Sequence[str]) -> None:
                 shutil.copy(found, sysconfig.get_path("scripts"))
 
 
-def pip_install(requirements: str) -> bool:
-    options = ["--quiet", "--disable-pip-version-check", "-r", requirements]
-    return run(sys.executable, "-m", "pip", "install", *options) == 0
+def pip_install(*arguments: str) -> bool:
+    options = ["--quiet", "--disable-pip-version-check"]
+    return run(sys.executable, "-m", "pip", "install", *options, *arguments) == 0
 
 
 def run(*command: str, cwd: Path = ROOT) -> int:
