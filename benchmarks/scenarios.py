@@ -409,11 +409,10 @@ def page(bench: Bench) -> Figures:
 def suite(bench: Bench) -> Figures:
     """`make test` of the last commit and of the build before, each in a fresh clone, packages included."""
     rows = []
-    revisions = {OURS.title: "HEAD", BEFORE.title: BEFORE.revision}
-    for title in random.sample(list(revisions), len(revisions)):
-        clone, log = (bench.folder / f"{kind} of {title}" for kind in ("clone", "output"))
+    for contestant in random.sample((OURS, BEFORE), 2):
+        clone, log = bench.folder / f"clone-{contestant.name}", bench.folder / f"tests-{contestant.name}.log"
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
-        subprocess.run(["git", "checkout", "--quiet", revisions[title]], cwd=clone, check=True)
+        subprocess.run(["git", "checkout", "--quiet", contestant.revision or "HEAD"], cwd=clone, check=True)
         command = ["make", "test", *(["ARGS=-k callback"] if bench.quick else [])]
         before = os.times()
         with log.open("w") as output:
@@ -421,7 +420,9 @@ def suite(bench: Bench) -> Figures:
         after = os.times()
         cpu = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system"))
         tests = log.read_text().splitlines()[-1]  # as in "3618 passed, 0 failed"
-        rows.append({"title": title, "tests": tests, "cpu_seconds": cpu, "seconds": after.elapsed - before.elapsed})
+        rows.append(
+            {"title": contestant.title, "tests": tests, "cpu_seconds": cpu, "seconds": after.elapsed - before.elapsed}
+        )
     return {"rows": rows}
 
 

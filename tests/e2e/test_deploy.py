@@ -256,8 +256,9 @@ def unit(folder, tmp_path):
     """gunicorn as the unit starts it, in production mode behind nginx: process, log, socket and the shop's address."""
     path, log = tmp_path / "shop.sock", tmp_path / "unit.log"
     (command,) = re.findall("^ExecStart=(.+)$", (ROOT / "deploy/meiduo.service").read_text(), re.MULTILINE)
+    words = command.split()
     for ours, here in {"/srv/meiduo/.venv/bin": sysconfig.get_path("scripts"), "/run/meiduo": str(tmp_path)}.items():
-        command = command.replace(ours, here)
+        words = [word.replace(ours, here) for word in words]
     environ = PRODUCTION | {"ALLOWED_HOSTS": HOST, "NUM_PROXIES": "1", "WEB_CONCURRENCY": "2"}
     environ |= {name: os.environ[name] for name in ("DATABASE_URL", "CACHE_URL")}
     environ["DRAIN_SECONDS"] = "0"
@@ -268,7 +269,7 @@ def unit(folder, tmp_path):
     with (
         systemd,
         proxies.nginx(tmp_path / "nginx", folder, f"unix:{path}") as (_, https),
-        processes.running(command.split(), log, cwd=ROOT, env=environ) as process,
+        processes.running(words, log, cwd=ROOT, env=environ) as process,
     ):
         assert systemd.recv(100).startswith(b"READY=1")
         yield process, log, path, https
