@@ -10,6 +10,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError
 from redis.retry import Retry
 
+READ_SIZE = 4096  # bytes of a buffer that each thread keeps; redis-py's default is 65536, and our answers have hundreds
+
 
 class KeptConnectionClient(redis.RedisCacheClient):
     pid = None
@@ -33,8 +35,7 @@ class RedisCache(redis.RedisCache):
     default_options = {
         # A connection that broke while idle fails at the next command, which is then sent once more on a new one.
         "retry": Retry(NoBackoff(), 1, (ConnectionError,)),
-        # Bytes of a buffer that each thread keeps. redis-py's default is 65536; an answer to us has a few hundred.
-        "socket_read_size": 4096,
+        "socket_read_size": READ_SIZE,
     }
 
     def __init__(self, server, params):

@@ -7,7 +7,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
-from .cache import KeptConnectionClient, RedisCache
+from .cache import READ_SIZE, KeptConnectionClient, RedisCache
 
 
 @cache
@@ -35,4 +35,4 @@ class ClusterCache(RedisCache):
     """
 
     client_class = ClusterCacheClient
-    default_options = {}
+    default_options = {"socket_read_size": READ_SIZE}

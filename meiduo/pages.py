@@ -20,7 +20,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.utils.html import escape
@@ -39,7 +39,7 @@ COMMENT = re.compile(r"^ *(?://.*|/\*\*(?s:.*?)\*/)\n", re.MULTILINE)
 ENTRY = re.compile(r'<script type="module" src="([\w-]+\.js)">')
 PRELOAD = re.compile(r' *(?:<!-- Load everything .*?-->|<link rel="modulepreload" .*?>)\n')
 REFERENCE = re.compile(r'(?<=(?:href|.src)=")(/?)([\w-]+\.(?:css|svg))(?=")')
-LINK = re.compile(r'((?:href|src)="|; url=)(?:\./|(?=[\w-]+\.))')  # a relative one
+LINK = re.compile(r'((?:href|src)="|; url=)(?:\./|(?=[\w-]+[./]))')  # a relative one
 HIDES_QUERY = " data-hides-query"
 
 BUNDLE = """\
@@ -163,7 +163,8 @@ def answer_with_page(request: HttpRequest, redirect: HttpResponseBase, copies: d
     address, scheme = urlsplit(redirect["Location"]), urlsplit(settings.QQ_REDIRECT_URI).scheme
     is_here = (address.scheme, address.netloc) == (scheme, request.get_host())
     copy = copies.get(address.path)
-    if not is_here or address.fragment or not copy or HIDES_QUERY not in (html := use_absolute_links(copy.content)):
+    is_plain = not address.fragment and "error" not in QueryDict(address.query)  # an error may leave QQ's code unused
+    if not (is_here and is_plain and copy) or HIDES_QUERY not in (html := use_absolute_links(copy.content)):
         return redirect
     query = f' data-path="{escape(address.path)}" data-query="?{escape(address.query)}"'
     html = html.replace(HIDES_QUERY, HIDES_QUERY + query, 1)

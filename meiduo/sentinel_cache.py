@@ -19,7 +19,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, Connection
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from .cache import KeptConnectionClient, RedisCache
+from .cache import READ_SIZE, KeptConnectionClient, RedisCache
 
 ASK_EVERY = 0.25  # seconds between two questions to a Sentinel, by all threads of a process together
 SENTINEL_TIMEOUT = 0.5  # seconds
@@ -198,4 +198,4 @@ class SentinelCache(RedisCache):
     """LOCATION: the Sentinels, as [(host, port), …]. OPTIONS: `service`, and options of redis-py's connections."""
 
     client_class = SentinelCacheClient
-    default_options = {}
+    default_options = {"socket_read_size": READ_SIZE}

@@ -161,7 +161,7 @@ def qq(qq_server):
 
 
 @pytest.fixture
-def test_settings(qq_server, tmp_path):
+def stand_in_settings(qq_server, tmp_path):
     """All at once: each attribute set on `settings` is one more layer to look through at every use of a setting."""
     with override_settings(
         QQ_API_URL=qq_server.url,
@@ -183,7 +183,7 @@ def test_settings(qq_server, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def shop(test_settings, settings):  # in this order: `settings` restores what a test sets, and goes first
+def shop(stand_in_settings, settings):  # torn down in reverse: what a test sets is undone first
     """The shop's settings with the stand-in as QQ, and an empty cache."""
     cache.clear()
     return settings

@@ -251,10 +251,10 @@ def forbid_inline_scripts(context):
 
     def forbid(route):
         headers = {"content-security-policy": "script-src 'self'"}
-        response = route.fetch()
+        response = route.fetch(headers=route.request.headers | {"sec-fetch-dest": "document"})  # Playwright drops it
         route.fulfill(response=response, headers=response.headers | headers)
 
-    context.route(re.compile("/oauth_callback.html"), forbid)
+    context.route(re.compile(r"/(oauth_callback\.html|callback/)"), forbid)
 
 
 def serve_plain_pages(context):

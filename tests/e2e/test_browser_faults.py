@@ -98,12 +98,12 @@ def test_page_works_without_a_style_sheet_that_never_arrives(member):
     sees(page, "QQ 登录")
 
 
-def test_callback_page_works_where_a_policy_forbids_the_script_in_its_html(meet):
+@pytest.mark.parametrize("come_back", ["sign_in_elsewhere", "come_back_elsewhere"])
+def test_callback_page_works_where_a_policy_forbids_the_script_in_its_html(meet, come_back):
     user = meet(expected="Executing inline script violates")
-
     forbid_inline_scripts(user.context)
     page = user.context.new_page()
-    page.goto(user.come_back_elsewhere("/?policy"))
+    page.goto(getattr(user, come_back)("/?policy"))
     expect(page).to_have_url(f"{user.place.pages}/oauth_callback.html")
     user.bind(page, "/?policy")
 
@@ -111,6 +111,8 @@ def test_callback_page_works_where_a_policy_forbids_the_script_in_its_html(meet)
 def test_browser_without_scripts_gets_a_notice_and_a_clean_address(meet):
     user = meet(java_script_enabled=False)
     page = user.open("/oauth_callback.html?code=a.b.c&state=/cart")
+    expect(page).to_have_url(f"{user.place.pages}/login.html")
+    page.goto(user.sign_in_elsewhere("/"))
     expect(page).to_have_url(f"{user.place.pages}/login.html")
     for path in ("/", "/login.html", "/reset.html"):
         page.goto(user.place.pages + path)

@@ -1,3 +1,3 @@
-"""The app's part of the shop's OpenAPI document. Imported only if INSTALLED_APPS has `drf_spectacular`."""
+"""The app's part of the shop's OpenAPI document. Imported only where drf-spectacular makes a document."""
 
 from . import operations  # noqa: F401  (describes the endpoints)
