@@ -22,7 +22,7 @@ def draw(image_code_id: UUID) -> bytes:
 
     Raises CacheUnavailable.
     """
-    # Here: with Pillow it takes 4 MB of memory, which a worker needs from its first picture on.
+    # Here: with Pillow it takes 6 MB of memory, which a worker needs from its first picture on.
     from captcha.image import ImageCaptcha
 
     text = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
