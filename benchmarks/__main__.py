@@ -13,6 +13,7 @@ from typing import NoReturn
 from benchmarks import report, servers
 from benchmarks.bench import Bench
 from benchmarks.scenarios import RIVALS, SCENARIOS
+from tests.tools.processes import find
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -30,6 +31,9 @@ def main() -> None:
         report.renew(json.loads(report.RESULTS.read_text()))
         return
 
+    names = arguments.only or list(SCENARIOS)
+    if missing := [program for program in ("nginx", "chromium") if "page" in names and not find(program)]:
+        parser.error(f"{', '.join(missing)}: not installed. As root on Debian, `make test` installs them.")
     for number in STOP_SIGNALS:
         signal.signal(number, stop)
     servers.install()
@@ -37,7 +41,7 @@ def main() -> None:
     with ExitStack() as stack:
         bench = Bench(stack, arguments.seconds, arguments.rounds, quick=arguments.quick, rivals=rivals)
         results = {"machine": bench.describe(), "options": vars(arguments)}
-        for name in arguments.only or SCENARIOS:
+        for name in names:
             begin = time.monotonic()
             print(f"\n== {name}: {SCENARIOS[name].__doc__}", flush=True)
             results[name] = SCENARIOS[name](bench)

@@ -6,6 +6,7 @@ import random
 import re
 import secrets
 import subprocess
+import sysconfig
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -402,8 +403,9 @@ def page(bench: Bench) -> Figures:
     results = bench.folder / "page.json"
     rounds = 1 if bench.quick else 3 * bench.rounds
     command = [python_of("page"), "-m", "benchmarks.page", f"--rounds={rounds}", f"--results={results}"]
+    environ = os.environ | {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}  # for nginx
     # Chromium, two shops and two lines need all cores, and mostly wait.
-    subprocess.run(command, cwd=ROOT, check=True, preexec_fn=use_all_cores)
+    subprocess.run(command, cwd=ROOT, env=environ, check=True, preexec_fn=use_all_cores)
     return {"cases": json.loads(results.read_text())}
 
 
