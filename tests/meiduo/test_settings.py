@@ -485,6 +485,11 @@ def test_admin_is_mounted_only_at_its_path(start):
     assert start("-c", code).out == "404 404\n"
 
 
+def test_worker_imports_what_few_calls_need_only_for_them(start):
+    code = "import sys; import meiduo.wsgi; print({'drf_spectacular', 'PIL'} & {*sys.modules})"
+    assert start("-c", code).out == "set()\n"
+
+
 @requirement("15.16")
 def test_api_schema_is_served_unless_switched_off(start):
     code = (
